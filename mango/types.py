@@ -1,0 +1,89 @@
+"""The vocabulary that every border of the project speaks. Frozen, tensors only, nothing of ours imported.
+
+Persons of a dialogue are ``a`` and ``b``; where a model looks at one of them it is ``own`` and the other is ``partner``.
+Rates are 25 frames and 16,000 samples a second, lengths are metres, rotations axis-angle in radians, axes FLAME's
+(x to the person's left, y up, z out of the face).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+FRAME_RATE = 25
+SAMPLE_RATE = 16_000
+PERSONS = ("a", "b")
+
+
+@dataclass(frozen=True)
+class MotionClip:
+    """Motion of one head over time, in the key names of VHAP and GaussianAvatars, which are also its file format.
+
+    ``rotation`` and ``translation`` place the person in the world (zero unless people share a space); the movement of
+    the head in conversation is ``neck_pose``. ``head`` is the digest of the head whose bases the coefficients belong to.
+    """
+
+    expr: Float[Tensor, "time expressions"]
+    rotation: Float[Tensor, "time 3"]
+    neck_pose: Float[Tensor, "time 3"]
+    jaw_pose: Float[Tensor, "time 3"]
+    eyes_pose: Float[Tensor, "time 6"]  # left eye, right eye
+    translation: Float[Tensor, "time 3"]
+    shape: Float[Tensor, "identity"]  # one identity a clip
+    head: str
+    fps: float = FRAME_RATE
+
+    def __len__(self) -> int:
+        return self.expr.shape[0]
+
+    def frames(self, window: slice) -> "MotionClip":
+        """The same clip over a window of frames."""
+        moving = {name: getattr(self, name)[window] for name in MOVING}
+        return replace(self, **moving)
+
+
+MOVING = tuple(f.name for f in fields(MotionClip) if f.name not in ("shape", "head", "fps"))  # what has a time axis
+
+
+@dataclass(frozen=True)
+class PersonTrack:
+    """What a tracker says of one person's pictures, beside the motion labels."""
+
+    keep: Bool[Tensor, "time"]  # True = trusted; other frames never supervise
+    camera_from_world: Float[Tensor, "time_or_one 4 4"]  # OpenCV axes
+    intrinsics: Float[Tensor, "3 3"]  # pixels, centre of the first pixel at 0.5
+    landmarks: Float[Tensor, "time 68 2"]  # pixels
+    confidence: Float[Tensor, "time"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One person's side of a dialogue. Everything but the voice may be absent; pictures stay files until asked for."""
+
+    person: str
+    audio: Float[Tensor, "samples"]  # mono, 16 kHz, in [-1, 1]
+    speaking: Float[Tensor, "time"]  # speaking indicator in [0, 1], computed from the sound unless a file says otherwise
+    motion: MotionClip | None = None  # labels (a tracker's)
+    track: PersonTrack | None = None
+    video: Path | None = None
+    mask_video: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Two people over the same frames."""
+
+    id: str
+    frames: int
+    sides: Mapping[str, Side]  # "a" and "b"
+
+    def side(self, person: str) -> Side:
+        return self.sides[person]
+
+
+def exchanged(pair: Float[Tensor, "batch person *rest"]) -> Float[Tensor, "batch person *rest"]:
+    """Both people exchanged: what is own becomes partner. Axis 1 is the person axis everywhere."""
+    return torch.flip(pair, dims=(1,))
