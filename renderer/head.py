@@ -1,0 +1,159 @@
+"""The learnable head avatar: a posed mesh in, Gaussians out.
+
+    vertices ──> frames of the bound triangles ──> Gaussians in the world
+                     │ normals                        ▲
+                     └──> light (first-order SH) ──> colours
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from renderer.binding import TriangleFrames, bound_gaussians, triangle_frames
+from renderer.types import Gaussians
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class AvatarConfig:
+    """How a new avatar begins."""
+
+    num_gaussians: int = 5000
+    opacity: float = 0.7
+    spread: float = 0.7  # standard deviation over the distance between neighbours; larger closes holes, smaller is sharper
+    thickness: float = 0.25  # standard deviation along the normal over the one across
+
+
+class HeadAvatar(nn.Module):
+    """Gaussians bound to the triangles of one person's head, with a light of their own.
+
+    What is learnt: where each Gaussian sits beside its barycentric point, its rotation, scale, opacity, colour, and the light.
+    What is not: the triangle and the barycentric point (``renderer.density`` is what may move those).
+    Colours are ``albedo * (1 + light . (1, normal))``: shading that turns with the head, because a colour that cannot follow it would
+    be explained by wrong motion instead.
+    """
+
+    triangles: Int[Tensor, "gaussians 3"]  # vertex ids
+    barycentrics: Float[Tensor, "gaussians 3"]
+
+    def __init__(self, triangles: Int[Tensor, "gaussians 3"], barycentrics: Float[Tensor, "gaussians 3"], head: str, person: str):
+        super().__init__()
+        count = len(triangles)
+        self.head, self.person = head, person
+        self.register_buffer("triangles", triangles)
+        self.register_buffer("barycentrics", barycentrics)
+        self.offsets = nn.Parameter(torch.zeros(count, 3))  # in units of the triangle's scale
+        self.quats = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1))
+        self.log_scales = nn.Parameter(torch.zeros(count, 3))  # relative to the triangle's scale
+        self.opacity_logits = nn.Parameter(torch.zeros(count))
+        self.albedo = nn.Parameter(torch.full((count, 3), 0.5))
+        self.light = nn.Parameter(torch.zeros(4, 3))  # constant, x, y, z of the normal; per colour channel
+
+    def forward(self, vertices: Float[Tensor, "*batch verts 3"]) -> Gaussians:
+        """Gaussians on posed vertices (metres, the world of the vertices)."""
+        frames = triangle_frames(vertices, self.triangles)
+        return bound_gaussians(
+            frames,
+            self.barycentrics,
+            self.offsets,
+            self.quats,
+            self.log_scales,
+            self.opacity_logits.sigmoid(),
+            self.shaded(frames),
+        )
+
+    def shaded(self, frames: TriangleFrames) -> Float[Tensor, "*batch gaussians 3"]:
+        normal = torch.stack(frames.normal, dim=-1)
+        return self.albedo * (1 + self.light[0] + normal @ self.light[1:])
+
+    def save(self, path: Path) -> None:
+        """One safetensors file: attributes, binding, and whose head it rides on (a digest, never the head itself)."""
+        from safetensors.torch import save_file
+
+        metadata = {"format": str(FORMAT), "kind": "mango avatar", "head": self.head, "person": self.person}
+        save_file({name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}, path, {"mango": json.dumps(metadata)})
+
+    @staticmethod
+    def load(path: Path) -> "HeadAvatar":
+        """Errors: ValueError when the file is no avatar of this format."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = json.loads((file.metadata() or {}).get("mango", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path}: expected an avatar file, found a damaged or other file ({error}); fit the avatar again") from None
+        if metadata.get("kind") != "mango avatar" or metadata.get("format") != str(FORMAT):
+            raise ValueError(
+                f"{path}: expected a mango avatar of format {FORMAT}, found {metadata or 'no description'}; "
+                "point to avatar.safetensors of a stage-two or fine-tuning run"
+            )
+        avatar = HeadAvatar(tensors["triangles"], tensors["barycentrics"], metadata["head"], metadata["person"])
+        avatar.load_state_dict(tensors, strict=True)
+        return avatar
+
+
+def new_avatar(
+    template: Float[Tensor, "verts 3"],
+    faces: Int[Tensor, "faces 3"],
+    density: Float[Tensor, "faces"],
+    config: AvatarConfig,
+    *,
+    head: str,
+    person: str,
+    seed: int,
+) -> HeadAvatar:
+    """An avatar that covers the template evenly, times ``density`` (how much finer each face wants to be than the average, >= 0).
+
+    Faces with density 0 get no Gaussians. The same (template, faces, density, count, seed) gives the same binding for everybody.
+    """
+    corners = template[faces]
+    areas = 0.5 * torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    weight = (areas * density).double()
+    generator = torch.Generator().manual_seed(seed)
+    edges = weight.cumsum(0) / weight.sum()
+    places = (torch.arange(config.num_gaussians, dtype=torch.float64) + torch.rand((), generator=generator).double()) / config.num_gaussians
+    chosen = torch.searchsorted(edges, places).clamp_max(len(faces) - 1)  # systematic sampling: every face within one of its due
+    barycentrics = _uniform_barycentrics(config.num_gaussians, generator)
+    avatar = HeadAvatar(faces[chosen], barycentrics, head, person)
+    with torch.no_grad():
+        due = weight[chosen] / weight.sum() * config.num_gaussians  # Gaussians on this face
+        spacing = (areas[chosen] / due.clamp_min(1e-9)).sqrt().float()
+        scale = triangle_frames(template, faces[chosen]).scale.clamp_min(1e-9)
+        size = (config.spread * spacing / scale).log()
+        avatar.log_scales.copy_(size[:, None] + torch.tensor([1.0, config.thickness, 1.0]).log())
+        avatar.opacity_logits.fill_(torch.logit(torch.tensor(config.opacity)))
+    return avatar
+
+
+def _uniform_barycentrics(count: int, generator: torch.Generator) -> Float[Tensor, "gaussians 3"]:
+    u, v = torch.rand(2, count, generator=generator)
+    root = u.sqrt()
+    return torch.stack([1 - root, root * (1 - v), root * v], dim=-1)
+
+
+def joined(scenes: list[Gaussians]) -> Gaussians:
+    """Scenes of several avatars as one batch. Avatars with fewer Gaussians are filled up with ones of opacity zero."""
+    most = max(scene.means.shape[-2] for scene in scenes)
+
+    def filled(tensor: Tensor, axis: int, value: float) -> Tensor:
+        missing = most - tensor.shape[axis]
+        if missing == 0:
+            return tensor
+        shape = list(tensor.shape)
+        shape[axis] = missing
+        return torch.cat([tensor, tensor.new_full(shape, value)], dim=axis)
+
+    return Gaussians(
+        means=torch.cat([filled(scene.means, -2, 0.0) for scene in scenes]),
+        quats=torch.cat([filled(scene.quats, -2, 1.0) for scene in scenes]),
+        scales=torch.cat([filled(scene.scales, -2, 1.0) for scene in scenes]),
+        opacities=torch.cat([filled(scene.opacities, -1, 0.0) for scene in scenes]),
+        colors=torch.cat([filled(scene.colors, -2, 0.0) for scene in scenes]),
+    )
