@@ -1,0 +1,96 @@
+"""Picture losses against a plain double loop and against what a picture metric must notice."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mango.errors import InputError
+from mango.losses.image import SSIM_BORDER, l1, lpips, ssim
+
+
+def pictures(rows=17, cols=14, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.rand(rows, cols, 3, generator=generator, dtype=dtype)
+    return (truth + 0.1 * torch.randn(rows, cols, 3, generator=generator, dtype=dtype)).clamp(0, 1), truth
+
+
+def naive_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The definition, one window at a time."""
+    axis = np.arange(-5, 6)
+    weights = np.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    rows, cols, channels = x.shape
+    out = np.empty((rows - 10, cols - 10, channels))
+    for r, c, k in np.ndindex(out.shape):
+        p, t = x[r : r + 11, c : c + 11, k], y[r : r + 11, c : c + 11, k]
+        mp, mt = (weights * p).sum(), (weights * t).sum()
+        vp, vt = (weights * (p - mp) ** 2).sum(), (weights * (t - mt) ** 2).sum()
+        cov = (weights * (p - mp) * (t - mt)).sum()
+        out[r, c, k] = (2 * mp * mt + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + mt**2 + 1e-4) * (vp + vt + 9e-4))
+    return out
+
+
+def test_ssim_is_its_definition():
+    """Notices another window, sigma, padding, or rows and columns exchanged (the picture is not square)."""
+    x, y = pictures()
+    np.testing.assert_allclose(ssim(x, y).numpy(), naive_ssim(x.numpy(), y.numpy()), rtol=1e-9)
+
+
+def test_ssim_is_unreduced_and_local():
+    """Notices a reduced map and a window that reaches too far: one changed pixel touches 11x11 places of one channel."""
+    _, truth = pictures(40, 40)
+    changed = truth.clone()
+    changed[20, 22, 1] += 0.3
+    touched = (ssim(changed, truth) < 1 - 1e-9).nonzero()
+    assert set(touched[:, 2].tolist()) == {1}
+    assert touched[:, 0].min() == 20 - 2 * SSIM_BORDER and touched[:, 0].max() == 20
+    assert touched[:, 1].min() == 22 - 2 * SSIM_BORDER and touched[:, 1].max() == 22
+
+
+def test_ssim_gradient():
+    x, y = pictures(12, 11)
+    assert torch.autograd.gradcheck(lambda p: ssim(p, y), x[..., :1].expand(-1, -1, 3).clone().requires_grad_())
+
+
+def test_ssim_of_equal_pictures_is_one_in_float32():
+    """Notices a variance that cancels badly: flat bright areas are where float32 loses it."""
+    flat = torch.full((16, 16, 3), 0.97)
+    assert torch.allclose(ssim(flat, flat), torch.ones(6, 6, 3), atol=1e-4)
+
+
+def test_batches_are_independent():
+    x, y = pictures()
+    both = ssim(torch.stack([x, y]), torch.stack([y, y]))
+    torch.testing.assert_close(both[0], ssim(x, y))
+    assert l1(torch.stack([x, y]), torch.stack([y, y]))[1].max() == 0
+
+
+def test_lpips_without_the_package_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    x, y = pictures(dtype=torch.float32)
+    with pytest.raises(InputError, match=r"optional package 'lpips'.*mango-heads"):
+        lpips(x, y)
+
+
+def test_lpips_hands_over_the_packages_range(monkeypatch):
+    """Notices pictures in [0, 1] given to a network that expects [-1, 1], and a batch flattened wrongly."""
+    from types import SimpleNamespace
+
+    from mango.losses import image
+
+    class Recorder(torch.nn.Module):
+        def __init__(self, net, verbose):
+            super().__init__()
+
+        def forward(self, x, y):
+            assert x.shape == (6, 3, 17, 14) and x.min() < -0.9 and x.max() > 0.9
+            return (x - y).abs().mean((1, 2, 3), keepdim=True)
+
+    image._lpips_network.cache_clear()
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Recorder))
+    x, y = (picture.expand(2, 3, -1, -1, -1) for picture in pictures(dtype=torch.float32))
+    distance = lpips(x, y, net="alex")
+    image._lpips_network.cache_clear()
+    torch.testing.assert_close(distance, 2 * (x - y).abs().mean((-3, -2, -1)))
