@@ -26,7 +26,7 @@ EXTRAS = {"demo": (), "test": ("eval", "dev"), "setup": ()}  # what each command
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  the one file that an older Python must be able to read
         return fail(f"expected Python 3.11 or newer, found {platform.python_version()}; run this file with a newer python3")
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command not in EXTRAS:
@@ -35,7 +35,8 @@ def main() -> int:
     try:
         set_up(EXTRAS[command])
     except subprocess.CalledProcessError as error:
-        return fail(f"this step failed with code {error.returncode}: {' '.join(map(str, error.cmd))}\nIts own words stand above; run again once that is mended.")
+        step = " ".join(map(str, error.cmd))
+        return fail(f"this step failed with code {error.returncode}: {step}\nIts own words stand above; run again once that is mended.")
     try:
         return run_in_environment(command, sys.argv[2:])
     except KeyboardInterrupt:
@@ -73,8 +74,9 @@ def set_up(extras: tuple[str, ...]) -> None:
 def install_torch() -> None:
     """torch first: asked for by another package, Linux would get the CUDA build, gigabytes that a machine without a GPU cannot use."""
     version = next(line.split("==")[1] for line in (ROOT / "constraints.txt").read_text().split() if line.startswith("torch=="))
-    if subprocess.run([PYTHON, "-c", f"import torch; assert torch.__version__.split('+')[0] == '{version}'"], capture_output=True).returncode == 0:
-        return
+    present = f"import torch; assert torch.__version__.split('+')[0] == '{version}'"
+    if subprocess.run([PYTHON, "-c", present], capture_output=True).returncode == 0:
+        return None
     if platform.system() != "Linux" or has_nvidia_gpu():
         print(f"installing torch {version}", flush=True)
         return install(f"torch=={version}")
