@@ -40,13 +40,22 @@ class HeadAvatar(nn.Module):
 
     triangles: Int[Tensor, "gaussians 3"]  # vertex ids
     barycentrics: Float[Tensor, "gaussians 3"]
+    identity: Float[Tensor, "identity"]  # shape coefficients of the mesh it rides on; this package only keeps them
 
-    def __init__(self, triangles: Int[Tensor, "gaussians 3"], barycentrics: Float[Tensor, "gaussians 3"], head: str, person: str):
+    def __init__(
+        self,
+        triangles: Int[Tensor, "gaussians 3"],
+        barycentrics: Float[Tensor, "gaussians 3"],
+        identity: Float[Tensor, "identity"],
+        head: str,
+        person: str,
+    ):
         super().__init__()
         count = len(triangles)
-        self.head, self.person = head, person
+        self.head, self.person = head, person  # digest of the parametric head; whose avatar
         self.register_buffer("triangles", triangles)
         self.register_buffer("barycentrics", barycentrics)
+        self.register_buffer("identity", identity)
         self.offsets = nn.Parameter(torch.zeros(count, 3))  # in units of the triangle's scale
         self.quats = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1))
         self.log_scales = nn.Parameter(torch.zeros(count, 3))  # relative to the triangle's scale
@@ -94,7 +103,7 @@ class HeadAvatar(nn.Module):
                 f"{path}: expected a mango avatar of format {FORMAT}, found {metadata or 'no description'}; "
                 "point to avatar.safetensors of a stage-two or fine-tuning run"
             )
-        avatar = HeadAvatar(tensors["triangles"], tensors["barycentrics"], metadata["head"], metadata["person"])
+        avatar = HeadAvatar(tensors["triangles"], tensors["barycentrics"], tensors["identity"], metadata["head"], metadata["person"])
         avatar.load_state_dict(tensors, strict=True)
         return avatar
 
@@ -105,6 +114,7 @@ def new_avatar(
     density: Float[Tensor, "faces"],
     config: AvatarConfig,
     *,
+    identity: Float[Tensor, "identity"],
     head: str,
     person: str,
     seed: int,
@@ -121,7 +131,7 @@ def new_avatar(
     places = (torch.arange(config.num_gaussians, dtype=torch.float64) + torch.rand((), generator=generator).double()) / config.num_gaussians
     chosen = torch.searchsorted(edges, places).clamp_max(len(faces) - 1)  # systematic sampling: every face within one of its due
     barycentrics = _uniform_barycentrics(config.num_gaussians, generator)
-    avatar = HeadAvatar(faces[chosen], barycentrics, head, person)
+    avatar = HeadAvatar(faces[chosen], barycentrics, identity, head, person)
     with torch.no_grad():
         due = weight[chosen] / weight.sum() * config.num_gaussians  # Gaussians on this face
         spacing = (areas[chosen] / due.clamp_min(1e-9)).sqrt().float()

@@ -1,0 +1,49 @@
+"""Who learns when: phases as data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mango.errors import InputError
+
+LEARNERS = ("head", "motion")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """For ``steps`` steps one learner learns and the other is frozen."""
+
+    learner: str
+    steps: int
+
+    def __post_init__(self):
+        if self.learner not in LEARNERS or self.steps < 1:
+            raise InputError("phases", expected=f"a learner ({', '.join(LEARNERS)}) and at least one step", found=str(self), remedy="mend it")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``opening`` runs once, then ``cycle`` again and again. The paper's order: renderer alone first, then in turn."""
+
+    opening: tuple[Phase, ...] = (Phase("head", 240),)
+    cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 2))
+
+
+def phase_at(step: int, schedule: Schedule) -> Phase:
+    """The phase that step ``step`` (counted from 0) belongs to."""
+    opening = sum(phase.steps for phase in schedule.opening)
+    if step < opening:
+        return _within(step, schedule.opening)
+    return _within((step - opening) % sum(phase.steps for phase in schedule.cycle), schedule.cycle)
+
+
+def learned_before(step: int, learner: str, schedule: Schedule) -> int:
+    """How many of the steps before ``step`` belonged to ``learner``: the step its own learning-rate schedule is at."""
+    return sum(phase_at(earlier, schedule).learner == learner for earlier in range(step))
+
+
+def _within(step: int, phases: Sequence[Phase]) -> Phase:
+    for phase in phases:
+        if step < phase.steps:
+            return phase
+        step -= phase.steps
+    raise AssertionError("a step beyond its phases")

@@ -1,0 +1,69 @@
+"""The running label bank of stage two: what the pictures have taught about every training frame so far.
+
+It starts as the tracker's labels and follows the model's one-shot predictions at low noise, which are the labels corrected by what the
+image gradient taught the network. Two precautions: head pose stays the tracker's (pictures fix it poorly and rendering relies on it), and
+the *rest pin*: an offset common to all clips is invisible to pictures, because the avatar absorbs it, so it would wander. Over silent
+frames the bank's mean is therefore held to the tracker's mean.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Key = tuple[str, str]  # dialogue, person
+
+
+@dataclass(frozen=True)
+class BankConfig:
+    """How the bank follows."""
+
+    rate: float = 0.5  # share of a new prediction
+    below: float = 0.5  # only predictions at noise levels below this share of the schedule
+    edge: int = 4  # frames at either end of a window that are not believed
+    pin_every: int = 5  # motion steps between rest pins; 0 = never
+
+
+class LabelBank:
+    """Normalised motion ``(time, width)`` per dialogue and person."""
+
+    def __init__(self, labels: Mapping[Key, Float[Tensor, "time width"]], silent: Mapping[Key, Bool[Tensor, "time"]], frozen: slice):
+        self.labels = {key: tensor.clone() for key, tensor in labels.items()}
+        self.bank = {key: tensor.clone() for key, tensor in labels.items()}
+        self.silent, self.frozen = dict(silent), frozen
+
+    def window(self, key: Key, start: int, frames: int) -> Float[Tensor, "frames width"]:
+        """Labels as they stand, from ``start``; past either end the nearest frame is repeated."""
+        index = torch.arange(start, start + frames).clamp(0, len(self.bank[key]) - 1)
+        return self.bank[key][index]
+
+    def follow(self, key: Key, start: int, predicted: Float[Tensor, "frames width"], keep: Bool[Tensor, "frames"], config: BankConfig) -> None:
+        """Move the bank towards a prediction of frames ``start ...`` where they are kept and not at the window's edge."""
+        inner = keep.clone()
+        inner[: config.edge] = False
+        inner[len(inner) - config.edge :] = False
+        where = start + inner.nonzero()[:, 0]
+        there = self.bank[key][where]
+        moved = torch.lerp(there, predicted.detach()[inner], config.rate)
+        moved[:, self.frozen] = there[:, self.frozen]
+        self.bank[key][where] = moved
+
+    def pin(self) -> Float[Tensor, "width"]:
+        """Subtract, everywhere, the mean over all silent frames of (bank - labels). Returns what was subtracted."""
+        drift = torch.cat([(self.bank[key] - self.labels[key])[quiet] for key, quiet in self.silent.items()])
+        if len(drift) == 0:
+            return torch.zeros_like(next(iter(self.bank.values()))[0])
+        mean = drift.mean(0)
+        for tensor in self.bank.values():
+            tensor -= mean
+        return mean
+
+    def state(self) -> dict[str, Tensor]:
+        return {"/".join(key): tensor for key, tensor in self.bank.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        expected = {"/".join(key) for key in self.bank}
+        assert expected == set(state), f"another bank: {sorted(expected ^ set(state))[:4]}"
+        self.bank = {tuple(key.rsplit("/", 1)): tensor for key, tensor in state.items()}
