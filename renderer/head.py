@@ -1,8 +1,8 @@
 """The learnable head avatar: a posed mesh in, Gaussians out.
 
-    vertices ──> frames of the bound triangles ──> Gaussians in the world
-                     │ normals                        ▲
-                     └──> light (first-order SH) ──> colours
+vertices ──> frames of the bound triangles ──> Gaussians in the world
+                 │ normals                        ▲
+                 └──> light (first-order SH) ──> colours
 """
 
 import json

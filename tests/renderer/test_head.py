@@ -1,0 +1,75 @@
+"""The learnable avatar: coverage, light, files."""
+
+import pytest
+import torch
+
+from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
+
+
+def square(config=AvatarConfig(num_gaussians=400), density=(1.0, 1.0, 0.0)):
+    """A unit square in the xy plane, normal +z, and a third triangle that wants no Gaussians."""
+    template = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [5, 5, 5]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 1, 4]])
+    identity = torch.arange(3.0)
+    return template, new_avatar(template, faces, torch.tensor(density), config, identity=identity, head="h", person="p", seed=3)
+
+
+def test_gaussians_go_where_they_are_wanted():
+    template, avatar = square(density=(3.0, 1.0, 0.0))
+    counts = [(avatar.triangles == torch.tensor(face)).all(-1).sum().item() for face in ([0, 1, 2], [0, 2, 3], [0, 1, 4])]
+    assert counts[2] == 0 and abs(counts[0] - 300) <= 1 and abs(counts[1] - 100) <= 1
+    means = avatar(template).means
+    assert (means[:, 2].abs() < 1e-6).all() and (means[:, :2] > 0).all() and (means[:, :2] < 1).all()
+
+
+def test_neighbours_overlap_at_the_start():
+    template, avatar = square()
+    gaussians = avatar(template)
+    spacing = 1 / 400**0.5
+    torch.testing.assert_close(gaussians.scales[:, 0], torch.full((400,), 0.7 * spacing), rtol=0.05, atol=0)
+    assert (gaussians.scales[:, 1] < gaussians.scales[:, 0]).all(), "flat along the normal"
+
+
+def test_light_follows_the_normal():
+    template, avatar = square()
+    with torch.no_grad():
+        avatar.light[3] = torch.tensor([0.5, 0.0, 0.0])  # red from +z
+    front = avatar(template).colors
+    turned = avatar(template * torch.tensor([1.0, -1.0, -1.0])).colors  # half a turn about x: the normal points to -z
+    torch.testing.assert_close(front[0], torch.tensor([0.75, 0.5, 0.5]))
+    torch.testing.assert_close(turned[0], torch.tensor([0.25, 0.5, 0.5]))
+
+
+def test_the_file_holds_everything(tmp_path):
+    template, avatar = square()
+    for parameter in avatar.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
+    avatar.save(tmp_path / "avatar.safetensors")
+    again = HeadAvatar.load(tmp_path / "avatar.safetensors")
+    assert (again.head, again.person) == ("h", "p") and torch.equal(again.identity, torch.arange(3.0))
+    for ours, theirs in zip(vars(avatar(template)).values(), vars(again(template)).values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an avatar", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_other_files_are_refused_in_words(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="expected"):
+        HeadAvatar.load(tmp_path / "x.safetensors")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    _, avatar = square()
+    avatar.save(tmp_path / "x.safetensors")
+    whole = (tmp_path / "x.safetensors").read_bytes()
+    (tmp_path / "x.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="expected an avatar file"):
+        HeadAvatar.load(tmp_path / "x.safetensors")
+
+
+def test_joining_fills_up_with_nothing_visible():
+    template, large = square()
+    _, small = square(AvatarConfig(num_gaussians=100))
+    both = joined([large(template[None]), small(template[None])])
+    assert both.means.shape == (2, 400, 3)
+    assert (both.opacities[1, 100:] == 0).all() and (both.opacities[1, :100] > 0).all()

@@ -1,0 +1,52 @@
+"""The bank follows what it may and is pinned where nobody speaks."""
+
+import torch
+
+from mango.training.label_bank import BankConfig, LabelBank
+
+A, B = ("d0", "a"), ("d1", "b")
+
+
+def bank():
+    labels = {A: torch.zeros(20, 4), B: torch.ones(12, 4)}
+    silent = {A: torch.arange(20) < 5, B: torch.arange(12) < 3}
+    return LabelBank(labels, silent, frozen=slice(2, 3))
+
+
+def test_it_follows_kept_inner_frames_of_other_parts_only():
+    labels, keep = bank(), torch.ones(10, dtype=torch.bool)
+    keep[5] = False
+    labels.follow(A, 3, torch.full((10, 4), 8.0), keep, BankConfig(rate=0.5, edge=2))
+    moved = labels.bank[A][:, 0]
+    assert moved.nonzero()[:, 0].tolist() == [5, 6, 7, 9, 10] and (moved[moved > 0] == 4).all()
+    assert (labels.bank[A][:, 2] == 0).all(), "head pose stays the tracker's"
+    assert (labels.bank[B] == 1).all()
+
+
+def test_the_pin_removes_the_drift_common_to_silence_and_nothing_else():
+    labels = bank()
+    labels.bank[A] += 0.5
+    labels.bank[B] += 0.5
+    labels.bank[A][10] += 3.0  # a correction while speaking
+    torch.testing.assert_close(labels.pin(), torch.full((4,), 0.5))
+    torch.testing.assert_close(labels.bank[B], labels.labels[B])
+    torch.testing.assert_close(labels.bank[A][10], torch.full((4,), 3.0))
+
+
+def test_windows_repeat_the_ends():
+    labels = bank()
+    labels.bank[A][:, 0] = torch.arange(20.0)
+    assert labels.window(A, -2, 5)[:, 0].tolist() == [0, 0, 0, 1, 2]
+    assert labels.window(A, 18, 4)[:, 0].tolist() == [18, 19, 19, 19]
+
+
+def test_state_goes_round():
+    labels, other = bank(), bank()
+    labels.follow(A, 0, torch.randn(10, 4), torch.ones(10, dtype=torch.bool), BankConfig())
+    other.restore(labels.state())
+    assert all(torch.equal(labels.bank[key], other.bank[key]) for key in (A, B))
+
+
+def test_nobody_silent_means_no_pin():
+    labels = LabelBank({A: torch.zeros(5, 4)}, {A: torch.zeros(5, dtype=torch.bool)}, slice(0, 0))
+    assert (labels.pin() == 0).all()
