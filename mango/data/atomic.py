@@ -1,0 +1,123 @@
+"""Files and folders that are there completely or not at all.
+
+Everything is written beside its place under a hidden name, flushed to the disk, then renamed. A name that ends in
+``.partial`` was left by a process that was killed; the next write of the same thing clears it away.
+"""
+
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from mango.errors import InputError
+
+PARTIAL = ".partial"
+_turn = count()
+_OF_THE_DISK = {  # what a user can do something about; every other OSError is a bug and stays one
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.EFBIG: "raise the file size limit (ulimit -f) or choose another folder",
+    errno.EACCES: "choose a folder you may write to",
+    errno.EPERM: "choose a folder you may write to",
+    errno.EROFS: "choose a folder you may write to",
+    errno.ENOTDIR: "choose another folder: part of this path is a file",
+}
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write into. It becomes ``path`` on leaving without an error and vanishes otherwise."""
+    path = Path(path)
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(path)
+        partial = _partial(path)
+        try:
+            yield partial
+            _flush(partial)
+            os.replace(partial, path)
+            _flush(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """The same for a folder. An older one of the name is an error, or with ``replace`` goes away at the last moment."""
+    path = Path(path)
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(path)
+        if path.exists() and not replace:
+            raise InputError(path, expected="a new folder", found="one that exists", remedy="remove it first or choose another name")
+        partial = _partial(path)
+        partial.mkdir()
+        try:
+            yield partial
+            for item in sorted(partial.rglob("*")):
+                _flush(item)
+            _flush(partial)
+            if path.exists():
+                old = _partial(path)
+                os.rename(path, old)
+                os.rename(partial, path)
+                shutil.rmtree(old)
+            else:
+                os.rename(partial, path)
+            _flush(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        found = (os.strerror(error.errno)).lower()
+        raise InputError(path, expected="a place to write to", found=found, remedy=_OF_THE_DISK[error.errno]) from error
+
+
+def _partial(path: Path) -> Path:
+    """Ends in the suffix of ``path``, because writers (numpy, PyAV) look at it."""
+    return path.with_name(f".{path.stem}.{_host()}-{os.getpid()}-{next(_turn)}{PARTIAL}{path.suffix}")
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Remove what killed processes of this machine left; those of other machines may still be at work."""
+    for leftover in path.parent.glob(f".{_escaped(path.stem)}.{_escaped(_host())}-*{PARTIAL}{_escaped(path.suffix)}"):
+        process = leftover.name.removeprefix(f".{path.stem}.{_host()}-").split("-")[0]
+        if process.isdecimal() and not _runs(int(process)):
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+
+
+def _host() -> str:
+    return socket.gethostname().replace("/", "_")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,250 @@
+"""Dialogue sets on disk, format version 1: read lazily, written one whole dialogue at a time.
+
+ROOT/dataset.json                 format, fps, sample_rate, head, people, splits
+ROOT/dialogues/<id>/dialogue.json people, frames, source, licence, created_by
+ROOT/dialogues/<id>/{a,b}.wav     mono 16 kHz, same length; always both
+ROOT/dialogues/<id>/{a,b}.motion.npz + .json, .mp4, .mask.mp4, .track.npz, .speaking.npy     optional
+ROOT/features/<encoder digest>/<id>.{a,b}.npy                                                cache
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.data.atomic import atomic_folder
+from mango.data.descriptions import (
+    NOBODY,
+    DialogueDescription,
+    SetDescription,
+    SetHead,
+    dialogue_problems,
+    read_dialogue,
+    read_set,
+    set_problems,
+)
+from mango.data.json_files import write_json
+from mango.data.motion_files import load_motion, save_motion
+from mango.data.problem import raise_first
+from mango.data.side_files import read_speaking, read_track, read_voice, write_speaking, write_track, write_voice
+from mango.errors import InputError
+from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, Dialogue, Side
+
+SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
+
+
+@dataclass(frozen=True)
+class DialogueSet:
+    """An opened set. Opening reads only ``dataset.json``; each dialogue is read when it is asked for."""
+
+    root: Path
+    description: SetDescription
+
+    @staticmethod
+    def open(root: Path | str) -> "DialogueSet":
+        root = Path(root)
+        if not (root / "dataset.json").is_file():
+            found = "none" if root.is_dir() else "no such folder"
+            raise InputError(
+                root,
+                expected="a dialogue set with dataset.json",
+                found=found,
+                remedy="make one with `mango data synthesize` or `mango data import`",
+            )
+        return DialogueSet(root, read_set(root / "dataset.json"))
+
+    @property
+    def fps(self) -> int:
+        return self.description.fps
+
+    @property
+    def head(self) -> SetHead:
+        return self.description.head
+
+    @property
+    def head_name(self) -> str:
+        return self.head.name
+
+    @property
+    def head_digest(self) -> str:
+        return self.head.digest
+
+    @property
+    def people(self) -> Mapping[str, Mapping]:
+        return self.description.people
+
+    @property
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        return self.description.splits
+
+    @property
+    def share_people(self) -> bool:
+        return self.description.share_people
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Every dialogue of every split, in the order of the splits."""
+        return tuple(dict.fromkeys(id for ids in self.splits.values() for id in ids))
+
+    def split(self, name: str) -> tuple[str, ...]:
+        if name not in self.splits:
+            found = f"only {', '.join(self.splits)}" if self.splits else "no splits at all"
+            raise InputError(
+                self.root / "dataset.json", expected=f"a split {name!r}", found=found, remedy="name an existing split or add this one"
+            )
+        return self.splits[name]
+
+    def folder(self, id: str) -> Path:
+        return self.root / "dialogues" / id
+
+    def describe(self, id: str) -> DialogueDescription:
+        """Who and how long, without reading sound or motion."""
+        folder = self.folder(id)
+        if not folder.is_dir():
+            expected = f"a dialogue {id!r}"
+            raise InputError(folder, expected=expected, found="no such folder", remedy="correct the splits or copy the dialogue here")
+        return read_dialogue(folder / "dialogue.json")
+
+    def dialogue(self, id: str) -> Dialogue:
+        """Sound, speaking indicator, motion and track of both people; pictures as paths."""
+        described = self.describe(id)
+        sides = {side: self._side(self.folder(id), side, described) for side in PERSONS}
+        lengths = {side: len(voice.audio) for side, voice in sides.items()}
+        if lengths["a"] != lengths["b"]:
+            found = f"{lengths['a']} samples in a.wav, {lengths['b']} in b.wav"
+            raise InputError(self.folder(id), expected="voices of one length", found=found, remedy="pad the shorter with silence")
+        return Dialogue(id, described.frames, sides)
+
+    def _side(self, folder: Path, side: str, described: DialogueDescription) -> Side:
+        frames = described.frames
+        audio = read_voice(folder / f"{side}.wav")
+        if len(audio) // SAMPLES_PER_FRAME != frames:
+            found = f"{len(audio)} samples, {len(audio) // SAMPLES_PER_FRAME} frames"
+            remedy = "cut or pad the sound, or correct frames in dialogue.json"
+            raise InputError(folder / f"{side}.wav", expected=f"{frames} frames of {SAMPLES_PER_FRAME} samples", found=found, remedy=remedy)
+        files = {name: _existing(folder / f"{side}.{name}") for name in ("speaking.npy", "motion.npz", "track.npz", "mp4", "mask.mp4")}
+        motion = files["motion.npz"] and load_motion(files["motion.npz"], head=self.head)
+        if motion is not None and len(motion) != frames:
+            expected = f"{frames} frames"
+            raise InputError(files["motion.npz"], expected=expected, found=f"{len(motion)}", remedy="cut the motion to the dialogue")
+        return Side(
+            person=described.people[side],
+            audio=audio,
+            speaking=read_speaking(files["speaking.npy"], frames) if files["speaking.npy"] else _speaking(audio, frames),
+            motion=motion,
+            track=files["track.npz"] and read_track(files["track.npz"], frames),
+            video=files["mp4"],
+            mask_video=files["mask.mp4"],
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when any file of the set does. Files above 1 MiB (pictures) count by length, start, middle and end."""
+        total = hashlib.sha256((self.root / "dataset.json").read_bytes())
+        for id in self.ids:
+            for path in sorted(self.folder(id).glob("*")) if self.folder(id).is_dir() else ():
+                if path.is_file() and not path.name.startswith("."):
+                    total.update(f"{id}/{path.name} {path.stat().st_size}\n".encode())
+                    _update(total, path)
+        return total.hexdigest()
+
+
+def create_dialogue_set(
+    root: Path | str, head: object, people: Mapping[str, Mapping] | Iterable[str], splits: Mapping[str, Iterable[str] | bool]
+) -> DialogueSet:
+    """A set without dialogues yet. ``head`` has name and digest (a ``Head`` or ``SetHead``); ``splits`` may hold ``share_people: True``.
+
+    Called again with the same arguments it opens what is there, so that an interrupted maker can go on.
+    """
+    root = Path(root)
+    listed = {name: tuple(ids) for name, ids in splits.items() if name != "share_people"}
+    people = {name: dict(people[name]) if isinstance(people, Mapping) else {} for name in people}
+    head = SetHead(head.name, head.digest, head.expressions, head.identities)
+    description = SetDescription(FRAME_RATE, SAMPLE_RATE, head, people, listed, bool(splits.get("share_people", False)))
+    path = root / "dataset.json"
+    raise_first(set_problems(path, description.content()))
+    if path.exists():
+        if read_set(path) != description:
+            remedy = "choose another folder, or remove this set first"
+            raise InputError(path, expected="no set, or one of these people, splits and head", found="another set", remedy=remedy)
+    else:
+        write_json(path, description.content())
+        (root / "dialogues").mkdir(exist_ok=True)
+    return DialogueSet.open(root)
+
+
+def write_dialogue(
+    root: Path | str, dialogue: Dialogue, *, source: str, licence: str, created_by: str, replace: bool = False, move_videos: bool = False
+) -> Path:
+    """Write one dialogue, whole or not at all; its folder. Pictures are copied, or moved with ``move_videos``."""
+    root = Path(root)
+    folder = root / "dialogues" / dialogue.id
+    people = {side: dialogue.side(side).person for side in PERSONS}
+    description = DialogueDescription(people, dialogue.frames, source, licence, created_by)
+    described = DialogueSet.open(root)
+    raise_first(dialogue_problems(folder / "dialogue.json", description.content()))
+    for person in people.values():
+        if person != NOBODY and person not in described.people:
+            found = f"{person!r}, not among {', '.join(described.people)}"
+            raise InputError(folder, expected="people of dataset.json", found=found, remedy="add the person there first")
+    with atomic_folder(folder, replace=replace) as partial:
+        write_json(partial / "dialogue.json", description.content())
+        for side in PERSONS:
+            _write_side(partial, side, dialogue.side(side), dialogue.frames, described.head, move_videos)
+    return folder
+
+
+def lone_dialogue(id: str, side: Side, frames: int) -> Dialogue:
+    """One person alone: the partner is nobody, silent, without motion, so nothing of it is kept."""
+    nobody = Side(person=NOBODY, audio=torch.zeros_like(side.audio), speaking=torch.zeros_like(side.speaking))
+    return Dialogue(id, frames, {"a": side, "b": nobody})
+
+
+def _write_side(folder: Path, side: str, content: Side, frames: int, head: SetHead, move_videos: bool) -> None:
+    where = folder / side
+    lengths = {"voice": len(content.audio) // SAMPLES_PER_FRAME, "speaking": len(content.speaking)}
+    lengths |= {} if content.motion is None else {"motion": len(content.motion)}
+    lengths |= {} if content.track is None else {"track": len(content.track.keep)}
+    wrong = ", ".join(f"{name} {length}" for name, length in lengths.items() if length != frames)
+    if wrong:
+        raise InputError(where, expected=f"{frames} frames of everything", found=wrong, remedy="cut or pad to the same frames")
+    write_voice(folder / f"{side}.wav", content.audio)
+    write_speaking(folder / f"{side}.speaking.npy", content.speaking)
+    if content.motion is not None:
+        if content.motion.head != head.digest:
+            found = f"head {content.motion.head[:12]}"
+            raise InputError(where, expected=f"motion of the set's head {head.digest[:12]}", found=found, remedy="retarget the motion")
+        save_motion(folder / f"{side}.motion.npz", content.motion)
+    if content.track is not None:
+        write_track(folder / f"{side}.track.npz", content.track)
+    for video, suffix in ((content.video, "mp4"), (content.mask_video, "mask.mp4")):
+        if video is not None:
+            (shutil.move if move_videos else shutil.copyfile)(os.fspath(video), folder / f"{side}.{suffix}")
+
+
+def _speaking(audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time"]:
+    from mango.audio.activity import speaking_indicator
+
+    return speaking_indicator(audio)[:frames]
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _update(total: "hashlib._Hash", path: Path, piece: int = 65536) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= 2**20:
+            total.update(file.read())
+            return
+        for place in (0, size // 2, size - piece):
+            file.seek(place)
+            total.update(file.read(piece))
