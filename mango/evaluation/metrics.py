@@ -77,7 +77,7 @@ def region_error(a: Vertices, b: Vertices, region: Region, keep: Bool[Tensor, "t
 
 
 def lip_velocity_error(
-    a: Vertices, b: Vertices, lips: Region, keep: Bool[Tensor, "time"] | None = None, fps: float = FRAME_RATE
+    a: Vertices, b: Vertices, lips: Region, keep: Bool[Tensor, "time"] | None = None, fps: float | int = FRAME_RATE
 ) -> Float[Tensor, ""]:
     """Mean over frames and lip vertices of the velocity difference |d(dv)/dt|, mm/s, lower is better.
 
@@ -123,7 +123,7 @@ def lip_opening_slope(*, prediction: Sequence[Float[Tensor, "..."]], truth: Sequ
 
 
 def closure_error(
-    *, prediction: Float[Tensor, "time"], truth: Float[Tensor, "time"], phones: Sequence, fps: float = FRAME_RATE
+    *, prediction: Float[Tensor, "time"], truth: Float[Tensor, "time"], phones: Sequence, fps: float | int = FRAME_RATE
 ) -> Float[Tensor, ""]:
     """How far the lips stay open at p, b and m, mm, lower is better.
 
