@@ -197,7 +197,9 @@ def write_dialogue(
     with atomic_folder(folder, replace=replace) as partial:
         write_json(partial / "dialogue.json", description.content())
         for side in PERSONS:
-            _write_side(partial, side, dialogue.side(side), dialogue.frames, described.head, move_videos)
+            _write_side(partial, side, dialogue.side(side), dialogue.frames, described.head)
+        for side in PERSONS:  # last, so that nothing else can fail once they are moved
+            _place_videos(partial, side, dialogue.side(side), move_videos)
     return folder
 
 
@@ -207,7 +209,7 @@ def lone_dialogue(id: str, side: Side, frames: int) -> Dialogue:
     return Dialogue(id, frames, {"a": side, "b": nobody})
 
 
-def _write_side(folder: Path, side: str, content: Side, frames: int, head: SetHead, move_videos: bool) -> None:
+def _write_side(folder: Path, side: str, content: Side, frames: int, head: SetHead) -> None:
     where = folder / side
     lengths = {"voice": len(content.audio) // SAMPLES_PER_FRAME, "speaking": len(content.speaking)}
     lengths |= {} if content.motion is None else {"motion": len(content.motion)}
@@ -224,9 +226,12 @@ def _write_side(folder: Path, side: str, content: Side, frames: int, head: SetHe
         save_motion(folder / f"{side}.motion.npz", content.motion)
     if content.track is not None:
         write_track(folder / f"{side}.track.npz", content.track)
+
+
+def _place_videos(folder: Path, side: str, content: Side, move: bool) -> None:
     for video, suffix in ((content.video, "mp4"), (content.mask_video, "mask.mp4")):
         if video is not None:
-            (shutil.move if move_videos else shutil.copyfile)(os.fspath(video), folder / f"{side}.{suffix}")
+            (shutil.move if move else shutil.copyfile)(os.fspath(video), folder / f"{side}.{suffix}")
 
 
 def _speaking(audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time"]:

@@ -77,7 +77,7 @@ def write_speaking(path: Path, speaking: Float[Tensor, "time"]) -> None:
         np.save(file, array)
 
 
-def read_speaking(path: Path, frames: int) -> Float[Tensor, "time"]:
+def read_speaking(path: Path, frames: int | None = None) -> Float[Tensor, "time"]:
     array = read_npy(path)
     raise_first(_speaking_problems(path, array, frames))
     return torch.from_numpy(array)
@@ -89,8 +89,9 @@ def speaking_problems(path: Path, frames: int) -> Iterator[Problem]:
     yield from unreadable
 
 
-def _speaking_problems(path: Path, array: np.ndarray, frames: int) -> Iterator[Problem]:
-    yield from array_problems(path, {"speaking": array}, {"speaking": Expected(("time",))}, time=frames)
+def _speaking_problems(path: Path, array: np.ndarray, frames: int | None) -> Iterator[Problem]:
+    known = {} if frames is None else {"time": frames}
+    yield from array_problems(path, {"speaking": array}, {"speaking": Expected(("time",))}, **known)
     if array.dtype.kind == "f" and (np.isfinite(array) & ((array < 0) | (array > 1))).any():
         yield Problem(
             path, "speaking in [0, 1]", f"{np.nanmin(array):.4g} to {np.nanmax(array):.4g}", "delete the file: it is computed then"
