@@ -1,0 +1,175 @@
+"""Two voices in, the motion of both people out, for recordings of any length.
+
+    frames   0 ......................... window ........ 2 windows ......
+    window 1 [generated                      ]
+    window 2              [context][blend][generated           ]
+                           given,   cross-
+                           clean    faded
+
+Each window is told the last clean frames of the one before (its context), so motion continues; over the ``blend`` frames after
+them both windows have an opinion, and fading from one to the other leaves no seam. Noise belongs to absolute frames, so both
+opinions start from the same noise. Only one window is in memory at a time; features and finished motion grow with the recording
+(about 1.5 and 0.25 kB a frame and person).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mango.diffusion.sampling import guided, sample
+from mango.errors import InputError
+from mango.models.motion import PathwayDrop
+from mango.seeds import torch_generator
+from mango.types import PERSONS
+
+NOISE_BLOCK = 64  # frames whose noise is drawn together
+Progress = Callable[[int, int], None]  # (frames finished, frames in all)
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How to sample; what to sample with (window, context) comes from the training run."""
+
+    seed: int = 0
+    steps: int = 20  # evaluations of the model per window
+    sampler: Literal[
+        "ddim",  # deterministic given the noise
+        "dpm++",  # second order, fewer steps
+        "ddpm",  # draws noise at every step
+    ] = "ddim"
+    guidance: Mapping[str, float] = field(default_factory=dict)  # pathway ("own", "heard") -> scale; 1 = none
+    blend: int = 5  # frames over which two windows are cross-faded
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError("steps", expected="at least 1", found=str(self.steps), remedy="give a positive number of steps")
+        unknown = set(self.guidance) - {"own", "heard", "identity", "speaking"}
+        if unknown:
+            remedy = "the pathways are own, heard, identity and speaking"
+            raise InputError("guidance", expected="a pathway", found=", ".join(sorted(unknown)), remedy=remedy)
+
+
+def generate(
+    model: nn.Module,  # a MotionModel
+    scheduler,
+    voices: Float[Tensor, "person time features"],
+    speaking: Float[Tensor, "person time"],
+    config: GenerationConfig,
+    *,
+    window: int,
+    context: int,
+    identity: Float[Tensor, "person identity"] | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "person time width"]:
+    """Flat motion of both people, in the layout's units, from the encoder's features of both voices.
+
+    ``window`` frames are generated at a time, the first ``context`` of them given. Without ``identity`` the model is told of nobody in
+    particular. The result is a function of the arguments (seed included), not of how often or where it is called.
+    """
+    frames, done = voices.shape[1], []
+    for motion in finished_motion(model, scheduler, voices, speaking, config, window=window, context=context, identity=identity):
+        done.append(motion)
+        if progress:
+            progress(sum(part.shape[1] for part in done), frames)
+    return torch.cat(done, dim=1)
+
+
+def finished_motion(
+    model: nn.Module,  # a MotionModel
+    scheduler,
+    voices: Float[Tensor, "person time features"],
+    speaking: Float[Tensor, "person time"],
+    config: GenerationConfig,
+    *,
+    window: int,
+    context: int,
+    identity: Float[Tensor, "person identity"] | None = None,
+) -> Iterator[Float[Tensor, "person some_time width"]]:
+    """`generate`, piece by piece: what no later window will change."""
+    total, overlap = voices.shape[1], context + config.blend
+    tail = voices.new_zeros(2, 0, model.layout.width)  # generated, but the next window goes over it again
+    for first, last in windows(total, window, overlap):
+        part = slice(first, last)
+        new = _one_window(model, scheduler, voices[:, part], speaking[:, part], tail[:, :context], first, config, identity)
+        new = faded(tail, new, context)
+        keep = last - first - (0 if last == total else overlap)
+        yield new[:, :keep]
+        tail = new[:, keep:]
+
+
+def windows(total: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """First and one-past-last frame of windows that cover ``total`` frames, each sharing ``overlap`` frames with the one before."""
+    assert overlap < window, f"windows of {window} frames cannot share {overlap}"
+    first = 0
+    while True:
+        last = min(first + window, total)
+        yield first, last
+        if last == total:
+            return
+        first = last - overlap
+
+
+def faded(
+    before: Float[Tensor, "person shared width"], after: Float[Tensor, "person time width"], context: int
+) -> Float[Tensor, "person time width"]:
+    """``after`` with its first frames faded in from ``before``, which covers the same frames: the context as it was, then a ramp."""
+    shared = before.shape[1]
+    blend = shared - context
+    weight = torch.ones(after.shape[1], dtype=after.dtype, device=after.device)
+    weight[: min(context, shared)] = 0
+    if blend > 0:
+        weight[context:shared] = torch.arange(1, blend + 1).to(weight) / (blend + 1)
+    before = torch.nn.functional.pad(before, (0, 0, 0, after.shape[1] - shared))
+    return torch.lerp(before, after, weight[:, None].expand_as(after))
+
+
+def start_noise(seed: int, first: int, last: int, width: int) -> Float[Tensor, "person time width"]:
+    """Noise of frames first to last - 1: a function of seed, person and frame, whatever the windows."""
+    blocks = range(first // NOISE_BLOCK, (last - 1) // NOISE_BLOCK + 1)
+    people = []
+    for person in PERSONS:
+        noise = [torch.randn(NOISE_BLOCK, width, generator=torch_generator(seed, "generation", person, block)) for block in blocks]
+        people.append(torch.cat(noise)[first - blocks[0] * NOISE_BLOCK :][: last - first])
+    return torch.stack(people)
+
+
+@torch.no_grad()
+def _one_window(
+    model: nn.Module,  # a MotionModel
+    scheduler,
+    voices: Float[Tensor, "person time features"],
+    speaking: Float[Tensor, "person time"],
+    known: Float[Tensor, "person given_time width"],
+    first: int,
+    config: GenerationConfig,
+    identity: Float[Tensor, "person identity"] | None,
+) -> Float[Tensor, "person time width"]:
+    """Motion of one window whose first frames are ``known``."""
+    frames, num_known = voices.shape[1], known.shape[1]
+    keep = torch.ones(1, 2, frames, dtype=torch.bool, device=voices.device)
+    given = torch.zeros_like(keep)
+    given[..., :num_known] = True
+    codes = voices.new_zeros(2, model.identity_width) if identity is None else identity
+    predictions = {
+        name: _prediction(model, voices, speaking, keep, given, codes, _withheld(name, identity is None, voices.device))
+        for name in (None, *(name for name, scale in config.guidance.items() if scale != 1))
+    }
+    predict = guided(predictions.pop(None), predictions, {name: config.guidance[name] for name in predictions})
+    noise = start_noise(config.seed, first, first + frames, model.layout.width).to(voices)[None]
+    clean = torch.nn.functional.pad(model.normalised(known), (0, 0, 0, frames - num_known))[None]
+    generator = torch_generator(config.seed, "generation steps", first)
+    return model.denormalised(sample(predict, scheduler, noise, config.steps, known=clean, given=given, generator=generator))[0]
+
+
+def _prediction(model, voices, speaking, keep, given, identity, drop: PathwayDrop) -> Callable[[Tensor, Tensor], Tensor]:
+    conditions = model.listen(voices[None], speaking[None], keep, drop)  # once per window, not per noise level
+    return lambda noisy, level: model(noisy, level, conditions, identity[None], keep, given)
+
+
+def _withheld(pathway: str | None, nobody: bool, device: torch.device) -> PathwayDrop:
+    names = {pathway} - {None} | ({"identity"} if nobody else set())
+    return PathwayDrop.everywhere(1, *names, device=device)
