@@ -1,0 +1,117 @@
+"""Attention over frames: rotary positions, masks, self-attention, and frame-aligned cross-attention to a voice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotations of head channels by frame number (RoFormer, arXiv 2104.09864, eq. 34): scores depend on distances only."""
+
+    cos: Float[Tensor, "time channels"]
+    sin: Float[Tensor, "time channels"]
+
+    @classmethod
+    def of_frames(cls, frames: int, channels: int, like: Tensor) -> "Rotary":
+        """Wavelengths from 2 pi to about 2 pi x 1,000 frames: a window has at most a few hundred."""
+        rates = 1000.0 ** (-torch.arange(0, channels, 2, device=like.device, dtype=torch.float32) / channels)
+        angles = torch.arange(frames, device=like.device, dtype=torch.float32)[:, None] * rates
+        return cls(torch.cat([angles.cos()] * 2, -1).to(like.dtype), torch.cat([-angles.sin(), angles.sin()], -1).to(like.dtype))
+
+    def twice(self) -> "Rotary":
+        """For two tracks over the same frames, one after the other."""
+        return Rotary(torch.cat([self.cos] * 2), torch.cat([self.sin] * 2))
+
+    def last(self, frames: int) -> "Rotary":
+        return Rotary(self.cos[-frames:], self.sin[-frames:])
+
+    def first(self, frames: int) -> "Rotary":
+        return Rotary(self.cos[:frames], self.sin[:frames])
+
+    def __call__(self, x: Float[Tensor, "*batch heads time channels"]) -> Float[Tensor, "*batch heads time channels"]:
+        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
+
+
+def visible(keep: Bool[Tensor, "batch time"], reach: int | None = None) -> Bool[Tensor, "batch 1 time time"]:
+    """Which frame may look at which: kept frames at most ``reach`` away, and always itself (a row of nothing would be NaN).
+
+    A frame that is not kept sees itself only, and no kept frame sees it.
+    """
+    time = torch.arange(keep.shape[1], device=keep.device)
+    distance = (time[:, None] - time[None, :]).abs()
+    near = distance <= (keep.shape[1] if reach is None else reach)
+    return ((near & keep[:, None, :] & keep[:, :, None]) | (distance == 0))[:, None]
+
+
+def split_heads(x: Float[Tensor, "batch time width"], heads: int) -> Float[Tensor, "batch heads time channels"]:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def joined_heads(x: Float[Tensor, "batch heads time channels"]) -> Float[Tensor, "batch time width"]:
+    return x.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Attention among tokens. ``queries`` asks for the first so many tokens' results only (keys are all tokens)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch time width"],
+        mask: Bool[Tensor, "batch 1 queries time"],
+        rotary: Rotary,
+        queries: int | None = None,
+    ) -> Float[Tensor, "batch queries width"]:
+        if queries is None:
+            q, k, v = (split_heads(x, self.heads) for x in self.queries_keys_values(tokens).chunk(3, dim=-1))
+            q = rotary(q)
+        else:
+            width = tokens.shape[-1]
+            weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+            q = rotary.first(queries)(split_heads(linear(tokens[:, :queries], weight[:width], bias[:width]), self.heads))
+            k, v = (split_heads(x, self.heads) for x in linear(tokens, weight[width:], bias[width:]).chunk(2, dim=-1))
+        return self.out(joined_heads(scaled_dot_product_attention(q, rotary(k), v, attn_mask=mask)))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Keys and values of a condition for one layer: they do not depend on the noise level, so sampling computes them once."""
+
+    keys: Float[Tensor, "batch heads time channels"]  # already rotated
+    values: Float[Tensor, "batch heads time channels"]
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Memory"]) -> "Memory":
+        """Along the batch."""
+        return cls(torch.cat([part.keys for part in parts]), torch.cat([part.values for part in parts]))
+
+
+class AlignedAttention(nn.Module):
+    """Cross-attention from motion to a voice over the same frames; the mask decides how far around its own frame it listens."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.queries = nn.Linear(width, width)
+        self.keys_values = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def memory(self, features: Float[Tensor, "batch time width"], rotary: Rotary) -> Memory:
+        keys, values = (split_heads(x, self.heads) for x in self.keys_values(features).chunk(2, dim=-1))
+        return Memory(rotary(keys), values)
+
+    def forward(
+        self, motion: Float[Tensor, "batch time width"], memory: Memory, mask: Bool[Tensor, "batch 1 time time"], rotary: Rotary
+    ) -> Float[Tensor, "batch time width"]:
+        queries = rotary(split_heads(self.queries(motion), self.heads))
+        return self.out(joined_heads(scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)))

@@ -1,0 +1,187 @@
+"""The motion model of stage one: two voices and noisy motion of both people in, clean motion of both people out.
+
+    voices -> VoiceStem -> own ----------------------------> keys, values per layer --+
+               both people's own -> DualAudioInteraction ---> keys, values per layer --+-> Conditions (once per window)
+    noisy motion, context flag -> tokens -> DenoiserLayer x depth -> x0                   (once per noise level)
+
+Both people are one batch with shared weights: exchange them in every input and the output is exchanged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mango.head.layout import MotionLayout
+from mango.models.attention import Memory, Rotary, visible
+from mango.models.denoiser import DenoiserLayer, LayerMemory, Masks
+from mango.models.interaction import DualAudioInteraction
+from mango.models.layers import LevelEmbedding, Modulation, VoiceStem, modulated
+
+
+@dataclass(frozen=True)
+class MotionModelConfig:
+    """Sizes of the motion model; the defaults are the paper-scale model."""
+
+    width: int = 512
+    depth: int = 8
+    heads: int = 8
+    mlp_ratio: int = 4
+    interaction_depth: int = 2  # layers of the dual-audio transformer
+    voice_kernel: int = 5  # frames per convolution of the voice stem: two of 5 see 4 frames (160 ms) to each side
+    own_reach: int = 2  # frames to each side that the own-voice attention reaches beyond the stem
+    heard_reach: int = 12  # the same for the dual-audio pathway: reactions lag by about a third of a second
+
+    def __post_init__(self):
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({2 * self.heads})")
+        if self.voice_kernel % 2 == 0:
+            raise ValueError(f"voice_kernel {self.voice_kernel} must be odd, or features would shift against frames")
+        if self.interaction_depth < 1:
+            raise ValueError("interaction_depth must be at least 1: without it nobody hears the other")
+
+
+@dataclass(frozen=True)
+class PathwayDrop:
+    """Per person: which conditions are withheld (True = withheld) and replaced by a learned null. For training and guidance."""
+
+    own: Bool[Tensor, "batch person"]
+    heard: Bool[Tensor, "batch person"]
+    identity: Bool[Tensor, "batch person"]
+    speaking: Bool[Tensor, "batch person"]  # this person's indicator, for both listeners
+
+    @classmethod
+    def nothing(cls, batch: int, device: torch.device | str = "cpu") -> "PathwayDrop":
+        return cls(*(torch.zeros(batch, 2, dtype=torch.bool, device=device) for _ in range(4)))
+
+    @classmethod
+    def everywhere(cls, batch: int, *pathways: str, device: torch.device | str = "cpu") -> "PathwayDrop":
+        """The named pathways withheld from everybody, e.g. for a guidance branch."""
+        assert set(pathways) <= {"own", "heard", "identity", "speaking"}, pathways
+        return cls(**{name: torch.full((batch, 2), name in pathways, device=device) for name in ("own", "heard", "identity", "speaking")})
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything about the voices that the denoiser needs; independent of the noise level."""
+
+    layers: tuple[LayerMemory, ...]
+    identity_withheld: Bool[Tensor, "batch person"]
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Conditions"]) -> "Conditions":
+        """Along the batch: guidance evaluates its branches in one pass."""
+        layers = tuple(
+            LayerMemory(Memory.concatenated([layer.own for layer in same]), Memory.concatenated([layer.heard for layer in same]))
+            for same in zip(*(part.layers for part in parts), strict=True)
+        )
+        return cls(layers, torch.cat([part.identity_withheld for part in parts]))
+
+
+class MotionModel(nn.Module):
+    """Predicts clean motion (x0) of both people, in units of the training set's standard deviation per channel.
+
+    Construct with the head's layout and the widths of what it will be given; ``set_statistics`` fills the normalisation.
+    """
+
+    def __init__(self, config: MotionModelConfig, layout: MotionLayout, voice_width: int, identity_width: int):
+        super().__init__()
+        self.config, self.layout, self.voice_width, self.identity_width = config, layout, voice_width, identity_width
+        width, heads = config.width, config.heads
+        for name, size in (("motion", layout.width), ("voice", voice_width)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+        self.stem = VoiceStem(voice_width, width, config.voice_kernel)
+        self.no_own, self.no_heard, self.no_identity = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(3))
+        self.interaction = DualAudioInteraction(width, heads, config.interaction_depth, config.mlp_ratio)
+        self.tokens = nn.Linear(layout.width + 1, width)  # + the context flag
+        self.level = LevelEmbedding(width)
+        self.identity = nn.Linear(identity_width, width)
+        self.layers = nn.ModuleList(DenoiserLayer(width, heads, config.mlp_ratio) for _ in range(config.depth))
+        self.last_modulation = Modulation(width, ("shift", "scale"))
+        self.out = nn.Linear(width, layout.width)
+        nn.init.zeros_(self.out.weight)  # an untrained model predicts the training set's mean pose
+        nn.init.zeros_(self.out.bias)
+
+    # Normalisation ---------------------------------------------------------------------------------------------------------
+
+    def set_statistics(
+        self,
+        motion_mean: Float[Tensor, "width"],
+        motion_std: Float[Tensor, "width"],
+        voice_mean: Float[Tensor, "features"],
+        voice_std: Float[Tensor, "features"],
+    ) -> None:
+        """Statistics of the training split; they travel with the weights."""
+        for name, value in (("motion_mean", motion_mean), ("motion_std", motion_std), ("voice_mean", voice_mean), ("voice_std", voice_std)):
+            getattr(self, name).copy_(value)
+
+    def normalised(self, motion: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return (motion - self.motion_mean) / self.motion_std
+
+    def denormalised(self, normal: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return torch.addcmul(self.motion_mean, normal, self.motion_std)
+
+    # Once per window -------------------------------------------------------------------------------------------------------
+
+    def listen(
+        self,
+        voices: Float[Tensor, "batch person time features"],
+        speaking: Float[Tensor, "batch person time"],
+        keep: Bool[Tensor, "batch person time"],
+        drop: PathwayDrop | None = None,
+    ) -> Conditions:
+        """What each person hears of both voices. ``voices`` are the encoder's features, one row a frame."""
+        drop = drop or PathwayDrop.nothing(voices.shape[0], voices.device)
+        every = keep.flatten(0, 1)
+        normal = (voices - self.voice_mean) / self.voice_std
+        features = self.stem(normal.flatten(0, 1), every)  # of each person's own voice, whoever listens
+        own = torch.where(drop.own.flatten()[:, None, None], self.no_own, features)
+        heard = torch.where(drop.heard.flatten()[:, None, None], self.no_heard, of_partner(features))
+        indicator = self.interaction.indicator(speaking.flatten(0, 1), drop.speaking.flatten())
+        rotary = self._rotary(features)
+        dual = self.interaction(own, heard, indicator, of_partner(indicator), every, of_partner(every), rotary)
+        return Conditions(tuple(layer.memory(own, dual, rotary) for layer in self.layers), drop.identity)
+
+    # Once per noise level --------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "batch person time width"],
+        level: Int[Tensor, "batch"],
+        conditions: Conditions,
+        identity: Float[Tensor, "batch person identity"],
+        keep: Bool[Tensor, "batch person time"],
+        given: Bool[Tensor, "batch person time"] | None = None,
+    ) -> Float[Tensor, "batch person time width"]:
+        """Clean motion in normalised units from ``noisy`` at a noise level (0 = clean, a diffusers timestep).
+
+        Frames marked ``given`` hold clean motion already (the context of a window); the prediction there has no meaning.
+        Nor has it where ``keep`` is False.
+        """
+        given = torch.zeros_like(keep) if given is None else given
+        every = keep.flatten(0, 1)
+        masks = Masks(visible(every), visible(every, self.config.own_reach), visible(every, self.config.heard_reach))
+        motion = self.tokens(torch.cat([noisy, given[..., None].to(noisy.dtype)], dim=-1).flatten(0, 1))
+        rotary = self._rotary(motion)
+        condition = self._condition(level, identity, conditions.identity_withheld)
+        for layer, memory in zip(self.layers, conditions.layers, strict=True):
+            motion = layer(motion, memory, condition, masks, rotary)
+        last = self.last_modulation(condition)
+        return self.out(modulated(motion, last["shift"], last["scale"])).unflatten(0, keep.shape[:2])
+
+    def _condition(
+        self, level: Int[Tensor, "batch"], identity: Float[Tensor, "batch person identity"], withheld: Bool[Tensor, "batch person"]
+    ) -> Float[Tensor, "both width"]:
+        person = torch.where(withheld[..., None], self.no_identity, self.identity(identity))
+        return (self.level(level)[:, None] + person).flatten(0, 1)
+
+    def _rotary(self, tokens: Float[Tensor, "batch time width"]) -> Rotary:
+        return Rotary.of_frames(tokens.shape[1], self.config.width // self.config.heads, tokens)
+
+
+def of_partner(each: Float[Tensor, "both *rest"] | Bool[Tensor, "both *rest"]) -> Tensor:
+    """The other person's row, where batch and person are folded into one axis."""
+    return each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
