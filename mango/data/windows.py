@@ -1,0 +1,212 @@
+"""Windows of a split: motion labels and voice features of both people over the same frames, drawn by (seed, step) alone.
+
+A window is ``context`` frames followed by ``frames`` frames. It may start before its dialogue does, up to ``context`` frames: a
+generated dialogue begins without context too. What lies outside the dialogue is zero and not kept.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mango.data.atomic import atomic_file
+from mango.data.dialogues import DialogueSet
+from mango.errors import InputError
+from mango.head.layout import MotionLayout
+from mango.seeds import numpy_generator
+from mango.types import PERSONS, Dialogue, Side
+
+
+class VoiceEncoder(Protocol):
+    """What windows need of an encoder: see mango/audio/encoders.py."""
+
+    width: int
+    digest: str
+
+    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]: ...
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows of several dialogues, both people each."""
+
+    motion: Float[Tensor, "batch person time width"]  # labels in the head's units, flat in MotionLayout order
+    voices: Float[Tensor, "batch person time features"]
+    speaking: Float[Tensor, "batch person time"]
+    keep: Bool[Tensor, "batch person time"]  # inside the dialogue, labelled and trusted
+    identity: Float[Tensor, "batch person identity"]  # the head's shape coefficients
+    dialogues: tuple[str, ...]
+    starts: tuple[int, ...]  # first frame of the window, context included; may be negative
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def to(self, device: torch.device) -> "WindowBatch":
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS})
+
+    def rows(self, chosen: list[int]) -> "WindowBatch":
+        """Some of the windows."""
+        tensors = {name: getattr(self, name)[chosen] for name in _TENSORS}
+        return WindowBatch(**tensors, dialogues=tuple(self.dialogues[i] for i in chosen), starts=tuple(self.starts[i] for i in chosen))
+
+
+_TENSORS = tuple(field.name for field in fields(WindowBatch) if field.name not in ("dialogues", "starts"))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """One dialogue in memory; features stay in their cache files, mapped."""
+
+    id: str
+    frames: int
+    motion: Float[Tensor, "person time width"]
+    speaking: Float[Tensor, "person time"]
+    keep: Bool[Tensor, "person time"]
+    identity: Float[Tensor, "person identity"]
+    voices: tuple[np.ndarray, np.ndarray]
+
+
+class Windows:
+    """The windows of one split. Opening it reads the labels and computes missing voice features."""
+
+    def __init__(self, dialogue_set: DialogueSet, split: str, encoder: VoiceEncoder, layout: MotionLayout, frames: int, context: int):
+        self.layout, self.encoder, self.frames, self.context = layout, encoder, frames, context
+        self.dialogues = [_held(dialogue_set, id, encoder, layout) for id in dialogue_set.split(split)]
+        if not any(held.keep.any() for held in self.dialogues):
+            where = f"{dialogue_set.root}, split {split!r}"
+            raise InputError(
+                where, expected="motion labels", found=f"none in {len(self.dialogues)} dialogues", remedy="make labels first: mango track"
+            )
+        self._starts = np.array([_start_count(held.frames, frames, context) for held in self.dialogues])
+
+    @property
+    def length(self) -> int:
+        return self.context + self.frames
+
+    @property
+    def identity_width(self) -> int:
+        return self.dialogues[0].identity.shape[-1]
+
+    def batch(self, seed: int, step: int, size: int) -> WindowBatch:
+        """The windows of one training step, a pure function of its arguments; every start of every dialogue is equally likely."""
+        random = numpy_generator(seed, step, "windows")
+        ends = self._starts.cumsum()
+        drawn = random.integers(ends[-1], size=size)
+        which = np.searchsorted(ends, drawn, side="right")
+        starts = drawn - (ends[which] - self._starts[which]) - self.context
+        return self.at([(int(dialogue), int(start)) for dialogue, start in zip(which, starts, strict=True)])
+
+    def tiles(self, size: int) -> Iterator[WindowBatch]:
+        """Every frame of the split once, in order: window after window, at most ``size`` a batch. For validation."""
+        places = [(i, start - self.context) for i, held in enumerate(self.dialogues) for start in range(0, held.frames, self.frames)]
+        for first in range(0, len(places), size):
+            yield self.at(places[first : first + size])
+
+    def at(self, places: list[tuple[int, int]]) -> WindowBatch:
+        """Windows by (number of the dialogue, first frame)."""
+        parts = [self._window(self.dialogues[which], start) for which, start in places]
+        stacked = {name: torch.stack([part[name] for part in parts]) for name in _TENSORS}
+        return WindowBatch(
+            **stacked, dialogues=tuple(self.dialogues[which].id for which, _ in places), starts=tuple(start for _, start in places)
+        )
+
+    def motion_statistics(self) -> tuple[Float[Tensor, "width"], Float[Tensor, "width"]]:
+        """Mean and standard deviation of kept frames, the latter with a floor for channels that hardly move.
+
+        Floors: 0.02 of an expression weight, 0.003 rad (0.2 degrees). A channel below them is noise of the tracker, and dividing by
+        its deviation would make that noise as important as the lips.
+        """
+        floor = torch.full((self.layout.width,), 0.003)
+        floor[self.layout.where("expr")] = 0.02
+        mean, std = _statistics(torch.cat([held.motion[held.keep] for held in self.dialogues]))
+        return mean, torch.maximum(std, floor)
+
+    def voice_statistics(self) -> tuple[Float[Tensor, "features"], Float[Tensor, "features"]]:
+        """Mean and standard deviation of the features, over a sample of dialogues when there are many."""
+        chosen = self.dialogues[:: max(1, len(self.dialogues) // 100)]
+        mean, std = _statistics(torch.cat([torch.from_numpy(np.array(voice)) for held in chosen for voice in held.voices]))
+        return mean, std.clamp(min=1e-3 * float(std.max().clamp(min=1e-6)))
+
+    def _window(self, held: _Held, start: int) -> dict[str, Tensor]:
+        inside = slice(max(0, start), min(held.frames, start + self.length))
+        place = slice(inside.start - start, inside.stop - start)
+        voices = np.zeros((2, self.length, self.encoder.width), dtype=np.float32)
+        for person, voice in enumerate(held.voices):
+            voices[person, place] = voice[inside]
+        padded = {name: _padded(getattr(held, name)[:, inside], place, self.length) for name in ("motion", "speaking", "keep")}
+        return {**padded, "voices": torch.from_numpy(voices), "identity": held.identity}
+
+
+def _start_count(dialogue_frames: int, frames: int, context: int) -> int:
+    """Starts from ``-context`` on, as far as the window fits; a dialogue shorter than a window has one."""
+    return max(1, dialogue_frames - frames + 1)
+
+
+def _padded(inside: Tensor, place: slice, length: int) -> Tensor:
+    whole = inside.new_zeros(inside.shape[0], length, *inside.shape[2:])
+    whole[:, place] = inside
+    return whole
+
+
+def _statistics(rows: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, "width"], Float[Tensor, "width"]]:
+    double = rows.double()
+    return double.mean(0).float(), double.std(0, correction=0).float()
+
+
+def _held(dialogue_set: DialogueSet, id: str, encoder: VoiceEncoder, layout: MotionLayout) -> _Held:
+    dialogue = dialogue_set.dialogue(id)
+    sides = [dialogue.side(person) for person in PERSONS]
+    identities = [side.motion.shape for side in sides if side.motion is not None]
+    nobody = torch.zeros_like(identities[0]) if identities else torch.zeros(dialogue_set.head.identities)
+    return _Held(
+        id=id,
+        frames=dialogue.frames,
+        motion=torch.stack([_motion(side, dialogue, layout) for side in sides]),
+        speaking=torch.stack([side.speaking for side in sides]),
+        keep=torch.stack([_keep(side, dialogue) for side in sides]),
+        identity=torch.stack([nobody if side.motion is None else side.motion.shape for side in sides]),
+        voices=tuple(_features(dialogue_set.root, dialogue, person, encoder) for person in PERSONS),
+    )
+
+
+def _motion(side: Side, dialogue: Dialogue, layout: MotionLayout) -> Float[Tensor, "time width"]:
+    if side.motion is None:
+        return torch.zeros(dialogue.frames, layout.width)
+    return torch.where(_keep(side, dialogue)[:, None], layout.pack(side.motion), 0.0)
+
+
+def _keep(side: Side, dialogue: Dialogue) -> Bool[Tensor, "time"]:
+    """Frames with a label to believe: none without motion, the tracker's where it says, else all."""
+    if side.motion is None:
+        return torch.zeros(dialogue.frames, dtype=torch.bool)
+    return side.track.keep if side.track is not None else torch.ones(dialogue.frames, dtype=torch.bool)
+
+
+def _features(root: Path, dialogue: Dialogue, person: str, encoder: VoiceEncoder) -> np.ndarray:
+    """One row a frame, from the cache beside the set; computed anew when the sound has changed since."""
+    audio = dialogue.side(person).audio
+    path = root / "features" / encoder.digest / f"{dialogue.id}.{person}.npy"
+    sound = hashlib.sha256(audio.numpy().tobytes()).hexdigest()
+    stamp = path.with_suffix(".sound")
+    if not (path.exists() and stamp.exists() and stamp.read_text() == sound):
+        features = encoder.encode(audio)
+        stamp.unlink(missing_ok=True)  # no moment at which an old array stands beside the new stamp
+        with atomic_file(path) as partial:
+            np.save(partial, features.to(torch.float32).numpy())
+        with atomic_file(stamp) as partial:
+            partial.write_text(sound)
+    rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    if rows.shape != (dialogue.frames, encoder.width):
+        raise InputError(
+            path,
+            expected=f"{dialogue.frames} rows of {encoder.width}",
+            found=f"an array of shape {rows.shape}",
+            remedy="remove this file: it will be made again",
+        )
+    return rows
