@@ -1,0 +1,93 @@
+"""Learners: a model with its optimizer, its learning rate as a pure function of the step, and its moving average."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mango.training.ema import MovingAverage
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay, gradient clipping and a moving average."""
+
+    lr: float = 1e-4
+    warmup: int = 1000  # steps
+    final: float = 0.1  # share of lr at the last step
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest gradient norm
+    ema: float = 0.9999
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Of the step about to be made, counted from 1. A pure function, so a resumed run needs no scheduler state."""
+    if step <= config.warmup:
+        return config.lr * step / config.warmup
+    done = min(1.0, (step - config.warmup) / max(1, steps - config.warmup))
+    return config.lr * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@dataclass
+class Learner:
+    """What is trained together. ``description`` is the plain data a reader needs to rebuild the model from its weights."""
+
+    name: str  # also its folder in a checkpoint, e.g. "motion" or "head/p00"
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    config: OptimizerConfig
+    steps: int  # of this learner in the whole run
+    average: MovingAverage | None = None
+    description: dict[str, Any] = field(default_factory=dict)
+
+    def descend(self, loss: Float[Tensor, ""], step: int, reduce_gradients=None) -> float:
+        """One optimizer step down ``loss``; returns the gradient's norm before clipping. ``step`` counts this learner's steps from 1."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if reduce_gradients is not None:
+            reduce_gradients(self.model)
+        return self.apply(step)
+
+    def apply(self, step: int) -> float:
+        """The second half of ``descend``, for whoever accumulates gradients."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, self.steps, self.config) * group.get("lr_scale", 1.0)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.follow(self.model, step)
+        return float(norm)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model to validate and to generate with."""
+        return self.average.model if self.average is not None else self.model
+
+
+def make_learner(
+    name: str,
+    model: nn.Module,
+    config: OptimizerConfig,
+    steps: int,
+    *,
+    groups: Iterable[dict[str, Any]] | None = None,
+    description: dict[str, Any] | None = None,
+) -> Learner:
+    """AdamW over all weights, or over ``groups`` (torch's parameter groups; ``lr_scale`` multiplies the learning rate)."""
+    groups = list(groups) if groups is not None else _decayed_and_not(model, config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    average = MovingAverage(model, config.ema) if config.ema else None
+    return Learner(name, model, optimizer, config, steps, average, description or {})
+
+
+def _decayed_and_not(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, embeddings of one row and norms do not."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]

@@ -1,0 +1,235 @@
+"""A run: a folder that says what was trained, how, how it went, and from where it goes on.
+
+    config.yaml  run.json  metrics.jsonl  tb/  checkpoints/
+
+The same command run again resumes. Steps count from 1; the step in every file is the last one that is done.
+"""
+
+import json
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mango.config import changed_fields, config_digest, load_plain, save_config, to_plain
+from mango.data.atomic import atomic_file
+from mango.data.json_files import write_json
+from mango.errors import InputError
+from mango.training.checkpoints import forget_old, newest_checkpoint, read_learner, read_state, read_tensors, write_checkpoint
+from mango.training.optim import Learner
+
+MAY_CHANGE = ("steps", "every", "runtime", "run", "keep")  # fields that may differ when a run goes on
+INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often, in steps."""
+
+    log: int = 20
+    validate: int = 500
+    save: int = 500
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on. A fresh run: step 0 and nothing."""
+
+    step: int = 0
+    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)  # by file name, e.g. "bank"
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """``with Run(folder, config) as run``: see train_stage1.py for the whole of its use."""
+
+    def __init__(self, folder: Path, config: Any, *, facts: Mapping[str, Any] | None = None, keep: int = 2, writes: bool = True):
+        """``facts`` go to run.json (dataset and head digests, device). ``writes=False`` for all but the main process."""
+        self.folder, self.config, self.keep, self.writes = Path(folder), config, keep, writes
+        self.step = 0  # done
+        self.last = 0
+        self.stopping = False  # save in this step, it is the last: the last there is, or Ctrl-C was pressed
+        self._saved = -1
+        self._interrupted = False
+        self._facts = dict(facts or {})
+        self._metrics = self._board = self._progress = None
+
+    # Life ------------------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> "Run":
+        known = self.folder / "config.yaml"
+        if known.exists():
+            _check_unchanged(known, self.config, self.folder)
+        if self.writes:
+            with atomic_file(known) as partial:
+                save_config(self.config, partial)
+            write_json(self.folder / "run.json", {"config_digest": config_digest(self.config), **_versions(), **self._facts})
+        self._former_handler = signal.signal(signal.SIGINT, self._interrupt) if _in_main_thread() else None
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if self._former_handler is not None:
+            signal.signal(signal.SIGINT, self._former_handler)
+        if self._progress is not None:
+            self._progress.stop()
+        for file in (self._metrics, self._board):
+            if file is not None:
+                file.close()
+
+    def restore(self, learners: Sequence[Learner]) -> Restored:
+        """The newest checkpoint into ``learners``; metrics beyond it are forgotten, for they will be made again."""
+        checkpoint = newest_checkpoint(self.folder / "checkpoints")
+        restored = Restored()
+        if checkpoint is not None:
+            state = read_state(checkpoint)
+            for learner in learners:
+                read_learner(checkpoint, learner)
+            tensors = {file.stem: read_tensors(file) for file in sorted(checkpoint.glob("*.safetensors"))}
+            restored = Restored(state["step"], tensors, state)
+        self.step = restored.step
+        if self.writes:
+            _truncate_metrics(self.folder / "metrics.jsonl", self.step)
+            self._metrics = (self.folder / "metrics.jsonl").open("a")
+        return restored
+
+    def steps(self, last: int) -> Iterator[int]:
+        """The steps that remain, with a progress bar. Ctrl-C ends after a whole step; a second Ctrl-C ends at once."""
+        self._progress, task = _progress_bar(self.folder.name, self.step, last, shown=self.writes)
+        with self._progress:
+            for step in range(self.step + 1, last + 1):
+                self.last = last
+                self.stopping = step == last or self._interrupted
+                yield step
+                self.step = step
+                self._progress.update(task, completed=step)
+                if self._interrupted and self._saved == step:  # pressed after the loop asked: one more step, which saves
+                    break
+
+    @property
+    def exit_code(self) -> int:
+        return INTERRUPTED if self._interrupted else 0
+
+    def _interrupt(self, number, frame) -> None:
+        self._interrupted = self.stopping = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.say(f"Ctrl-C: saving after this step. To go on, run the same command again: {' '.join(sys.argv)}")
+
+    # During the loop -------------------------------------------------------------------------------------------------------
+
+    def due(self, step: int, every: int) -> bool:
+        """Every so many steps, and in the last one; 0 = in the last one only."""
+        return step == self.last or (every > 0 and step % every == 0)
+
+    def log(self, step: int, group: str, scalars: Mapping[str, float | Tensor]) -> None:
+        """To metrics.jsonl and TensorBoard, as ``group/name``."""
+        if not self.writes:
+            return
+        values = {name: float(value) for name, value in scalars.items()}
+        assert self._metrics is not None, "restore() comes before log()"
+        self._metrics.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+        self._metrics.flush()
+        for name, value in values.items():
+            self._tensorboard().add_scalar(f"{group}/{name}", value, step)
+
+    def log_pictures(self, step: int, name: str, pictures: Tensor) -> None:
+        """``pictures`` ["pictures 3 rows cols"] in [0, 1] to TensorBoard."""
+        if self.writes:
+            self._tensorboard().add_images(name, pictures, step)
+
+    def show(self, text: str) -> None:
+        """Behind the progress bar, e.g. the current loss."""
+        if self._progress is not None:
+            for task in self._progress.task_ids:
+                self._progress.update(task, note=text)
+
+    def say(self, text: str) -> None:
+        """One line above the progress bar."""
+        if self.writes:
+            (self._progress.console.print(text, markup=False, highlight=False) if self._progress is not None else print(text, flush=True))
+
+    def save(self, step: int, learners: Sequence[Learner], tensors: Mapping[str, Mapping[str, Tensor]] | None = None, **state: Any) -> None:
+        """A checkpoint of ``step`` done. ``tensors``: further files, name -> tensors by key; ``state``: plain values."""
+        self._saved = step
+        if not self.writes:
+            return
+        folder = self.folder / "checkpoints"
+        write_checkpoint(folder, step, learners, tensors or {}, {"config_digest": config_digest(self.config), **state})
+        forget_old(folder, self.keep)
+
+    def _tensorboard(self):
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(self.folder / "tb", purge_step=self.step + 1, flush_secs=10)
+        return self._board
+
+
+def _check_unchanged(path: Path, config: Any, folder: Path) -> None:
+    changes = changed_fields(load_plain(path), to_plain(config))
+    forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE}
+    if "steps" in changes and changes["steps"][1] < changes["steps"][0]:
+        forbidden["steps"] = changes["steps"]
+    if forbidden:
+        told = ", ".join(f"{name} was {before!r}, is {after!r}" for name, (before, after) in forbidden.items())
+        raise InputError(
+            folder, expected="the config this run was started with", found=told, remedy="undo the change or choose another --run folder"
+        )
+
+
+def _truncate_metrics(path: Path, step: int) -> None:
+    """Drop what a killed process logged after its last checkpoint, and a line it did not finish."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    with atomic_file(path) as partial:
+        partial.write_text("".join(kept))
+
+
+def _progress_bar(name: str, done: int, last: int, *, shown: bool):
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    class Rate(ProgressColumn):
+        def render(self, task):
+            return f"{task.speed:.2f} steps/s" if task.speed else "- steps/s"
+
+    columns = (
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    progress = Progress(*columns, disable=not shown, speed_estimate_period=30)
+    return progress, progress.add_task(name, completed=done, total=last, note="")
+
+
+def _versions() -> dict[str, str]:
+    """What made this run: enough to make it again."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    return {
+        "commit": commit.stdout.strip() or "unknown",
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.platform(),
+    }
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()  # only there may signals be handled
