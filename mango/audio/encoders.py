@@ -1,0 +1,227 @@
+"""What a model hears: one row of features a frame, from log-mel energies or a pretrained speech model, always frozen.
+
+A chain ``samples -> features at the encoder's rate -> exactly frame_count(samples) rows`` behind one class, and a digest that
+changes whenever the features would, for caches and checkpoints.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mango.audio.alignment import frame_count, framed, sample_count
+from mango.audio.loudness import HOP, HOPS_PER_FRAME, background_level_db, decibels, speech_level_db
+from mango.errors import InputError
+from mango.types import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which features; ``mels`` belongs to log_mel, ``path`` and ``layer`` to the others."""
+
+    kind: Literal["log_mel", "wav2vec2", "hubert", "wavlm"] = "log_mel"
+    path: str | None = None  # a folder written by save_pretrained, or a hub name
+    layer: int = -1  # hidden state: 0 = input of the first transformer layer, -1 = output of the last
+    mels: int = 40
+
+    def __post_init__(self) -> None:
+        if self.kind != "log_mel" and not self.path:
+            raise InputError("encoder.path", expected=f"a folder or hub name of a {self.kind} checkpoint", found="nothing",
+                             remedy="set encoder.path, or encoder.kind to log_mel")  # fmt: skip
+        if not 8 <= self.mels <= 128:
+            raise InputError("encoder.mels", expected="8 to 128 bands", found=str(self.mels), remedy="the default is 40")
+
+
+class Encoder:
+    """Sound to features. ``width`` features a frame; ``digest`` names the features' exact definition."""
+
+    width: int
+    digest: str
+
+    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
+        """One row a frame, ``frame_count(samples)`` rows. ``audio`` is mono, 16 kHz; the whole track of one person."""
+        raise NotImplementedError
+
+
+def make_encoder(config: EncoderConfig) -> Encoder:
+    return LogMel(config) if config.kind == "log_mel" else Pretrained(config)
+
+
+# ---- log-mel ----------------------------------------------------------------------------------------------------------
+
+WINDOW, TRANSFORM = 400, 512  # samples: 25 ms
+LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
+FLOOR_DB = 48.0  # below the track's own loud speech; what is lower, silence included, is one constant
+COLOUR_SHARE, COLOUR_LIMIT_DB = 0.6, 12.0  # how much of a track's mean spectrum is taken for its microphone's and room's
+BAND_BELOW_SUM_DB = 12.0  # a band of loud speech lies about so far below the sum of all
+OVERSUBTRACTION = 4.0  # single hops of noise exceed its mean
+MERE_NOISE_DB = 12.0  # the loudest twentieth of a track with any speech rises further above its quietest tenth
+BLOCK_FRAMES = 1500  # memory is constant in the track's length, but for the result
+
+
+class LogMel(Encoder):
+    """Log-mel energies in 10 ms hops, a frame's four side by side, normalised to the track's own speech.
+
+    Level: 0 dB is the track's loud speech, so gain does not matter. Background: each band's steady noise is subtracted.
+    Colour: part of the mean speech spectrum is flattened. Floor: everything far below speech is one constant, -1.
+    Values lie in [-1, 1] or little above.
+    """
+
+    def __init__(self, config: EncoderConfig):
+        self.mels = config.mels
+        self.width = HOPS_PER_FRAME * config.mels
+        self.filters = mel_filters(config.mels)
+        definition = [1, config.kind, config.mels, WINDOW, TRANSFORM, HOP, LOWEST_HZ, HIGHEST_HZ, FLOOR_DB, COLOUR_SHARE, COLOUR_LIMIT_DB,
+                      OVERSUBTRACTION]  # fmt: skip
+        self.digest = hashlib.sha256(json.dumps(definition).encode()).hexdigest()
+
+    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
+        frames = frame_count(audio.shape[0])
+        if frames == 0:
+            return torch.zeros(0, self.width)
+        power = self.power(audio)
+        hops_db = decibels(power.sum(dim=1))
+        level_db = speech_level_db(hops_db)
+        power = (power - OVERSUBTRACTION * self._background(power, hops_db, level_db)).clamp(min=0)
+        colour_db = self._colour_db(power, hops_db > level_db - 20)
+        relative_db = 10 * torch.log10(power.clamp(min=1e-20)) - colour_db - (level_db - BAND_BELOW_SUM_DB)
+        return (relative_db.clamp(min=-FLOOR_DB) / FLOOR_DB).reshape(frames, self.width)
+
+    def power(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "hops mels"]:
+        """Mean square in each band and hop after a first difference; hop h is centred on sample 160 h + 80."""
+        hops = frame_count(audio.shape[0]) * HOPS_PER_FRAME
+        audio = audio[: hops * HOP].float()
+        before = TRANSFORM // 2 - HOP // 2
+        padded = torch.nn.functional.pad(audio, (before + 1, TRANSFORM))
+        window = torch.hann_window(WINDOW)
+        rows = []
+        for first in range(0, hops, BLOCK_FRAMES * HOPS_PER_FRAME):
+            count = min(BLOCK_FRAMES * HOPS_PER_FRAME, hops - first)
+            part = padded[first * HOP : (first + count - 1) * HOP + TRANSFORM + 1]
+            brightened = part[1:] - 0.95 * part[:-1]
+            spectrum = torch.stft(brightened, TRANSFORM, HOP, WINDOW, window, center=False, return_complex=True)
+            rows.append((spectrum.real.square() + spectrum.imag.square()).T @ self.filters)
+        return torch.cat(rows) / (window.square().sum() * TRANSFORM / 2)
+
+    def _background(self, power: Float[Tensor, "hops mels"], hops_db: Float[Tensor, "hops"], level_db: float) -> Float[Tensor, "mels"]:
+        """Mean power of each band's steady noise: what 90 ms averages stay below in the track's quietest tenth.
+
+        A track without pauses has no such tenth: there it is held well below speech, unless nothing in the track rises above the rest.
+        """
+        averaged = torch.nn.functional.avg_pool1d(power.T[:, None], 9, 4, 4, count_include_pad=False)[:, 0].T
+        quiet = 1.3 * averaged.kthvalue(max(1, averaged.shape[0] // 10), dim=0).values
+        if level_db - background_level_db(hops_db) < MERE_NOISE_DB:
+            return quiet
+        return quiet.clamp(max=10 ** ((level_db - BAND_BELOW_SUM_DB - 14) / 10))
+
+    def _colour_db(self, power: Float[Tensor, "hops mels"], speech: Bool[Tensor, "hops"]) -> Float[Tensor, "mels"]:
+        """Part of the track's mean speech spectrum, smooth over bands, less its mean; less of it in short tracks."""
+        if not speech.any():
+            return torch.zeros(self.mels)
+        mean_db = decibels(power[speech].mean(dim=0))
+        smooth = torch.nn.functional.avg_pool1d(mean_db[None, None], 7, 1, 3, count_include_pad=False)[0, 0]
+        trust = COLOUR_SHARE * speech.sum() / (speech.sum() + 100)
+        return (trust * (smooth - smooth.mean())).clamp(-COLOUR_LIMIT_DB, COLOUR_LIMIT_DB)
+
+
+def mel_filters(mels: int) -> Float[Tensor, "bins mels"]:
+    """Triangles, evenly spaced in mel = 2595 log10(1 + f / 700) (O'Shaughnessy), each of peak 1."""
+    low, high = (2595 * torch.log10(torch.tensor(1 + f / 700, dtype=torch.float64)) for f in (LOWEST_HZ, HIGHEST_HZ))
+    edges = 700 * (10 ** (torch.linspace(low, high, mels + 2, dtype=torch.float64) / 2595) - 1)
+    frequency = torch.linspace(0, SAMPLE_RATE / 2, TRANSFORM // 2 + 1, dtype=torch.float64)[:, None]
+    rise = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - frequency) / (edges[2:] - edges[1:-1])
+    return torch.minimum(rise, fall).clamp(min=0).float()
+
+
+# ---- pretrained -------------------------------------------------------------------------------------------------------
+
+CHUNK_FRAMES, CONTEXT_FRAMES = 500, 50  # attention is quadratic in length: 20 s at a time, 2 s of context on both sides
+
+
+class Pretrained(Encoder):
+    """A hidden layer of wav2vec 2.0, HuBERT or WavLM through transformers, at exactly 25 rows a second."""
+
+    def __init__(self, config: EncoderConfig):
+        self.model, self.normalises = _pretrained(config)
+        num_states = self.model.config.num_hidden_layers + 1
+        if not -num_states <= config.layer < num_states:
+            raise InputError("encoder.layer", expected=f"-{num_states} to {num_states - 1} ({config.path} has {num_states - 1} layers)",
+                             found=str(config.layer), remedy="-1 is the last layer")  # fmt: skip
+        self.layer = config.layer % num_states
+        self.width = self.model.config.hidden_size
+        self.stride, self.field = _stride_and_field(self.model.config.conv_kernel, self.model.config.conv_stride)
+        self.digest = self._digest(config)
+
+    def _digest(self, config: EncoderConfig) -> str:
+        """Over the weights and the chosen layer, wherever the folder lies."""
+        definition = {**asdict(config), "path": None, "mels": None, "layer": self.layer, "normalises": self.normalises}
+        digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
+        frames = frame_count(audio.shape[0])
+        audio = audio[: sample_count(frames)].float()
+        if self.normalises and frames:
+            audio = (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
+        parts = []
+        for first in range(0, frames, CHUNK_FRAMES):
+            last = min(first + CHUNK_FRAMES, frames)
+            begin, end = max(0, first - CONTEXT_FRAMES), min(frames, last + CONTEXT_FRAMES)
+            rows = self._chunk(audio[sample_count(begin) : sample_count(end)], end - begin)
+            parts.append(rows[first - begin : last - begin])
+        return torch.cat(parts) if parts else torch.zeros(0, self.width)
+
+    def _chunk(self, audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time width"]:
+        padded = torch.nn.functional.pad(audio, (0, self.field))  # so that the last frame has rows of its own
+        states = self.model(padded[None], output_hidden_states=True).hidden_states
+        return framed(states[self.layer][0], first_centre=self.field / 2, stride=self.stride, frames=frames)
+
+
+def _stride_and_field(kernels: list[int] | tuple[int, ...], strides: list[int] | tuple[int, ...]) -> tuple[int, int]:
+    """Samples from one row of the convolutional front end to the next, and samples that one row sees."""
+    stride, field = 1, 1
+    for kernel, step in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * stride
+        stride *= step
+    return stride, field
+
+
+def _pretrained(config: EncoderConfig):
+    """The model in evaluation mode, and whether it wants tracks of zero mean and unit variance."""
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    download = f"run `hf download {config.path} --local-dir FOLDER` where there is a network and set encoder.path to FOLDER"
+    if Path(config.path).is_dir():
+        _check_folder(Path(config.path))
+    try:
+        model = AutoModel.from_pretrained(config.path).eval().requires_grad_(False)
+    except (OSError, ValueError) as error:
+        raise InputError("encoder.path", expected=f"a {config.kind} checkpoint (config.json, model.safetensors)",
+                         found=f"none that loads at {config.path!r} ({str(error).splitlines()[0]})", remedy=download) from error  # fmt: skip
+    if model.config.model_type != config.kind:
+        raise InputError("encoder.path", expected=f"a {config.kind} checkpoint", found=f"a {model.config.model_type} one in {config.path!r}",
+                         remedy=f"set encoder.kind to {model.config.model_type}, or name another checkpoint")  # fmt: skip
+    try:
+        normalises = bool(AutoFeatureExtractor.from_pretrained(config.path).do_normalize)
+    except (OSError, ValueError):
+        normalises = model.config.feat_extract_norm == "layer"  # as the published models have it
+    return model, normalises
+
+
+def _check_folder(folder: Path) -> None:
+    remedy = "copy the whole checkpoint, as save_pretrained or `hf download` writes it"
+    if not (folder / "config.json").is_file():
+        raise InputError(folder / "config.json", expected="the checkpoint's configuration", found="no such file", remedy=remedy)
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    if not any((folder / name).is_file() for name in weights):
+        raise InputError(folder / "model.safetensors", expected="the checkpoint's weights", found="no such file", remedy=remedy)
