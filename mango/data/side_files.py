@@ -83,7 +83,7 @@ def read_speaking(path: Path, frames: int | None = None) -> Float[Tensor, "time"
     return torch.from_numpy(array)
 
 
-def speaking_problems(path: Path, frames: int) -> Iterator[Problem]:
+def speaking_problems(path: Path, frames: int | None) -> Iterator[Problem]:
     with noted() as unreadable:
         yield from _speaking_problems(path, read_npy(path), frames)
     yield from unreadable
@@ -112,16 +112,17 @@ def read_track(path: Path, frames: int) -> PersonTrack:
     return PersonTrack(**{name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in TRACK})
 
 
-def track_problems(path: Path, frames: int) -> Iterator[Problem]:
+def track_problems(path: Path, frames: int | None) -> Iterator[Problem]:
     with noted() as unreadable:
         yield from _track_problems(path, read_npz(path), frames)
     yield from unreadable
 
 
-def _track_problems(path: Path, arrays: dict[str, np.ndarray], frames: int) -> Iterator[Problem]:
+def _track_problems(path: Path, arrays: dict[str, np.ndarray], frames: int | None) -> Iterator[Problem]:
     cameras = arrays.get("camera_from_world")
     still = cameras is not None and cameras.ndim == 3 and len(cameras) == 1  # a camera that does not move is stored once
-    wrong = list(array_problems(path, arrays, TRACK, **{"time": frames, "time or 1": 1 if still else frames}))
+    known = {} if frames is None else {"time": frames, "time or 1": 1 if still else frames}
+    wrong = list(array_problems(path, arrays, TRACK, **known))
     yield from wrong
     if wrong:
         return  # the meaning of wrongly shaped arrays is anybody's guess
