@@ -1,0 +1,133 @@
+"""The parametric head: load -> with_shape -> vertices. FLAME's layout, whatever the file.
+
+    v = skin( template + shape directions s + expression directions e + pose correctives (R - I) )
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mango.errors import InputError
+from mango.head.assets import BUILTIN, HeadArrays, read_head
+from mango.head.conventions import axis_angle_to_matrix
+from mango.head.layout import MotionLayout
+from mango.head.regions import REGIONS
+from mango.head.skinning import Skin, joint_transforms
+from mango.types import MotionClip
+
+
+class Head(nn.Module):
+    """A head without a person. Buffers are non-persistent: checkpoints carry the digest, never the licensed arrays."""
+
+    def __init__(self, arrays: HeadArrays):
+        super().__init__()
+        self.name, self.digest = arrays.name, arrays.digest
+        self.expression_names = arrays.expression_names
+        self.identities = arrays.shape_directions.shape[-1]
+        self.expressions = arrays.expression_directions.shape[-1]
+        self.layout = MotionLayout(self.expressions)
+        for name in ("template", "joint_regressor", "skin_weights", "faces", "uvs", "uv_faces", "landmark_faces", "landmark_barycentrics"):
+            self.register_buffer(name, torch.tensor(getattr(arrays, name)), persistent=False)
+        self.register_buffer("mirror", torch.tensor(arrays.mirror), persistent=False)
+        flat = lambda directions: torch.tensor(directions).flatten(0, 1).T.contiguous()  # noqa: E731  (coefficients, 3 V): one matmul
+        correctives = torch.tensor(arrays.pose_correctives)
+        used = torch.nonzero(correctives.abs().amax(dim=1))[:, 0]  # the built-in head uses 14 of the 36
+        self.register_buffer("shape_basis", flat(arrays.shape_directions), persistent=False)
+        self.register_buffer("motion_basis", torch.cat([flat(arrays.expression_directions), correctives[used]]), persistent=False)
+        self.register_buffer("used_correctives", used, persistent=False)
+        self.skin = Skin(self.skin_weights)
+        self._regions = {name: torch.tensor(indices) for name, indices in arrays.regions.items()}
+        self.joint_expressions = {name: torch.tensor(pose) for name, pose in arrays.joint_expressions.items()}
+
+    @property
+    def shape_directions(self) -> Float[Tensor, "verts 3 identities"]:
+        """Metres per unit of a shape coefficient (one standard deviation of people)."""
+        return self.shape_basis.unflatten(1, (-1, 3)).permute(1, 2, 0)
+
+    @property
+    def expression_directions(self) -> Float[Tensor, "verts 3 expressions"]:
+        return self.motion_basis[: self.expressions].unflatten(1, (-1, 3)).permute(1, 2, 0)
+
+    @property
+    def pose_correctives(self) -> Float[Tensor, "36 coordinates"]:
+        full = self.motion_basis.new_zeros(36, self.motion_basis.shape[1])
+        return full.index_copy(0, self.used_correctives, self.motion_basis[self.expressions :])
+
+    def with_shape(self, shape: Float[Tensor, "*batch identity"]) -> "ShapedHead":
+        """A person: ``shape`` may be shorter than the basis, the rest is zero."""
+        offsets = (shape @ self.shape_basis[: shape.shape[-1]]).unflatten(-1, (-1, 3))
+        rest = self.template + offsets
+        return ShapedHead(self, rest, self.joint_regressor @ rest)
+
+    def vertices(self, clip: MotionClip) -> Float[Tensor, "time verts 3"]:
+        """A whole clip, placed in the world."""
+        if clip.head != self.digest:
+            remedy = "load the head that the clip was made with; coefficients of one head mean nothing to another"
+            raise InputError("motion clip", expected=f"head {self.digest[:12]} ({self.name})", found=f"{clip.head[:12]}", remedy=remedy)
+        person = self.with_shape(clip.shape)
+        return person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose, clip.rotation, clip.translation)
+
+    def region(self, name: str) -> Int[Tensor, "verts"]:
+        """Vertex indices of a named region (``mango.head.regions.REGIONS``)."""
+        if name in self._regions:
+            return self._regions[name].to(self.faces.device)
+        assert name in REGIONS, f"no region {name!r}; there are {', '.join(REGIONS)}"
+        raise InputError(f"head {self.name}", expected=f"region {name!r}", found="none in the file", remedy="use the built-in head")
+
+    def landmarks(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch landmarks 3"]:
+        """iBUG's 68 points on the surface."""
+        if not len(self.landmark_faces):
+            raise InputError(f"head {self.name}", expected="a landmark embedding", found="none in the file", remedy="use the built-in head")
+        corners = vertices[..., self.faces[self.landmark_faces], :]
+        return (corners * self.landmark_barycentrics[:, :, None]).sum(-2)
+
+    def lip_opening(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch"]:
+        """Height of the inner upper lip over the inner lower lip, middles, along the nose's line: metres, negative where lips overlap.
+
+        A projection, not a distance: smooth at closed lips and unmoved by the head's pose.
+        """
+        points = self.landmarks(vertices)
+        up = torch.nn.functional.normalize(points[..., 27, :] - points[..., 33, :], dim=-1)
+        return ((points[..., 62, :] - points[..., 66, :]) * up).sum(-1)
+
+
+@dataclass(frozen=True)
+class ShapedHead:
+    """A person's head at rest; ``joints`` are root, neck, jaw, left eye, right eye."""
+
+    head: Head
+    template: Float[Tensor, "*batch verts 3"]
+    joints: Float[Tensor, "*batch joints 3"]
+
+    def vertices(
+        self,
+        expr: Float[Tensor, "*batch time expressions"],
+        neck_pose: Float[Tensor, "*batch time 3"],
+        jaw_pose: Float[Tensor, "*batch time 3"],
+        eyes_pose: Float[Tensor, "*batch time 6"],
+        rotation: Float[Tensor, "*batch time 3"] | None = None,
+        translation: Float[Tensor, "*batch time 3"] | None = None,
+    ) -> Float[Tensor, "*batch time verts 3"]:
+        """The head in motion, metres. ``rotation`` turns about the root joint; ``translation`` is added last."""
+        root = torch.zeros_like(neck_pose) if rotation is None else rotation
+        poses = torch.cat([root, neck_pose, jaw_pose, eyes_pose], dim=-1).unflatten(-1, (5, 3))
+        rotations = axis_angle_to_matrix(poses)
+        turned = (rotations[..., 1:, :, :] - torch.eye(3, dtype=poses.dtype, device=poses.device)).flatten(-3)
+        coefficients = torch.cat([expr, turned[..., self.head.used_correctives]], dim=-1)
+        rest = self.template.unsqueeze(-3) + (coefficients @ self.head.motion_basis).unflatten(-1, (-1, 3))
+        moved = self.head.skin(rest, *joint_transforms(rotations, self.joints.unsqueeze(-3)), root_moves=rotation is not None)
+        return moved if translation is None else moved + translation.unsqueeze(-2)
+
+
+def load_head(source: str | Path = "builtin") -> Head:
+    """A head from a file, or the one that comes with the package. The built-in head is read once; do not change it in place."""
+    return _builtin(BUILTIN.stat().st_mtime_ns) if str(source) == "builtin" else Head(read_head(source))
+
+
+@lru_cache(maxsize=1)
+def _builtin(_: int) -> Head:
+    return Head(read_head("builtin"))
