@@ -72,6 +72,14 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def read_description(path: Path) -> dict[str, Any]:
+    """What a learner was built from, as plain values."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise _broken(path, error) from error
+
+
 def read_learner(checkpoint: Path, learner: Learner) -> None:
     """Weights, moving average and optimizer state into ``learner``, strictly."""
     folder = checkpoint / learner.name

@@ -1,0 +1,258 @@
+"""Stage one: the denoising objective of the motion model, its validation, and reading a trained model back."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mango.audio.encoders import EncoderConfig
+from mango.config import from_plain, to_plain
+from mango.data.windows import WindowBatch, Windows
+from mango.diffusion.objective import DiffusionConfig, Schedule, levels, noised
+from mango.errors import InputError
+from mango.head.layout import MotionLayout
+from mango.losses.motion import FrameLoss, MotionLossWeights, Surface, motion_losses
+from mango.models.motion import MotionModel, MotionModelConfig, PathwayDrop
+from mango.seeds import torch_generator
+from mango.training.checkpoints import newest_checkpoint, read_description, read_state, read_weights
+from mango.training.optim import OptimizerConfig
+from mango.training.run import Every
+from mango.training.runtime import RuntimeConfig
+
+
+@dataclass(frozen=True)
+class ConditionNoise:
+    """How often training withholds or spoils a condition, so that generation can do without it or stand its errors."""
+
+    own: float = 0.1  # probabilities of withholding, per person and window
+    heard: float = 0.1
+    identity: float = 0.1
+    speaking: float = 0.2
+    context: float = 0.3  # of a window without clean context: a dialogue's beginning
+    speaking_flips: float = 0.1  # share of frames whose speaking indicator is wrong, in runs of about ``flip_frames``
+    flip_frames: int = 5
+
+
+@dataclass(frozen=True)
+class Stage1Config:
+    """Stage one; the defaults are the paper-scale model."""
+
+    data: Path = Path("data/dialogues")
+    run: Path = Path("runs/stage1")
+    head: str = "builtin"  # or a head file
+    seed: int = 0
+    steps: int = 200_000
+    batch: int = 32  # windows of both people
+    frames: int = 100  # of a window, without its context
+    context: int = 10
+    train_split: str = "train"
+    validation_split: str = "val"
+    start_from: Path | None = None  # begin with the weights of this run (its moving average) instead of at random
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    model: MotionModelConfig = field(default_factory=MotionModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    losses: MotionLossWeights = field(default_factory=MotionLossWeights)
+    lip_weight: float = 8.0  # of a lip point against another point of the face, in the vertex losses
+    conditions: ConditionNoise = field(default_factory=ConditionNoise)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    every: Every = field(default_factory=Every)
+    keep: int = 2  # newest checkpoints
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+@dataclass(frozen=True)
+class MotionDescription:
+    """What is needed to rebuild a motion model and to use it; stored beside its weights in runs of every stage."""
+
+    head: str  # digest
+    expressions: int
+    identity_width: int
+    voice_width: int
+    frames: int
+    context: int
+    model: MotionModelConfig
+    diffusion: DiffusionConfig
+    encoder: EncoderConfig
+
+
+# The objective ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """One evaluation of the model at a random level."""
+
+    clean: Float[Tensor, "batch person time width"]  # predicted x0, normalised; the truth where context was given
+    level: Int[Tensor, "batch"]
+    given: Bool[Tensor, "batch person time"]  # clean context shown to the model
+
+
+def one_shot_x0(
+    model: MotionModel,
+    batch: WindowBatch,
+    labels: Float[Tensor, "batch person time width"],
+    schedule: Schedule,
+    noise: ConditionNoise,
+    context: int,
+    position: tuple[int | str, ...],
+) -> OneShot:
+    """The model's clean motion from noised ``labels`` (normalised) at uniformly drawn levels, with gradient.
+
+    ``position``, e.g. (seed, step), decides every random draw: levels, noise, withheld conditions, spoilt indicators.
+    """
+    random = torch_generator(*position, "diffusion")
+    size, device = len(batch), labels.device
+    level = levels(size, schedule, random).to(device)
+    gaussian = torch.randn(labels.shape, generator=random).to(device)
+    drop = _withheld(noise, size, random, device)
+    speaking = _spoilt(batch.speaking, noise, random)
+    given = _given(batch.keep, noise, context, random)
+    noisy = torch.where(given[..., None], labels, noised(labels, gaussian, level, schedule))
+    conditions = model.listen(batch.voices, speaking, batch.keep, drop)
+    clean = model(noisy, level, conditions, batch.identity, batch.keep, given)
+    return OneShot(torch.where(given[..., None], labels, clean.to(labels.dtype)), level, given)
+
+
+def stage1_losses(
+    model: MotionModel,
+    batch: WindowBatch,
+    schedule: Schedule,
+    config: Stage1Config,
+    surface: Surface | None,
+    position: tuple[int | str, ...],
+) -> dict[str, FrameLoss]:
+    labels = model.normalised(batch.motion)
+    shot = one_shot_x0(model, batch, labels, schedule, config.conditions, config.context, position)
+    counted = batch.keep & ~shot.given
+    return motion_losses(
+        shot.clean, labels, counted, batch.keep, layout=model.layout, std=model.motion_std, surface=surface, weights=config.losses
+    )
+
+
+NO_NOISE = ConditionNoise(own=0, heard=0, identity=0, speaking=0, context=0, speaking_flips=0)
+
+
+@torch.no_grad()
+def validation_losses(
+    model: MotionModel, windows: Windows, schedule: Schedule, config: Stage1Config, surface: Surface | None, device: torch.device
+) -> dict[str, float]:
+    """Mean of each loss over every frame of the split, at fixed noise: comparable between steps and runs."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    quiet = replace(config, conditions=NO_NOISE)
+    for number, batch in enumerate(windows.tiles(config.batch)):
+        losses = stage1_losses(model, batch.to(device), schedule, quiet, surface, (0, number, "validation"))
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(loss.per_dialogue_sum().sum())
+            counts[name] = counts.get(name, 0) + int(loss.valid.sum())
+    means = {name: sums[name] / max(1, counts[name]) for name in sums}
+    weighted = sum(getattr(config.losses, name) * mean for name, mean in means.items())
+    return {**means, "total": weighted}
+
+
+def assert_finite(losses: dict[str, FrameLoss], batch: WindowBatch, step: int) -> None:
+    """NaN or infinity stops the run and says where it came from."""
+    for name, loss in losses.items():
+        sums = loss.per_dialogue_sum()
+        if not torch.isfinite(sums).all():
+            first = int((~torch.isfinite(sums)).nonzero()[0])
+            where = f"step {step}, loss {name!r}, dialogue {batch.dialogues[first]} from frame {batch.starts[first]}"
+            remedy = "check this dialogue (mango data validate), or lower optimizer.lr and go on from the last checkpoint"
+            raise InputError(where, expected="a finite loss", found=str(float(sums[first])), remedy=remedy)
+
+
+def _withheld(noise: ConditionNoise, size: int, random: torch.Generator, device: torch.device) -> PathwayDrop:
+    drawn = torch.rand(4, size, 2, generator=random)
+    limits = torch.tensor([noise.own, noise.heard, noise.identity, noise.speaking])
+    return PathwayDrop(*(drawn < limits[:, None, None]).to(device))
+
+
+def _spoilt(
+    speaking: Float[Tensor, "batch person time"], noise: ConditionNoise, random: torch.Generator
+) -> Float[Tensor, "batch person time"]:
+    """The indicator with runs of frames turned over."""
+    batch, person, time = speaking.shape
+    runs = torch.rand(batch, person, -(-time // noise.flip_frames) + 1, generator=random) < noise.speaking_flips
+    shift = int(torch.randint(noise.flip_frames, (), generator=random))
+    flipped = runs.repeat_interleave(noise.flip_frames, dim=2)[..., shift : shift + time].to(speaking.device)
+    return torch.where(flipped, 1 - speaking, speaking)
+
+
+def _given(
+    keep: Bool[Tensor, "batch person time"], noise: ConditionNoise, context: int, random: torch.Generator
+) -> Bool[Tensor, "batch person time"]:
+    """Clean context for both people of a window or for neither; never where there is no label."""
+    shown = (torch.rand(len(keep), generator=random) >= noise.context).to(keep.device)
+    first = torch.arange(keep.shape[2], device=keep.device) < context
+    return keep & shown[:, None, None] & first
+
+
+# Building and reading -----------------------------------------------------------------------------------------------------
+
+
+def make_motion_model(description: MotionDescription) -> MotionModel:
+    return MotionModel(description.model, MotionLayout(description.expressions), description.voice_width, description.identity_width)
+
+
+def describe(config: Stage1Config, windows: Windows, head_digest: str) -> MotionDescription:
+    return MotionDescription(
+        head=head_digest,
+        expressions=windows.layout.expressions,
+        identity_width=windows.identity_width,
+        voice_width=windows.encoder.width,
+        frames=config.frames,
+        context=config.context,
+        model=config.model,
+        diffusion=config.diffusion,
+        encoder=config.encoder,
+    )
+
+
+def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[MotionModel, MotionDescription]:
+    """A model with the training split's statistics: at random by the seed, or from ``start_from``, whose statistics it keeps."""
+    description = describe(config, windows, head.digest)
+    if config.start_from is not None:
+        model, found, _ = load_motion_model(config.start_from, head=head)
+        if to_plain(found) != to_plain(description):
+            raise InputError(
+                config.start_from,
+                expected="a model of this config",
+                found="other sizes or another encoder",
+                remedy="start from a run of the same config",
+            )
+        return model.train().requires_grad_(True), description
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(config.seed, "weights").initial_seed())
+        model = make_motion_model(description)
+    model.set_statistics(*windows.motion_statistics(), *windows.voice_statistics())
+    return model, description
+
+
+def load_motion_model(run_or_checkpoint: Path, *, head) -> tuple[MotionModel, MotionDescription, EncoderConfig]:
+    """The averaged weights of a run's newest checkpoint (any stage) or of a checkpoint folder, ready to generate."""
+    place = Path(run_or_checkpoint)
+    checkpoint = place if (place / "state.json").exists() else newest_checkpoint(place / "checkpoints")
+    if checkpoint is None:
+        found = "no such folder" if not place.exists() else "no checkpoints in it" if place.is_dir() else "a file"
+        raise InputError(
+            place,
+            expected="a run folder or a checkpoint folder",
+            found=found,
+            remedy="give the folder that training wrote, e.g. runs/demo/stage1",
+        )
+    read_state(checkpoint)  # refuses other formats
+    described = checkpoint / "motion" / "description.json"
+    description = from_plain(MotionDescription, read_description(described), where=str(described))
+    if description.head != head.digest:
+        raise InputError(
+            checkpoint,
+            expected=f"a model for the head {head.name} ({head.digest[:12]})",
+            found=f"one for head {description.head[:12]}",
+            remedy="give --head the file it was trained with",
+        )
+    model = make_motion_model(description)
+    averaged = checkpoint / "motion" / "ema.safetensors"
+    read_weights(averaged if averaged.exists() else averaged.with_name("model.safetensors"), model)
+    return model.eval().requires_grad_(False), description, description.encoder

@@ -1,0 +1,75 @@
+"""Stage one: train the motion model on two voices and a tracker's labels.
+
+    python train_stage1.py configs/stage1_demo.yaml [--steps 100 --optimizer.lr 1e-4 --run runs/x --data data/y]
+    torchrun --nproc-per-node 2 train_stage1.py configs/stage1.yaml
+
+The same command again goes on from the last checkpoint; Ctrl-C saves one.
+"""
+
+import sys
+
+from mango.audio.encoders import make_encoder
+from mango.config import parse_command_line, to_plain
+from mango.data.dialogues import DialogueSet
+from mango.data.windows import Windows
+from mango.diffusion.objective import schedule as make_schedule
+from mango.errors import InputError
+from mango.head.layout import MotionLayout
+from mango.head.model import load_head
+from mango.losses.motion import total
+from mango.losses.surface import lip_surface
+from mango.training.optim import make_learner
+from mango.training.run import Run
+from mango.training.runtime import Runtime
+from mango.training.stage1 import Stage1Config, assert_finite, new_motion_model, stage1_losses, validation_losses
+
+
+def main(config: Stage1Config) -> int:
+    runtime = Runtime(config.runtime)
+    head = load_head(config.head)
+    layout = MotionLayout(head.expressions)
+    dialogues = DialogueSet.open(config.data)
+    encoder = make_encoder(config.encoder)
+    training, held_out = (
+        Windows(dialogues, split, encoder, layout, config.frames, config.context) for split in (config.train_split, config.validation_split)
+    )
+    model, description = new_motion_model(config, training, head)
+    learner = make_learner("motion", model.to(runtime.device), config.optimizer, config.steps, description=to_plain(description))
+    schedule = make_schedule(config.diffusion)
+    surface = lip_surface(head, layout, lips=config.lip_weight).to(runtime.device)
+    facts = {"stage": 1, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()}
+
+    with Run(config.run, config, facts=facts, keep=config.keep, writes=runtime.is_main) as run:
+        run.restore([learner])
+        for step in run.steps(config.steps):
+            batch = training.batch(config.seed, step, config.batch)
+            batch = batch.rows(runtime.share(range(config.batch))).to(runtime.device)
+            with runtime.autocast():
+                losses = stage1_losses(learner.model, batch, schedule, config, surface, (config.seed, step, runtime.rank))
+            assert_finite(losses, batch, step)
+            loss = total(losses, config.losses)
+            norm = learner.descend(loss, step, runtime.average_gradients)
+
+            if run.due(step, config.every.log):
+                run.show(f"loss {loss.item():.4f}")
+                run.log(
+                    step,
+                    "train",
+                    {**{name: part.mean().detach() for name, part in losses.items()}, "total": loss.detach(), "gradient_norm": norm},
+                )
+            if run.due(step, config.every.validate):
+                held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime.device)
+                run.log(step, "validation", held)
+                run.say(f"step {step}: validation loss {held['total']:.4f}")
+            if run.due(step, config.every.save) or run.stopping:
+                run.save(step, [learner], samples_seen=step * config.batch)
+            runtime.wait()
+    return run.exit_code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(parse_command_line(Stage1Config)))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
