@@ -61,6 +61,7 @@ def motion_losses(
     neck_velocity: squared error of the neck rotation's first difference in square degrees. A difference counts where all its
     frames are kept and its last frame is ``counted`` (so that a window is also judged on how it continues its context).
     """
+    predicted, target = (torch.where(keep[..., None], motion, 0.0) for motion in (predicted, target))  # what is padded cannot spread
     error = predicted - target
     wanted = {name for name, weight in asdict(weights).items() if weight}
     losses: dict[str, FrameLoss] = {}

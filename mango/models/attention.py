@@ -19,8 +19,9 @@ class Rotary:
     @classmethod
     def of_frames(cls, frames: int, channels: int, like: Tensor) -> "Rotary":
         """Wavelengths from 2 pi to about 2 pi x 1,000 frames: a window has at most a few hundred."""
-        rates = 1000.0 ** (-torch.arange(0, channels, 2, device=like.device, dtype=torch.float32) / channels)
-        angles = torch.arange(frames, device=like.device, dtype=torch.float32)[:, None] * rates
+        exact = torch.promote_types(like.dtype, torch.float32)  # bfloat16 cannot count to 300
+        rates = 1000.0 ** (-torch.arange(0, channels, 2, device=like.device, dtype=exact) / channels)
+        angles = torch.arange(frames, device=like.device, dtype=exact)[:, None] * rates
         return cls(torch.cat([angles.cos()] * 2, -1).to(like.dtype), torch.cat([-angles.sin(), angles.sin()], -1).to(like.dtype))
 
     def twice(self) -> "Rotary":

@@ -1,0 +1,119 @@
+"""Faults noticed: a loss logged under another name than its weight, a difference across a gap counted, context counted, NaN from padding
+spreading, radians taken for degrees, neck movement counted as lip error, a mean over the padding."""
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from mango.head.layout import MotionLayout
+from mango.losses.motion import FrameLoss, MotionLossWeights, motion_losses, total
+from mango.losses.surface import lip_surface
+
+LAYOUT = MotionLayout(4)
+ALL = MotionLossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+def surface(motion):
+    """Two points, driven by the first two expressions, in millimetres."""
+    return torch.stack([motion[..., :1].expand(*motion.shape[:-1], 3), motion[..., 1:2].expand(*motion.shape[:-1], 3)], dim=-2)
+
+
+def example(time: int = 6):
+    target = torch.zeros(1, 2, time, LAYOUT.width)
+    return target.clone(), target, torch.ones(1, 2, time, dtype=torch.bool)
+
+
+def losses(predicted, target, counted, keep=None, std=None, weights=ALL):
+    keep = counted if keep is None else keep
+    std = torch.ones(LAYOUT.width) if std is None else std
+    return motion_losses(predicted, target, counted, keep, layout=LAYOUT, std=std, surface=surface, weights=weights)
+
+
+def test_values_by_hand():
+    predicted, target, keep = example()
+    predicted[0, 0, 3, 0] = 4.0  # one expression of one frame: a spike
+    found = losses(predicted, target, keep)
+    assert found["parameters"].values[0, 0].tolist() == [0, 0, 0, 1.0, 0, 0]  # 16 / 16 channels
+    assert found["velocity"].values[0, 0].tolist() == [0, 0, 0, 1.0, 1.0, 0]
+    assert found["acceleration"].values[0, 0].tolist() == [0, 0, 0, 1.0, 4.0, 1.0]
+    assert found["vertices"].values[0, 0].tolist() == [0, 0, 0, 24.0, 0, 0]  # 3 x 16 on one of two points
+    assert float(found["vertices"].mean()) == 24.0 / 12
+    assert found["neck_velocity"].values.abs().max() == 0
+
+
+def test_neck_velocity_is_in_degrees_of_real_rotation():
+    predicted, target, keep = example()
+    std = torch.full((LAYOUT.width,), 0.5)
+    predicted[0, 0, 3:, LAYOUT.where("neck_pose").start] = 2 * math.radians(3.0)
+    found = losses(predicted, target, keep, std=std)["neck_velocity"]
+    torch.testing.assert_close(found.values[0, 0], torch.tensor([0, 0, 0, 9.0, 0, 0]))
+
+
+def test_differences_need_all_their_frames_and_judge_the_continuation_of_context():
+    predicted, target, keep = example()
+    keep[0, 0, 2] = False
+    counted = keep.clone()
+    counted[0, 1, :2] = False  # context: kept, not counted
+    found = losses(predicted, target, counted, keep)
+    assert found["velocity"].valid[0].int().tolist() == [[0, 1, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1]]
+    assert found["acceleration"].valid[0].int().tolist() == [[0, 0, 0, 0, 0, 1], [0, 0, 1, 1, 1, 1]]
+    assert found["parameters"].valid[0].int().tolist() == [[1, 1, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]]
+
+
+def test_what_is_not_kept_cannot_spread():
+    predicted, target, keep = example()
+    keep[0, 1, 4:] = False
+    predicted[0, 1, 4:] = float("nan")
+    predicted = predicted.requires_grad_()
+    found = losses(predicted, target, keep)
+    whole = total(found, ALL)
+    whole.backward()
+    assert torch.isfinite(whole)
+    assert torch.isfinite(predicted.grad[0, 1, :4]).all()
+
+
+def test_the_mean_counts_valid_frames_only():
+    values, valid = torch.tensor([[[1.0, 3.0, 100.0]]]), torch.tensor([[[True, True, False]]])
+    assert float(FrameLoss(values, valid).mean()) == 2.0
+    assert float(FrameLoss(values, valid & False).mean()) == 0.0
+
+
+def test_names_are_the_weights_names():
+    predicted, target, keep = example()
+    assert set(losses(predicted, target, keep)) == set(asdict(ALL))
+    some = MotionLossWeights(1.0, 0.0, 0.0, 0.0, 0.0, 2.0)
+    assert set(losses(predicted, target, keep, weights=some)) == {"parameters", "neck_velocity"}
+    with pytest.raises(AssertionError, match="without a weight"):
+        total({"velocty": FrameLoss(torch.zeros(1, 2, 3), keep[..., :3])}, ALL)
+
+
+class LinearHead:
+    """Ten points; expression i moves point i along x by i mm, the jaw moves points 0-2, the neck moves all."""
+
+    identities = 3
+
+    def region(self, name):
+        return {"lips": torch.tensor([0, 1, 2]), "face": torch.arange(10)}[name]
+
+    def with_shape(self, shape):
+        return self
+
+    def vertices(self, expr, neck_pose, jaw_pose, eyes_pose):
+        points = torch.zeros(len(expr), 10, 3)
+        points[:, :4, 0] = expr * torch.arange(4) * 1e-3
+        points[:, :3, 1] -= jaw_pose[:, :1] * 0.1
+        return points + neck_pose[:, None] * 10
+
+
+def test_lip_surface_is_the_derivative_in_millimetres_without_the_neck():
+    linear = lip_surface(LinearHead(), LAYOUT, lips=4.0, every=7)  # lips 0, 1, 2 and the other point 3
+    motion = torch.zeros(LAYOUT.width)
+    motion[3], motion[2] = 1.0, 1.0
+    motion[LAYOUT.where("jaw_pose").start] = 0.01
+    motion[LAYOUT.where("neck_pose")] = 5.0
+    points = linear(motion)
+    lip, other = math.sqrt(4 / 3.25), math.sqrt(1 / 3.25)
+    expected = torch.tensor([[0, -1, 0], [0, -1, 0], [2, -1, 0], [3, 0, 0]]) * torch.tensor([lip, lip, lip, other])[:, None]
+    torch.testing.assert_close(points, expected, atol=1e-4, rtol=1e-4)
