@@ -39,7 +39,9 @@ class LabelBank:
         index = torch.arange(start, start + frames).clamp(0, len(self.bank[key]) - 1)
         return self.bank[key][index]
 
-    def follow(self, key: Key, start: int, predicted: Float[Tensor, "frames width"], keep: Bool[Tensor, "frames"], config: BankConfig) -> None:
+    def follow(
+        self, key: Key, start: int, predicted: Float[Tensor, "frames width"], keep: Bool[Tensor, "frames"], config: BankConfig
+    ) -> None:
         """Move the bank towards a prediction of frames ``start ...`` where they are kept and not at the window's edge."""
         inner = keep.clone()
         inner[: config.edge] = False
@@ -63,7 +65,10 @@ class LabelBank:
     def state(self) -> dict[str, Tensor]:
         return {"/".join(key): tensor for key, tensor in self.bank.items()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor] | None) -> None:
+        """From ``state()``; None leaves a new bank as it is."""
+        if state is None:
+            return
         expected = {"/".join(key) for key in self.bank}
         assert expected == set(state), f"another bank: {sorted(expected ^ set(state))[:4]}"
         self.bank = {tuple(key.rsplit("/", 1)): tensor for key, tensor in state.items()}

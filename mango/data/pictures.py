@@ -1,0 +1,97 @@
+"""Recorded pictures by (dialogue, person, frame), ready to be compared with renderings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.data.dialogues import DialogueSet
+from mango.data.video import VideoFrames
+from mango.errors import InputError
+from mango.types import PersonTrack
+
+Shot = tuple[str, str, int]  # dialogue, side ("a" or "b"), frame
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures over one background, with the tracker's cameras."""
+
+    shots: tuple[Shot, ...]
+    persons: tuple[str, ...]
+    colors: Float[Tensor, "pictures rows cols 3"]  # [0, 1], what is not the person replaced by the background
+    mattes: Float[Tensor, "pictures rows cols 1"]  # [0, 1]
+    camera_from_world: Float[Tensor, "pictures 4 4"]
+    intrinsics: Float[Tensor, "pictures 3 3"]
+
+    @property
+    def clips(self) -> list[str]:
+        return [f"{dialogue}/{side}" for dialogue, side, _ in self.shots]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.colors.shape[1], self.colors.shape[2]
+
+    def to(self, device: torch.device) -> "PictureBatch":
+        names = ("colors", "mattes", "camera_from_world", "intrinsics")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+
+
+class Pictures:
+    """The pictures of some dialogues of a set. Every one must have video and a track for both persons."""
+
+    def __init__(self, dialogues: DialogueSet, ids: Sequence[str], background: Float[Tensor, "3"]):
+        self.background = background
+        self.videos: dict[tuple[str, str], tuple[VideoFrames, VideoFrames | None]] = {}
+        self.tracks: dict[tuple[str, str], PersonTrack] = {}
+        self.persons: dict[tuple[str, str], str] = {}
+        for dialogue in (dialogues.dialogue(id) for id in ids):
+            for name, side in dialogue.sides.items():
+                if side.video is None or side.track is None:
+                    missing = f"{name}.mp4" if side.video is None else f"{name}.track.npz"
+                    raise InputError(
+                        dialogues.root / "dialogues" / dialogue.id,
+                        expected=f"pictures and a track of both persons ({missing})",
+                        found="none",
+                        remedy="stage two learns from pictures: track the videos first, or leave this dialogue out of the split",
+                    )
+                self.videos[dialogue.id, name] = VideoFrames(side.video), side.mask_video and VideoFrames(side.mask_video)
+                self.tracks[dialogue.id, name] = side.track
+                self.persons[dialogue.id, name] = side.person
+        self._check_sizes()
+
+    def read(self, shots: Sequence[Shot]) -> PictureBatch:
+        """The pictures of ``shots``, in their order. Shots of one clip should stand together: they are decoded in one go."""
+        colors, mattes = [], []
+        for (dialogue, side), group in groupby(shots, key=lambda shot: shot[:2]):
+            video, mask = self.videos[dialogue, side]
+            frames = [frame for _, _, frame in group]
+            picture = video.frames(frames).float() / 255
+            matte = mask.mattes(frames).float()[..., None] / 255 if mask else torch.ones_like(picture[..., :1])
+            colors.append(torch.lerp(self.background.expand_as(picture), picture, matte))
+            mattes.append(matte)
+        cameras = [self._camera(shot) for shot in shots]
+        return PictureBatch(
+            shots=tuple(shots),
+            persons=tuple(self.persons[shot[:2]] for shot in shots),
+            colors=torch.cat(colors),
+            mattes=torch.cat(mattes),
+            camera_from_world=torch.stack([camera for camera, _ in cameras]),
+            intrinsics=torch.stack([intrinsics for _, intrinsics in cameras]),
+        )
+
+    def _check_sizes(self) -> None:
+        sizes = {video.size: video.path for video, _ in self.videos.values()}
+        if len(sizes) > 1:
+            found = " and ".join(f"{rows}x{cols} in {path}" for (rows, cols), path in sizes.items())
+            remedy = "bring all videos to one size, with their intrinsics"
+            raise InputError("pictures", expected="one size for all videos of a split", found=found, remedy=remedy)
+
+    def _camera(self, shot: Shot) -> tuple[Tensor, Tensor]:
+        track = self.tracks[shot[:2]]
+        per_frame = track.camera_from_world
+        return per_frame[shot[2] if len(per_frame) > 1 else 0], track.intrinsics

@@ -1,0 +1,88 @@
+"""The people of a run: one avatar each, shared by all their clips, and drawing many of them in one call."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.data.atomic import atomic_file
+from mango.data.pictures import PictureBatch
+from mango.head.model import Head
+from mango.types import MotionClip
+from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
+from renderer.rasterize import draw
+from renderer.types import Camera, Rendering
+
+DENSITY = {"face": 1.0, "lips": 4.0, "left_eye": 4.0, "right_eye": 4.0, "eyelids": 2.0, "brows": 2.0, "teeth": 1.0, "mouth_cavity": 0.5}
+ELSEWHERE = 0.5  # scalp, neck
+LEARNING_RATES = {"offsets": 1.0, "quats": 1.0, "log_scales": 1.0, "opacity_logits": 2.0, "albedo": 3.0, "light": 1.0}
+
+
+def face_density(head: Head) -> Float[Tensor, "faces"]:
+    """How finely each triangle is covered, relative to the average: eyes and lips need the detail. The finer of overlapping regions wins."""
+    of_vertex = torch.full((len(head.template),), ELSEWHERE)
+    for region, density in DENSITY.items():
+        index = head.region(region)
+        of_vertex[index] = density if density < ELSEWHERE + 0.1 else of_vertex[index].clamp_min(density)
+    return of_vertex[head.faces].mean(-1)
+
+
+def new_avatars(head: Head, identities: Mapping[str, Float[Tensor, "identity"]], config: AvatarConfig, seed: int) -> dict[str, HeadAvatar]:
+    """A new avatar per person. All share one binding, so that one person's attributes can start another's."""
+    density = face_density(head)
+    return {
+        person: new_avatar(head.template, head.faces, density, config, identity=identity, head=head.digest, person=person, seed=seed)
+        for person, identity in identities.items()
+    }
+
+
+def parameter_groups(avatar: HeadAvatar) -> list[dict]:
+    """What learns how fast: torch's parameter groups, rates relative to the optimizer's."""
+    return [{"params": [parameter], "lr_scale": LEARNING_RATES[name], "weight_decay": 0.0} for name, parameter in avatar.named_parameters()]
+
+
+def posed(
+    head: Head,
+    avatars: Mapping[str, HeadAvatar],
+    persons: Sequence[str],
+    motion: Float[Tensor, "pictures width"],
+    placed: Sequence[MotionClip],
+) -> Float[Tensor, "pictures verts 3"]:
+    """Each picture's mesh: the person's own shape, this motion, and where the one-frame clip ``placed`` puts the head in the world."""
+    identity = torch.stack([avatars[person].identity for person in persons])
+    parts = {name: part[:, None] for name, part in head.layout.unpack(motion).items()}
+    rotation = torch.stack([clip.rotation for clip in placed]).to(motion)
+    translation = torch.stack([clip.translation for clip in placed]).to(motion)
+    still = not bool(rotation.any() or translation.any())
+    where = {} if still else {"rotation": rotation, "translation": translation}
+    return head.with_shape(identity).vertices(**parts, **where)[:, 0]
+
+
+def drawn(
+    avatars: Mapping[str, HeadAvatar],
+    vertices: Float[Tensor, "pictures verts 3"],
+    recorded: PictureBatch,
+    camera_from_world: Float[Tensor, "pictures 4 4"],
+    background: Float[Tensor, "3"],
+    backend: str = "auto",
+) -> Rendering:
+    """The pictures again, as the avatars would look: every person's Gaussians in one call of the rasterizer."""
+    order = sorted(range(len(recorded.persons)), key=lambda picture: recorded.persons[picture])
+    scenes = []
+    for person in sorted(set(recorded.persons)):
+        chosen = [picture for picture in order if recorded.persons[picture] == person]
+        scenes.append(avatars[person](vertices[chosen]))
+    rows, cols = recorded.size
+    camera = Camera(camera_from_world[order], recorded.intrinsics[order], width=cols, height=rows)
+    rendering = draw(joined(scenes), camera, background, backend)
+    back = torch.tensor(order).argsort()
+    return Rendering(rendering.colors[back], rendering.alphas[back])
+
+
+def save_avatars(folder: Path, avatars: Mapping[str, HeadAvatar]) -> None:
+    """``folder/<person>.safetensors``, each whole or not at all: what `mango render --avatar` takes."""
+    for person, avatar in avatars.items():
+        with atomic_file(folder / f"{person}.safetensors") as partial:
+            avatar.save(partial)

@@ -1,0 +1,79 @@
+"""What pictures say about a rendering: per-picture losses, and where on a face they look closest."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.data.pictures import PictureBatch
+from mango.head.model import Head
+from mango.losses.image import l1, lpips, ssim
+
+
+@dataclass(frozen=True)
+class PictureLossWeights:
+    """Weight of each picture loss; 0 leaves it out. OPEN: the paper gives none."""
+
+    l1: float = 1.0
+    ssim: float = 0.1  # of 1 - SSIM
+    silhouette: float = 0.1
+    lpips: float = 0.0  # needs the `cuda` extra
+
+
+@dataclass(frozen=True)
+class RegionWeights:
+    """How much more a pixel of these parts counts in the L1 loss than one of the background."""
+
+    head: float = 1.0
+    mouth: float = 4.0
+    eyes: float = 2.0
+    margin: float = 0.25  # of a part's box, on each side
+
+
+def picture_losses(
+    colors: Float[Tensor, "pictures rows cols 3"],
+    alphas: Float[Tensor, "pictures rows cols 1"],
+    recorded: PictureBatch,
+    pixel_weights: Float[Tensor, "pictures rows cols 1"],
+    weights: PictureLossWeights,
+) -> dict[str, Float[Tensor, "pictures"]]:
+    """The losses whose weight is not zero, one value a picture; names as in the weights."""
+    every = (1, 2, 3)
+    losses = {}
+    if weights.l1:
+        losses["l1"] = (pixel_weights * l1(colors, recorded.colors)).sum(every) / (3 * pixel_weights.sum(every))
+    if weights.ssim:
+        losses["ssim"] = 1 - ssim(colors, recorded.colors).mean(every)
+    if weights.silhouette:
+        losses["silhouette"] = (alphas - recorded.mattes).abs().mean(every)
+    if weights.lpips:
+        losses["lpips"] = lpips(colors, recorded.colors)
+    return losses
+
+
+def pixel_weights(
+    vertices: Float[Tensor, "pictures verts 3"], head: Head, recorded: PictureBatch, regions: RegionWeights
+) -> Float[Tensor, "pictures rows cols 1"]:
+    """Boxes around the projected mouth and eyes. From label motion, never from predicted: a weight must not be worth moving for."""
+    weights = 1 + (regions.head - 1) * recorded.mattes
+    for part, weight in (("lips", regions.mouth), ("left_eye", regions.eyes), ("right_eye", regions.eyes)):
+        inside = _box(_projected(vertices[:, head.region(part)], recorded), recorded.size, regions.margin)
+        weights = torch.where(inside, weights.clamp_min(weight), weights)
+    return weights
+
+
+def _projected(points: Float[Tensor, "pictures points 3"], recorded: PictureBatch) -> Float[Tensor, "pictures points 2"]:
+    camera = recorded.camera_from_world
+    seen = (points @ camera[:, :3, :3].mT + camera[:, None, :3, 3]) @ recorded.intrinsics.mT
+    return seen[..., :2] / seen[..., 2:].clamp_min(1e-6)
+
+
+def _box(points: Float[Tensor, "pictures points 2"], size: tuple[int, int], margin: float) -> Tensor:
+    low, high = points.amin(1), points.amax(1)
+    low, high = low - margin * (high - low), high + margin * (high - low)
+    x = torch.arange(size[1], device=points.device) + 0.5
+    y = torch.arange(size[0], device=points.device) + 0.5
+    across = (x >= low[:, :1]) & (x <= high[:, :1])
+    down = (y >= low[:, 1:]) & (y <= high[:, 1:])
+    return (down[:, :, None] & across[:, None, :])[..., None]
