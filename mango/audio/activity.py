@@ -34,11 +34,13 @@ def speaking_indicator(audio: Float[Tensor, "samples"]) -> Float[Tensor, "time"]
 
 
 def hop_levels_db(audio: Float[Tensor, "samples"]) -> Float[Tensor, "hops"]:
-    """Level of each 10 ms hop in dB full scale after a first difference, which removes hum and rumble and evens speech out."""
+    """Level of each 10 ms hop in dB full scale, of the sound less its 8 ms moving average: without hum and rumble."""
     samples = frame_count(audio.shape[0]) * SAMPLES_PER_FRAME
     audio = audio[:samples].float()
-    brightened = audio - 0.95 * torch.nn.functional.pad(audio, (1, 0))[:-1]
-    return decibels(brightened.reshape(-1, HOP).square().mean(dim=1))
+    if samples == 0:
+        return audio
+    slow = torch.nn.functional.avg_pool1d(audio[None, None], 129, 1, 64, count_include_pad=False)[0, 0]
+    return decibels((audio - slow).reshape(-1, HOP).square().mean(dim=1))
 
 
 def _runs_containing(wide: Bool[Tensor, "time"], narrow: Bool[Tensor, "time"]) -> Bool[Tensor, "time"]:

@@ -21,7 +21,9 @@ def sample_count(frames: int) -> int:
     return frames * SAMPLES_PER_FRAME
 
 
-def framed(rows: Float[Tensor, "rows width"], *, first_centre: float, stride: float, frames: int) -> Float[Tensor, "time width"]:
+def framed(
+    rows: Float[Tensor, "rows width"], *, first_centre: float | int, stride: float | int, frames: int
+) -> Float[Tensor, "time width"]:
     """Feature rows of any rate at exactly 25 rows a second.
 
     Row i is centred on sample ``first_centre + i * stride``. A frame takes the mean of the linearly interpolated rows at

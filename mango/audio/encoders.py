@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.audio.alignment import frame_count, framed, sample_count
-from mango.audio.loudness import HOP, HOPS_PER_FRAME, background_level_db, decibels, speech_level_db
+from mango.audio.loudness import HOP, HOPS_PER_FRAME, QUIETEST_SPEECH_DB, background_level_db, decibels, speech_level_db
 from mango.errors import InputError
 from mango.types import SAMPLE_RATE
 
@@ -59,6 +59,7 @@ LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
 FLOOR_DB = 48.0  # below the track's own loud speech; what is lower, silence included, is one constant
 COLOUR_SHARE, COLOUR_LIMIT_DB = 0.6, 12.0  # how much of a track's mean spectrum is taken for its microphone's and room's
 BAND_BELOW_SUM_DB = 12.0  # a band of loud speech lies about so far below the sum of all
+DIFFERENCE_DB = 10.0  # a first difference lowers speech by about so much
 OVERSUBTRACTION = 4.0  # single hops of noise exceed its mean
 MERE_NOISE_DB = 12.0  # the loudest twentieth of a track with any speech rises further above its quietest tenth
 BLOCK_FRAMES = 1500  # memory is constant in the track's length, but for the result
@@ -86,7 +87,7 @@ class LogMel(Encoder):
             return torch.zeros(0, self.width)
         power = self.power(audio)
         hops_db = decibels(power.sum(dim=1))
-        level_db = speech_level_db(hops_db)
+        level_db = speech_level_db(hops_db, QUIETEST_SPEECH_DB - DIFFERENCE_DB)
         power = (power - OVERSUBTRACTION * self._background(power, hops_db, level_db)).clamp(min=0)
         colour_db = self._colour_db(power, hops_db > level_db - 20)
         relative_db = 10 * torch.log10(power.clamp(min=1e-20)) - colour_db - (level_db - BAND_BELOW_SUM_DB)
@@ -207,9 +208,9 @@ def _pretrained(config: EncoderConfig):
         model = AutoModel.from_pretrained(config.path).eval().requires_grad_(False)
     except (OSError, ValueError) as error:
         raise InputError("encoder.path", expected=f"a {config.kind} checkpoint (config.json, model.safetensors)",
-                         found=f"none that loads at {config.path!r} ({str(error).splitlines()[0]})", remedy=download) from error  # fmt: skip
+                         found=f"none at {config.path!r} ({str(error).splitlines()[0]})", remedy=download) from error  # fmt: skip
     if model.config.model_type != config.kind:
-        raise InputError("encoder.path", expected=f"a {config.kind} checkpoint", found=f"a {model.config.model_type} one in {config.path!r}",
+        raise InputError("encoder.path", expected=f"a {config.kind} checkpoint", found=f"{model.config.model_type} in {config.path!r}",
                          remedy=f"set encoder.kind to {model.config.model_type}, or name another checkpoint")  # fmt: skip
     try:
         normalises = bool(AutoFeatureExtractor.from_pretrained(config.path).do_normalize)

@@ -17,7 +17,7 @@ def decibels(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return 10 * torch.log10(power.clamp(min=10 ** (DIGITAL_SILENCE_DB / 10)))
 
 
-def speech_level_db(hops_db: Float[Tensor, "hops"]) -> float:
+def speech_level_db(hops_db: Float[Tensor, "hops"], quietest_db: float = QUIETEST_SPEECH_DB) -> float:
     """The level of the track's loud speech: what its loudest twentieth (0.3 s at least, 4 s at most) reaches.
 
     A listener who says one "mm-hm" still has the level of that; a click of a few hops does not count.
@@ -25,7 +25,7 @@ def speech_level_db(hops_db: Float[Tensor, "hops"]) -> float:
     hops = hops_db.shape[0]
     rank = min(hops, max(32, min(400, hops // 20)))
     level = float(hops_db.topk(rank, sorted=False).values.min()) if hops else DIGITAL_SILENCE_DB
-    return max(level, QUIETEST_SPEECH_DB)
+    return max(level, quietest_db)
 
 
 def background_level_db(hops_db: Float[Tensor, "hops"]) -> float:

@@ -1,0 +1,74 @@
+import json
+
+import pytest
+import torch
+
+from mango.audio.activity import speaking_indicator
+from mango.audio.reading import read_audio
+from mango.data.synthetic.conversation import script
+from mango.data.synthetic.speech import speak
+
+
+@pytest.fixture(scope="module")
+def dialogue():
+    return speak(script(5, 20.0), 5)
+
+
+def agreement(left, right):
+    return float((left == right).float().mean())
+
+
+def test_synthetic_turns_are_found():
+    shares = [agreement(s.speaking, speaking_indicator(s.audio)) for seed in range(4) for s in speak(script(seed, 20.0), seed).values()]
+    assert sum(shares) / len(shares) > 0.94, shares
+    assert min(shares) > 0.85, shares
+
+
+def test_real_turns_are_found(samples):
+    """Hand-made turn times of 14 exchanges; those of items 2 and 14 leave laughs and short replies out."""
+    folder = samples / "anytalker_dyadic_audio"
+    shares = {}
+    for name, sides in json.loads((folder / "turns_seconds.json").read_text()).items():
+        number = int(name.removeprefix("interact_").removesuffix(".mp4"))
+        for side, turns in sides.items():
+            path = folder / f"interact_{number:02d}_{side}.wav"
+            if not path.exists():
+                continue
+            found = speaking_indicator(read_audio(path))
+            middle = (torch.arange(len(found)) + 0.5) / 25
+            truth = sum(((middle >= start) & (middle < end)).float() for start, end in turns) if turns else torch.zeros_like(middle)
+            shares[path.name] = agreement(found, truth)
+    assert len(shares) >= 28
+    print(f"mean agreement {sum(shares.values()) / len(shares):.3f}, worst {min(shares.items(), key=lambda item: item[1])}")
+    assert sum(shares.values()) / len(shares) > 0.95, shares
+
+
+@pytest.mark.parametrize("gain", [0.03, 0.3])
+def test_gain_changes_nothing(dialogue, gain):
+    audio = dialogue["a"].audio
+    assert agreement(speaking_indicator(audio), speaking_indicator(gain * audio)) == 1
+
+
+def test_steady_noise_quiet_crosstalk_and_clicks_are_not_speech():
+    clean = speak(script(5, 20.0), 5, clean=True)
+    own, other = clean["a"], clean["b"]
+    noise = 0.1 * 10 ** (-25 / 20) * torch.randn(own.audio.shape, generator=torch.Generator().manual_seed(0))
+    click = torch.zeros_like(own.audio)
+    silent = next(p for p in own.phones if p.symbol == "sil" and p.end - p.start > 1.5)
+    click[int((silent.start + 0.7) * 16_000)] = 0.9
+    heard = speaking_indicator(own.audio + noise + 0.03 * other.audio + click)
+    assert agreement(heard, own.speaking) > 0.93
+
+
+def test_tracks_without_speech_are_all_zero():
+    quiet = torch.randn(64_000, generator=torch.Generator().manual_seed(0))
+    for audio in (torch.zeros(64_000), 1.5e-4 * quiet, 0.05 * quiet, torch.zeros(100)):
+        indicator = speaking_indicator(audio)
+        assert indicator.shape == (len(audio) // 640,)
+        assert indicator.sum() == 0
+
+
+def test_values_are_zero_and_one_one_a_frame(dialogue):
+    indicator = speaking_indicator(dialogue["b"].audio[:-100])
+    assert indicator.shape == (499,)
+    assert set(indicator.unique().tolist()) == {0.0, 1.0}

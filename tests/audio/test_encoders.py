@@ -1,0 +1,172 @@
+import hashlib
+import json
+
+import pytest
+import torch
+
+from mango.audio.encoders import EncoderConfig, make_encoder
+from mango.audio.reading import read_audio
+from mango.data.synthetic.conversation import script
+from mango.data.synthetic.speech import speak
+from mango.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return speak(script(1, 12.0), 1)["a"]
+
+
+@pytest.fixture(scope="module")
+def log_mel():
+    return make_encoder(EncoderConfig())
+
+
+@pytest.mark.parametrize("samples", [0, 100, 640, 1279, 64_000, 64_639])
+def test_one_row_a_frame(log_mel, speech, samples):
+    assert log_mel.encode(speech.audio[:samples]).shape == (samples // 640, log_mel.width)
+
+
+def test_a_click_is_heard_in_its_own_frame(log_mel):
+    """Notices features shifted in time: energy of a click lies in the hop that holds it, symmetrically."""
+    for hop in (40, 41, 42, 43):
+        audio = torch.zeros(64_000)
+        audio[hop * 160 + 80] = 0.5
+        rows = log_mel.power(audio).sum(dim=1)
+        assert rows.argmax() == hop
+        assert abs(rows[hop - 1] / rows[hop + 1] - 1) < 0.2
+
+
+def test_gain_does_not_matter(log_mel, speech):
+    rows = log_mel.encode(speech.audio)
+    for gain in (0.1, 0.5):
+        torch.testing.assert_close(log_mel.encode(gain * speech.audio), rows, atol=2e-3, rtol=0)
+
+
+def test_silence_is_one_constant(log_mel):
+    clean = speak(script(1, 12.0), 1, clean=True)["a"]
+    rows = log_mel.encode(clean.audio)
+    silent = next(p for p in clean.phones if p.symbol == "sil" and p.end - p.start > 0.5)
+    inside = rows[int(25 * silent.start) + 2 : int(25 * silent.end) - 2]
+    assert (inside == -1).all()
+    assert (log_mel.encode(torch.zeros(64_000)) == -1).all()
+
+
+def test_noise_crosstalk_and_colour_change_little(log_mel):
+    both = speak(script(1, 12.0), 1, clean=True)
+    clean = both["a"].audio
+    rows = log_mel.encode(clean)
+    noise = 0.1 * 10 ** (-30 / 20) * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = log_mel.encode(clean + noise)
+    quiet = both["a"].energy == 0
+    assert (noisy[quiet] + 1).abs().mean() < 0.02, "steady noise is silence"
+    dull = clean + 0.8 * torch.nn.functional.pad(clean, (1, 0))[:-1]  # a microphone that loses 20 dB at the top
+    plain = torch.log10(log_mel.power(dull).clamp(min=1e-12)) - torch.log10(log_mel.power(clean).clamp(min=1e-12))
+    loud = rows[both["a"].energy > 0.5]
+    shift = (log_mel.encode(dull)[both["a"].energy > 0.5] - loud).abs().mean() * 48
+    assert shift < 0.7 * 10 * (plain - plain.mean()).abs().mean(), "part of the microphone's colour is taken out"
+    mere_noise = log_mel.encode(10 * noise)
+    assert (mere_noise + 1).mean() < 0.05, "a track of mere noise is silence"
+
+
+def test_phones_look_different(log_mel, speech):
+    """The encoder keeps what matters: S has its energy high, M low, whatever the voice."""
+    bands = log_mel.encode(speech.audio).reshape(-1, log_mel.mels)
+
+    def mean(symbol):
+        return torch.stack([bands[int(50 * (p.start + p.end))] for p in speech.phones if p.symbol == symbol]).mean(dim=0)
+
+    assert mean("S")[30:].mean() > mean("S")[:10].mean() + 0.2
+    assert mean("M")[:10].mean() > mean("M")[20:].mean() + 0.2
+
+
+def test_digest_tells_configurations_apart():
+    digests = {make_encoder(EncoderConfig(mels=mels)).digest for mels in (40, 64)}
+    assert len(digests) == 2
+    assert make_encoder(EncoderConfig()).digest == make_encoder(EncoderConfig()).digest
+
+
+def test_listening_halves_of_real_exchanges_are_silent(log_mel, samples):
+    folder = samples / "anytalker_dyadic_audio"
+    turns = json.loads((folder / "turns_seconds.json").read_text())["interact_3.mp4"]
+    rows = log_mel.encode(read_audio(folder / "interact_03_left.wav"))
+    ((start, end),) = turns["left"]
+    own, rest = rows[int(25 * start) : int(25 * end)], rows[int(25 * end) + 15 :]
+    assert (own > -0.5).float().mean() > 0.5
+    assert (rest == -1).float().mean() > 0.95
+
+
+# ---- pretrained models: tiny random checkpoints, loaded the real way ---------------------------------------------------
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2, "conv_dim": (8,) * 7, "vocab_size": 8}  # fmt: skip
+
+
+def checkpoint(folder, kind, seed=0, **changes):
+    import transformers
+
+    names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
+    torch.manual_seed(seed)
+    config = getattr(transformers, f"{names[kind]}Config")(**TINY, **changes)
+    getattr(transformers, f"{names[kind]}Model")(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
+def test_pretrained_models_give_one_row_a_frame(tmp_path, kind, speech):
+    encoder = make_encoder(EncoderConfig(kind, checkpoint(tmp_path / "model", kind)))
+    assert encoder.width == 16
+    for samples in (0, 640, 32_639):
+        rows = encoder.encode(speech.audio[:samples])
+        assert rows.shape == (samples // 640, 16)
+        assert torch.isfinite(rows).all()
+        assert not rows.requires_grad
+    assert not any(p.requires_grad for p in encoder.model.parameters())
+
+
+def test_layers_differ_and_are_checked(tmp_path, speech):
+    path = checkpoint(tmp_path / "model", "wav2vec2")
+    rows = {layer: make_encoder(EncoderConfig("wav2vec2", path, layer)) for layer in (0, 2, 3, -1)}
+    first, last = rows[0].encode(speech.audio[:16_000]), rows[-1].encode(speech.audio[:16_000])
+    assert not torch.allclose(first, last)
+    torch.testing.assert_close(rows[3].encode(speech.audio[:16_000]), last)
+    assert rows[3].digest == rows[-1].digest != rows[2].digest
+    with pytest.raises(InputError, match="3 layers"):
+        make_encoder(EncoderConfig("wav2vec2", path, layer=4))
+
+
+def test_digest_follows_the_weights_not_the_place(tmp_path):
+    here, there = checkpoint(tmp_path / "here", "wav2vec2"), checkpoint(tmp_path / "there", "wav2vec2")
+    other = checkpoint(tmp_path / "other", "wav2vec2", seed=1)
+    digest = {path: make_encoder(EncoderConfig("wav2vec2", path)).digest for path in (here, there, other)}
+    assert digest[here] == digest[there] != digest[other]
+    assert len(digest[here]) == len(hashlib.sha256().hexdigest())
+
+
+def test_long_tracks_are_encoded_in_chunks_without_seams(tmp_path, speech, monkeypatch):
+    from mango.audio import encoders
+
+    encoder = make_encoder(EncoderConfig("wavlm", checkpoint(tmp_path / "model", "wavlm", feat_extract_norm="layer"), layer=0))
+    monkeypatch.setattr(encoders, "CHUNK_FRAMES", 10_000)
+    whole = encoder.encode(speech.audio)
+    monkeypatch.setattr(encoders, "CHUNK_FRAMES", 40)
+    chunked = encoder.encode(speech.audio)
+    assert whole.shape == chunked.shape
+    torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_missing_checkpoints_name_the_file(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"encoder\.path"):
+        EncoderConfig("hubert")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty/config\.json"):
+        make_encoder(EncoderConfig("hubert", str(tmp_path / "empty")))
+    path = checkpoint(tmp_path / "model", "hubert")
+    with pytest.raises(InputError, match=r"set encoder\.kind to hubert"):
+        make_encoder(EncoderConfig("wavlm", path))
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model/model\.safetensors"):
+        make_encoder(EncoderConfig("hubert", path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"model\.safetensors.*hf download nobody/nothing") as caught:
+        make_encoder(EncoderConfig("hubert", "nobody/nothing"))
+    assert "\n" not in str(caught.value)
