@@ -8,7 +8,7 @@ the digest of the npz, so that a pair that does not belong together is noticed.
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ ARRAYS = {
 }
 
 
+@runtime_checkable
 class Basis(Protocol):
     """What of a head a motion file depends on; ``mango.head.Head`` is one."""
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ CAMERA = {
 }
 
 
+@runtime_checkable
 class Timed(Protocol):
     """A phone as a synthesiser of speech has it."""
 
