@@ -150,8 +150,8 @@ class Mesh:
 
 
 def cut_height(points: np.ndarray) -> np.ndarray:
-    """Height over the neck cut, a plane from the notch of the breastbone up to the nape. Metres."""
-    return points[..., 1] + 0.172 + 0.30 * (points[..., 2] - 0.02)
+    """Height over the neck cut, metres: from the notch of the breastbone up to the nape, raised at the sides to leave the shoulders out."""
+    return points[..., 1] + 0.187 + 0.30 * (points[..., 2] - 0.02) - 1.1 * np.maximum(np.abs(points[..., 0]) - 0.06, 0)
 
 
 def cut_mesh(source: Source, template: np.ndarray) -> Mesh:
@@ -266,6 +266,11 @@ def identity_directions(source: Source, mesh: Mesh, jaw_from_bone: np.ndarray) -
     bones = source.bone_heads + np.einsum("nr,rbc->nbc", weights, source.bone_head_shapes)
     place = EYES_MIDPOINT - (bones[:, source.bones.index("eye.L")] + bones[:, source.bones.index("eye.R")]) / 2
     people, bones = people + place[:, None], bones + place[:, None]
+    tongue = mesh.parts["tongue"]
+    floor = people[:, tongue, 1].min(axis=1, keepdims=True)
+    people[:, tongue, 1] = floor + 0.7 * (people[:, tongue, 1] - floor)  # MakeHuman's fills the mouth: no dark space over it
+    people[:, mesh.parts["upper_teeth"], 1] -= 0.0015  # a little of them shows under a parted lip
+    people[:, mesh.border, 1] -= cut_height(people[:, mesh.border])  # a straight cut
     template = people[0]
     hold = smoothstep(cut_height(template) / 0.07)[:, None]
     people = np.stack([lips_closed(template + hold * (person - template), mesh) for person in people])

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from mango.errors import InputError
 from mango.head.assets import BUILTIN, HeadArrays, read_head
@@ -86,13 +87,20 @@ class Head(nn.Module):
         return (corners * self.landmark_barycentrics[:, :, None]).sum(-2)
 
     def lip_opening(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch"]:
-        """Height of the inner upper lip over the inner lower lip, middles, along the nose's line: metres, negative where lips overlap.
-
-        A projection, not a distance: smooth at closed lips and unmoved by the head's pose.
+        """Height of the middle of the inner upper lip over that of the inner lower lip, in the head's own frame: metres, negative where
+        the lips overlap. A projection, not a distance: smooth at closed lips and unmoved by the head's pose.
         """
         points = self.landmarks(vertices)
-        up = torch.nn.functional.normalize(points[..., 27, :] - points[..., 33, :], dim=-1)
+        up = skull_frame(points) @ (skull_frame(self.landmarks(self.template)).mT @ self.template.new_tensor([0.0, 1.0, 0.0]))
         return ((points[..., 62, :] - points[..., 66, :]) * up).sum(-1)
+
+
+def skull_frame(landmarks: Float[Tensor, "*batch landmarks 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Axes (columns) of the skull by landmarks that expressions hardly move: the outer corners of the eyes and the line of the nose."""
+    across = normalize(landmarks[..., 45, :] - landmarks[..., 36, :], dim=-1)
+    along = landmarks[..., 27, :] - landmarks[..., 33, :]
+    along = normalize(along - (along * across).sum(-1, keepdim=True) * across, dim=-1)
+    return torch.stack([across, along, torch.linalg.cross(across, along)], dim=-1)
 
 
 @dataclass(frozen=True)
