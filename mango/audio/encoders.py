@@ -89,7 +89,7 @@ class LogMel(Encoder):
         hops_db = decibels(power.sum(dim=1))
         level_db = speech_level_db(hops_db, QUIETEST_SPEECH_DB - DIFFERENCE_DB)
         power = (power - OVERSUBTRACTION * self._background(power, hops_db, level_db)).clamp(min=0)
-        colour_db = self._colour_db(power, hops_db > level_db - 20)
+        colour_db = self._colour_db(power / 10 ** (level_db / 10), hops_db > level_db - 20)
         relative_db = 10 * torch.log10(power.clamp(min=1e-20)) - colour_db - (level_db - BAND_BELOW_SUM_DB)
         return (relative_db.clamp(min=-FLOOR_DB) / FLOOR_DB).reshape(frames, self.width)
 
@@ -120,11 +120,11 @@ class LogMel(Encoder):
             return quiet
         return quiet.clamp(max=10 ** ((level_db - BAND_BELOW_SUM_DB - 14) / 10))
 
-    def _colour_db(self, power: Float[Tensor, "hops mels"], speech: Bool[Tensor, "hops"]) -> Float[Tensor, "mels"]:
+    def _colour_db(self, relative_power: Float[Tensor, "hops mels"], speech: Bool[Tensor, "hops"]) -> Float[Tensor, "mels"]:
         """Part of the track's mean speech spectrum, smooth over bands, less its mean; less of it in short tracks."""
         if not speech.any():
             return torch.zeros(self.mels)
-        mean_db = decibels(power[speech].mean(dim=0))
+        mean_db = decibels(relative_power[speech].mean(dim=0))
         smooth = torch.nn.functional.avg_pool1d(mean_db[None, None], 7, 1, 3, count_include_pad=False)[0, 0]
         trust = COLOUR_SHARE * speech.sum() / (speech.sum() + 100)
         return (trust * (smooth - smooth.mean())).clamp(-COLOUR_LIMIT_DB, COLOUR_LIMIT_DB)
