@@ -1,0 +1,191 @@
+"""True people: heads that no learned avatar can copy exactly, made of Gaussians of their own.
+
+    identity within the head's basis + a smooth offset field outside it + personal ways to smile and frown -> vertices
+    skin, lips, eyes, teeth, lashes, brows, beard, hair on the mesh (appearance.py, hair.py)               -> Gaussians
+    Lambert + gloss by smooth normals under the clip's own light                                          -> colours
+
+What the learned side shares with it is the triangulation that carries the Gaussians, nothing else: more Gaussians, elsewhere, in
+another shape, shaded by another law.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mango.data.synthetic.appearance import Paint, complexion
+from mango.data.synthetic.hair import hair
+from mango.data.synthetic.seeding import stream
+from mango.data.synthetic.skin import painted
+from mango.types import MotionClip
+from renderer.binding import bound_gaussians, triangle_frames
+from renderer.types import Gaussians
+
+FORMAT = 1
+IDENTITY_SCALE = 0.85  # of the basis' unit-variance coefficients
+PERSONAL = ("mouthSmile", "browInnerUp", "browOuterUp", "browDown", "cheekSquint", "mouthPucker", "mouthFunnel", "noseSneer", "mouthStretch")
+
+
+@dataclass(frozen=True)
+class Light:
+    """One distant lamp over an ambient that is brighter from above. The gloss is Blinn's, seen from the front."""
+
+    direction: Float[Tensor, "3"]  # towards the lamp, unit length
+    lamp: Float[Tensor, "3"]  # colour times strength
+    ambient: Float[Tensor, "3"]
+
+
+@dataclass(frozen=True)
+class TruePerson:
+    """One person's true shape and looks. All tensors float32; places on the mesh as ``renderer.binding`` means them."""
+
+    name: str
+    head: str  # digest of the head whose basis and triangles it uses
+    shape: Float[Tensor, "identity"]
+    displacement: Float[Tensor, "verts 3"]  # outside the identity basis, metres
+    personal: Float[Tensor, "expressions verts 3"]  # what this person's expressions do beyond the head's, metres at weight 1
+    triangles: Int[Tensor, "gaussians 3"]
+    barycentrics: Float[Tensor, "gaussians 3"]
+    offsets: Float[Tensor, "gaussians 3"]
+    quats: Float[Tensor, "gaussians 4"]
+    log_scales: Float[Tensor, "gaussians 3"]
+    opacities: Float[Tensor, "gaussians"]
+    albedo: Float[Tensor, "gaussians 3"]
+    gloss: Float[Tensor, "gaussians"]
+    lit: Float[Tensor, "gaussians"]  # share of the shading that applies: less for what glows by scattering (eyes, teeth)
+    faces: Int[Tensor, "faces 3"]  # of the mesh, for its normals
+    light_direction: Float[Tensor, "3"]
+    lamp: Float[Tensor, "3"]
+    ambient: Float[Tensor, "3"]
+
+    def vertices(self, head, clip: MotionClip) -> Float[Tensor, "time verts 3"]:
+        """The posed surface: the head's, plus what its bases cannot say, turned with the neck."""
+        import roma
+
+        basic = head.with_shape(self.shape).vertices(
+            clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose, clip.rotation, clip.translation
+        )
+        used = self.personal.flatten(1).any(dim=1)
+        extra = (clip.expr[:, used] @ self.personal[used].flatten(1)).unflatten(1, (-1, 3)) + self.displacement
+        turned = roma.rotvec_to_rotmat(clip.rotation) @ roma.rotvec_to_rotmat(clip.neck_pose)
+        follows = 1 - head.skin_weights[:, :1]  # the root stays
+        whole = roma.rotvec_to_rotmat(clip.rotation)
+        return basic + follows * (extra @ turned.mT) + (1 - follows) * (extra @ whole.mT)
+
+    def gaussians(self, vertices: Float[Tensor, "time verts 3"]) -> Gaussians:
+        frames = triangle_frames(vertices, self.triangles)
+        colors = self.shaded(vertices)
+        return bound_gaussians(frames, self.barycentrics, self.offsets, self.quats, self.log_scales, self.opacities, colors)
+
+    def shaded(self, vertices: Float[Tensor, "time verts 3"]) -> Float[Tensor, "time gaussians 3"]:
+        """Colours under the person's light: clamped Lambert and a highlight, which no linear shading reproduces."""
+        normals = vertex_normals(vertices, self.faces)
+        planes = normals.movedim(-1, 0)
+        weights = self.barycentrics.unbind(-1)
+        n = [sum(w * plane[:, self.triangles[:, k]] for k, w in enumerate(weights)) for plane in planes]
+        towards = self.light_direction
+        half = torch.nn.functional.normalize(towards + towards.new_tensor([0.0, 0.0, 1.0]), dim=0)
+        lambert = (n[0] * towards[0] + n[1] * towards[1] + n[2] * towards[2]).clamp_min(0)
+        shine = self.gloss * (n[0] * half[0] + n[1] * half[1] + n[2] * half[2]).clamp_min(0) ** 24
+        sky = 0.85 + 0.15 * n[1]
+        light = self.ambient * sky[..., None] + self.lamp * lambert[..., None]
+        light = 1 + self.lit[:, None] * (light - 1)
+        return (self.albedo * light + shine[..., None]).clamp(0, 1)
+
+    def save(self, path: Path) -> None:
+        """One safetensors file."""
+        from safetensors.torch import save_file
+
+        tensors = {f.name: getattr(self, f.name).contiguous() for f in fields(self) if f.name not in ("name", "head")}
+        save_file(tensors, path, {"mango": json.dumps({"kind": "mango true person", "format": FORMAT, "name": self.name, "head": self.head})})
+
+    @staticmethod
+    def load(path: Path) -> "TruePerson":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            said = json.loads((file.metadata() or {}).get("mango", "{}"))
+            if said.get("kind") != "mango true person" or said.get("format") != FORMAT:
+                raise ValueError(f"{path}: expected a true person of format {FORMAT}, found {said or 'no description'}; synthesize the set again")
+            return TruePerson(name=said["name"], head=said["head"], **{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+def true_person(head, seed: int, *, name: str | None = None, num_gaussians: int = 10000) -> TruePerson:
+    """The person number ``seed``; ``num_gaussians`` counts those of the surface, brows and hair come on top."""
+    shape = torch.from_numpy(stream(seed, "identity").normal(size=head.identities)).float().clamp(-2.2, 2.2) * IDENTITY_SCALE
+    displacement = _displacement(head, seed) + _open_eyes(head, seed)
+    nothing = torch.zeros
+    clip = MotionClip(
+        expr=nothing(1, head.expressions), rotation=nothing(1, 3), neck_pose=nothing(1, 3), jaw_pose=nothing(1, 3), eyes_pose=nothing(1, 6),
+        translation=nothing(1, 3), shape=shape, head=head.digest,
+    )  # fmt: skip
+    surface = head.vertices(clip)[0] + displacement
+    looks = complexion(seed)
+    paint = Paint.joined([painted(head, surface, looks, seed, num_gaussians), hair(head, surface, looks, seed)])
+    light = _light(seed)
+    return TruePerson(
+        name=name or f"person {seed}", head=head.digest, shape=shape, displacement=displacement, personal=_personal(head, seed),
+        **paint.bound(surface), faces=head.faces, light_direction=light.direction, lamp=light.lamp, ambient=light.ambient,
+    )  # fmt: skip
+
+
+def vertex_normals(vertices: Float[Tensor, "time verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "time verts 3"]:
+    """Area-weighted unit normals."""
+    corners = [vertices[:, faces[:, k]] for k in range(3)]
+    across = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0])
+    normals = torch.zeros_like(vertices)
+    for k in range(3):
+        normals.index_add_(1, faces[:, k], across)
+    return torch.nn.functional.normalize(normals, dim=-1, eps=1e-12)
+
+
+def _light(seed: int) -> Light:
+    rng = stream(seed, "light")
+    side, height = rng.choice([-1, 1]) * rng.uniform(0.25, 0.75), rng.uniform(0.25, 0.6)
+    direction = torch.nn.functional.normalize(torch.tensor([side, height, 1.0], dtype=torch.float32), dim=0)
+    warmth = rng.uniform(-0.04, 0.06)
+    lamp = rng.uniform(0.44, 0.54) * torch.tensor([1 + warmth, 1.0, 1 - warmth])
+    ambient = rng.uniform(0.46, 0.54) * torch.tensor([1 - 0.5 * warmth, 1.0, 1 + 0.5 * warmth])
+    return Light(direction, lamp.float(), ambient.float())
+
+
+def _bumps(points: Float[Tensor, "points 3"], rng, count: int, size_m: float, reach_m: tuple[float, float]) -> Float[Tensor, "points 3"]:
+    """A smooth random vector field in space: Gaussian bumps about random points of the front of the head."""
+    field = torch.zeros_like(points)
+    front = points[(points[:, 2] > points[:, 2].mean()).nonzero()[:, 0]]
+    for _ in range(count):
+        centre = front[int(rng.integers(len(front)))]
+        reach = rng.uniform(*reach_m)
+        push = torch.from_numpy(rng.normal(size=3)).float() * size_m
+        field += torch.exp(-0.5 * ((points - centre) / reach).square().sum(-1, keepdim=True)) * push
+    return field
+
+
+def _displacement(head, seed: int) -> Float[Tensor, "verts 3"]:
+    """About a millimetre of smooth shape outside the identity basis. Eyeballs move as wholes, the lips' inner edges together."""
+    field = _bumps(head.template, stream(seed, "displacement"), 26, 0.0012, (0.014, 0.035))
+    for eye in (3, 4):
+        ball = head.skin_weights[:, eye] > 0.5
+        field[ball] = field[ball].mean(0)
+    return field
+
+
+def _open_eyes(head, seed: int) -> Float[Tensor, "verts 3"]:
+    """Lids at rest a little wider than the head's: how wide is the person's own."""
+    wide = [k for k, name in enumerate(head.expression_names) if name.startswith("eyeWide")]
+    return stream(seed, "lids").uniform(0.3, 0.7) * head.expression_directions[..., wide].sum(-1)
+
+
+def _personal(head, seed: int) -> Float[Tensor, "expressions verts 3"]:
+    """Expression fields outside the head's basis: how this person's smile differs from the head's. Lips that close stay as they are."""
+    personal = torch.zeros_like(head.expression_directions).movedim(-1, 0)
+    for k, name in enumerate(head.expression_names):
+        if not name.startswith(PERSONAL):
+            continue
+        own = head.expression_directions[..., k]
+        field = _bumps(head.template, stream(seed, "personal", name.removesuffix("Left").removesuffix("Right")), 12, 0.35, (0.015, 0.03))
+        personal[k] = own * field[:, :1].clamp(-0.5, 0.5)
+    return personal
