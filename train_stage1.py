@@ -21,7 +21,7 @@ from mango.losses.surface import lip_surface
 from mango.training.optim import make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime
-from mango.training.stage1 import Stage1Config, assert_finite, new_motion_model, stage1_losses, validation_losses
+from mango.training.stage1 import Stage1Config, check_finite, new_motion_model, stage1_losses, validation_losses
 
 
 def main(config: Stage1Config) -> int:
@@ -43,10 +43,10 @@ def main(config: Stage1Config) -> int:
         run.restore([learner])
         for step in run.steps(config.steps):
             batch = training.batch(config.seed, step, config.batch)
-            batch = batch.rows(runtime.share(range(config.batch))).to(runtime.device)
+            batch = batch.rows(runtime.share(config.batch)).to(runtime.device)
             with runtime.autocast():
                 losses = stage1_losses(learner.model, batch, schedule, config, surface, (config.seed, step, runtime.rank))
-            assert_finite(losses, batch, step)
+            check_finite(losses, batch, step)
             loss = total(losses, config.losses)
             norm = learner.descend(loss, step, runtime.average_gradients)
 

@@ -8,28 +8,19 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.audio.encoders import Encoder
 from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.seeds import numpy_generator
 from mango.types import PERSONS, Dialogue, Side
-
-
-class VoiceEncoder(Protocol):
-    """What windows need of an encoder: see mango/audio/encoders.py."""
-
-    width: int
-    digest: str
-
-    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class _Held:
 class Windows:
     """The windows of one split. Opening it reads the labels and computes missing voice features."""
 
-    def __init__(self, dialogue_set: DialogueSet, split: str, encoder: VoiceEncoder, layout: MotionLayout, frames: int, context: int):
+    def __init__(self, dialogue_set: DialogueSet, split: str, encoder: Encoder, layout: MotionLayout, frames: int, context: int):
         self.layout, self.encoder, self.frames, self.context = layout, encoder, frames, context
         self.dialogues = [_held(dialogue_set, id, encoder, layout) for id in dialogue_set.split(split)]
         if not any(held.keep.any() for held in self.dialogues):
@@ -159,7 +150,7 @@ def _statistics(rows: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, "width
     return double.mean(0).float(), double.std(0, correction=0).float()
 
 
-def _held(dialogue_set: DialogueSet, id: str, encoder: VoiceEncoder, layout: MotionLayout) -> _Held:
+def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLayout) -> _Held:
     dialogue = dialogue_set.dialogue(id)
     sides = [dialogue.side(person) for person in PERSONS]
     identities = [side.motion.shape for side in sides if side.motion is not None]
@@ -188,7 +179,7 @@ def _keep(side: Side, dialogue: Dialogue) -> Bool[Tensor, "time"]:
     return side.track.keep if side.track is not None else torch.ones(dialogue.frames, dtype=torch.bool)
 
 
-def _features(root: Path, dialogue: Dialogue, person: str, encoder: VoiceEncoder) -> np.ndarray:
+def _features(root: Path, dialogue: Dialogue, person: str, encoder: Encoder) -> np.ndarray:
     """One row a frame, from the cache beside the set; computed anew when the sound has changed since."""
     audio = dialogue.side(person).audio
     path = root / "features" / encoder.digest / f"{dialogue.id}.{person}.npy"

@@ -1,21 +1,19 @@
 """Where and how training runs: device, precision, processes. The only file that names a device kind.
 
 One process is the default. Under ``torchrun`` (or ``accelerate launch``) every process draws the same batch, keeps its share of the
-dialogues, and gradients are averaged: N processes train what one does, up to rounding.
+windows with noise of its own, and gradients are averaged.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import nn
 
 from mango.errors import InputError
-
-Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,12 @@ class Runtime:
         with context:
             yield
 
-    def share(self, rows: list[Thing]) -> list[Thing]:
-        """This process's part of a batch."""
-        if len(rows) % self.processes:
-            raise InputError(
-                "batch size",
-                expected=f"a multiple of {self.processes} processes",
-                found=str(len(rows)),
-                remedy="change 'batch' or the number of processes",
-            )
-        return rows[self.rank :: self.processes]
+    def share(self, batch: int) -> list[int]:
+        """Which windows of a batch are this process's."""
+        if batch % self.processes:
+            remedy = "change 'batch' or the number of processes"
+            raise InputError("batch", expected=f"a multiple of {self.processes} processes", found=str(batch), remedy=remedy)
+        return list(range(self.rank, batch, self.processes))
 
     def average_gradients(self, model: nn.Module) -> None:
         """Mean over processes; nothing to do for one."""

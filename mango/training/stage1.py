@@ -131,7 +131,7 @@ def stage1_losses(
     )
 
 
-NO_NOISE = ConditionNoise(own=0, heard=0, identity=0, speaking=0, context=0, speaking_flips=0)
+NO_NOISE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, context=0.0, speaking_flips=0.0)
 
 
 @torch.no_grad()
@@ -152,10 +152,10 @@ def validation_losses(
     return {**means, "total": weighted}
 
 
-def assert_finite(losses: dict[str, FrameLoss], batch: WindowBatch, step: int) -> None:
+def check_finite(losses: dict[str, FrameLoss], batch: WindowBatch, step: int) -> None:
     """NaN or infinity stops the run and says where it came from."""
     for name, loss in losses.items():
-        sums = loss.per_dialogue_sum()
+        sums = loss.per_dialogue_sum().detach()
         if not torch.isfinite(sums).all():
             first = int((~torch.isfinite(sums)).nonzero()[0])
             where = f"step {step}, loss {name!r}, dialogue {batch.dialogues[first]} from frame {batch.starts[first]}"

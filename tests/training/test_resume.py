@@ -1,0 +1,70 @@
+"""Faults noticed: optimizer or moving average not restored, the same noise drawn in every step, randomness that counts from the process's
+start, metrics logged twice, a checkpoint that is half written, Ctrl-C that loses the step."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from tiny_training import tiny_yaml, train_here
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    folder = run / "checkpoints" / "last" / "motion"
+    return {name: (folder / name).read_bytes() for name in ("model.safetensors", "ema.safetensors")}
+
+
+def wait_for(path: Path, process, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, f"training ended before {path.name}: {process.communicate()}"
+        assert time.monotonic() < end, f"no {path} after {seconds} s"
+        time.sleep(0.01)
+
+
+def test_killed_and_resumed_equals_uninterrupted(tiny_config, tmp_path, train, uninterrupted):
+    run = tmp_path / "run"
+    process = train(tiny_config, "--steps", "12", start=True)
+    wait_for(run / "checkpoints" / "00000004", process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was killed while training"
+    with (run / "metrics.jsonl").open("a") as file:  # a step that was logged but not saved, and a line cut off
+        file.write('{"step": 11, "group": "train", "total": 99.0}\n{"step": 11, "gro')
+    done = train(tiny_config, "--steps", "12")
+    assert done.returncode == 0, done.stderr
+    assert weights(run) == weights(uninterrupted)
+    assert metrics(run) == metrics(uninterrupted)
+
+
+def test_steps_draw_different_noise(uninterrupted):
+    losses = [line["parameters"] for line in metrics(uninterrupted) if line["group"] == "train"]
+    assert len(losses) == 12 and len(set(losses)) == 12
+    grounds = [line["step"] for line in metrics(uninterrupted) if line["group"] == "validation"]
+    assert grounds == [3, 6, 9, 12]
+
+
+def test_a_finished_run_finishes_at_once(tmp_path, tiny_set, uninterrupted):
+    before, lines = weights(uninterrupted), len(metrics(uninterrupted))
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "12", "--run", str(uninterrupted)) == 0
+    assert weights(uninterrupted) == before and len(metrics(uninterrupted)) == lines
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tiny_config, tmp_path, train):
+    run = tmp_path / "run"
+    process = train(tiny_config, "--steps", "100000", "--every.save", "0", start=True)
+    wait_for(run / "metrics.jsonl", process)
+    while not metrics(run):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "run the same command again" in out.replace("\n", " ") and "train_stage1.py" in out.replace("\n", "")
+    assert "Traceback" not in errors
+    step = json.loads((run / "checkpoints" / "last" / "state.json").read_text())["step"]
+    assert step == metrics(run)[-1]["step"]

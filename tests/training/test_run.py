@@ -1,0 +1,183 @@
+"""Faults noticed: a config change that goes unseen on resume, a damaged or foreign checkpoint that loads, files that differ in name between
+writer and reader, old checkpoints kept for ever, a full disk that leaves half a checkpoint, NaN that trains on."""
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import tiny_yaml, train_here
+
+from mango.errors import InputError
+from mango.training import stage1
+from mango.training.checkpoints import newest_checkpoint, read_learner
+from mango.training.optim import OptimizerConfig, make_learner
+from mango.training.run import Run
+from mango.training.stage1 import load_motion_model
+
+
+@pytest.fixture
+def copied(uninterrupted, tmp_path) -> Path:
+    """A finished run to damage."""
+    return Path(shutil.copytree(uninterrupted, tmp_path / "copied", symlinks=True))
+
+
+def test_a_changed_config_names_its_fields(copied, tmp_path, tiny_set):
+    config = tiny_yaml(tmp_path, tiny_set)
+    with pytest.raises(InputError, match=r"optimizer\.lr was 0\.001, is 0\.5"):
+        train_here(config, "--steps", "12", "--run", str(copied), "--optimizer.lr", "0.5")
+    with pytest.raises(InputError, match="steps was 12, is 6"):
+        train_here(config, "--run", str(copied))
+
+
+def test_steps_may_grow(copied, tmp_path, tiny_set):
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "13", "--run", str(copied)) == 0
+    assert json.loads((copied / "checkpoints/last/state.json").read_text())["step"] == 13
+
+
+def test_the_run_folder_says_what_was_done(uninterrupted):
+    facts = json.loads((uninterrupted / "run.json").read_text())
+    assert {"commit", "torch", "dataset", "head", "encoder", "device", "config_digest"} <= set(facts)
+    assert "mlp_ratio: 2" in (uninterrupted / "config.yaml").read_text()
+    assert sorted(path.name for path in (uninterrupted / "checkpoints").iterdir()) == ["00000010", "00000012", "last"]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(uninterrupted / "tb"))
+    board.Reload()
+    logged = {json.dumps([line["group"], name]) for line in _metrics(uninterrupted) for name in line if name not in ("step", "group")}
+    assert {json.dumps(tag.split("/")) for tag in board.Tags()["scalars"]} == logged
+    assert [event.step for event in board.Scalars("train/total")] == list(range(1, 13))
+
+
+def test_the_model_read_back_is_the_average_and_generates(uninterrupted, head):
+    model, description, encoder = load_motion_model(uninterrupted, head=head)
+    stored = load_file(uninterrupted / "checkpoints/last/motion/ema.safetensors")
+    assert all(torch.equal(stored[name], value) for name, value in model.state_dict().items())
+    assert (description.frames, description.context, encoder.mels) == (20, 4, 8)
+    assert not model.training
+    same, _, _ = load_motion_model(uninterrupted / "checkpoints" / "last", head=head)
+    assert all(torch.equal(a, b) for a, b in zip(same.parameters(), model.parameters(), strict=True))
+
+
+def _break(folder: Path, how: str) -> None:
+    last = folder / "checkpoints" / "last"
+    if how == "truncated":
+        file = last / "motion" / "ema.safetensors"
+        file.write_bytes(file.read_bytes()[:-100])
+    elif how == "format":
+        (last / "state.json").write_text('{"format": 99, "step": 12}')
+    elif how == "state":
+        (last / "state.json").write_text('{"for')
+    elif how == "empty":
+        shutil.rmtree(folder / "checkpoints")
+    elif how == "optimizer":
+        file = last / "motion" / "optimizer.pt"
+        file.write_bytes(file.read_bytes()[:500])
+
+
+@pytest.mark.parametrize(
+    "how, said", [("truncated", "damaged"), ("format", "format 99"), ("state", "damaged"), ("empty", "no checkpoints in it")]
+)
+def test_a_broken_checkpoint_is_an_input_error(copied, head, how, said):
+    _break(copied, how)
+    with pytest.raises(InputError, match=said):
+        load_motion_model(copied, head=head)
+
+
+@pytest.mark.parametrize("how", ["truncated", "optimizer"])
+def test_resuming_from_a_broken_checkpoint_is_an_input_error(copied, tmp_path, tiny_set, how):
+    _break(copied, how)
+    with pytest.raises(InputError, match="go on from the one before"):
+        train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
+
+
+def test_another_head_is_refused(uninterrupted, head):
+    class Other:
+        name, digest = "other", "0" * 64
+
+    with pytest.raises(InputError, match="a model for the head other"):
+        load_motion_model(uninterrupted, head=Other())
+
+
+def test_not_a_run_is_refused(tmp_path, head):
+    with pytest.raises(InputError, match="no such folder"):
+        load_motion_model(tmp_path / "nothing", head=head)
+
+
+def test_nan_stops_the_run_and_names_the_dialogue(tiny_config, monkeypatch):
+    sound = stage1.one_shot_x0
+
+    def spoilt(model, batch, labels, *rest):
+        shot = sound(model, batch, labels, *rest)
+        clean = shot.clean.clone()
+        clean[1] = float("nan")
+        return replace(shot, clean=clean)
+
+    monkeypatch.setattr(stage1, "one_shot_x0", spoilt)
+    with pytest.raises(InputError, match=r"step 1, loss 'parameters', dialogue d\d from frame .* expected a finite loss, found nan"):
+        train_here(tiny_config)
+
+
+def small_learner(name: str = "head/p00"):
+    torch.manual_seed(0)
+    return make_learner(name, torch.nn.Linear(3, 2), OptimizerConfig(lr=0.1, warmup=1, ema=0.5), 10)
+
+
+def test_several_learners_and_tensors_come_back(tmp_path, tiny_config):
+    from mango.config import load_config
+    from mango.training.stage1 import Stage1Config
+
+    config = load_config(Stage1Config, tiny_config)
+    first, second = small_learner("head/p00"), small_learner("motion")
+    bank = {"d0/a": torch.randn(4, 3), "d0/b": torch.randn(4, 3).T}
+    with Run(tmp_path / "r", config) as run:
+        run.restore([first, second])
+        for step in run.steps(3):
+            for learner in (first, second):
+                learner.descend(learner.model(torch.ones(3)).square().sum() * (2 if learner is second else 1), step)
+            run.save(step, [first, second], {"bank": bank}, phase="motion")
+    again = [small_learner("head/p00"), small_learner("motion")]
+    with Run(tmp_path / "r", config) as run:
+        restored = run.restore(again)
+    assert restored.step == 3 and restored.state["phase"] == "motion"
+    assert all(torch.equal(restored.tensors["bank"][key], value) for key, value in bank.items())
+    for old, new in zip((first, second), again, strict=True):
+        for a, b in ((old.model, new.model), (old.average.model, new.average.model)):
+            assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+        moments = [[state["exp_avg"] for state in learner.optimizer.state.values()] for learner in (old, new)]
+        assert all(torch.equal(x, y) for x, y in zip(*moments, strict=True))
+    assert not torch.equal(first.model.weight, second.model.weight)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(copied, tmp_path, tiny_set, monkeypatch):
+    """The disk fills up while the optimizer state is written."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="no space left on device"):
+        train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
+    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["00000010", "00000012", "last"]
+    learner_folder = newest_checkpoint(copied / "checkpoints") / "motion"
+    assert (learner_folder / "optimizer.pt").exists()
+
+
+def test_weights_of_another_model_are_refused(tmp_path, tiny_config):
+    from mango.config import load_config
+    from mango.training.stage1 import Stage1Config
+
+    with Run(tmp_path / "r", load_config(Stage1Config, tiny_config)) as run:
+        run.restore([])
+        run.save(1, [small_learner()])
+    other = make_learner("head/p00", torch.nn.Linear(3, 4), OptimizerConfig(), 10)
+    with pytest.raises(InputError, match="a difference in 'bias'"):
+        read_learner(tmp_path / "r/checkpoints/00000001", other)
+
+
+def _metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
