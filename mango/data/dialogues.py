@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mango.data.atomic import atomic_folder
 from mango.data.descriptions import (
+    NAME,
     NOBODY,
     DialogueDescription,
     SetDescription,
@@ -102,7 +103,7 @@ class DialogueSet:
         return self.splits[name]
 
     def folder(self, id: str) -> Path:
-        return self.root / "dialogues" / id
+        return dialogue_folder(self.root, id)
 
     def describe(self, id: str) -> DialogueDescription:
         """Who and how long, without reading sound or motion."""
@@ -156,6 +157,13 @@ class DialogueSet:
         return total.hexdigest()
 
 
+def dialogue_folder(root: Path, id: str) -> Path:
+    if not NAME.fullmatch(id):
+        remedy = "rename the dialogue: it is a folder name too"
+        raise InputError(root, expected="a dialogue name of letters, digits, '.', '_', '-'", found=repr(id), remedy=remedy)
+    return root / "dialogues" / id
+
+
 def create_dialogue_set(
     root: Path | str, head: object, people: Mapping[str, Mapping] | Iterable[str], splits: Mapping[str, Iterable[str] | bool]
 ) -> DialogueSet:
@@ -185,7 +193,7 @@ def write_dialogue(
 ) -> Path:
     """Write one dialogue, whole or not at all; its folder. Pictures are copied, or moved with ``move_videos``."""
     root = Path(root)
-    folder = root / "dialogues" / dialogue.id
+    folder = dialogue_folder(root, dialogue.id)
     people = {side: dialogue.side(side).person for side in PERSONS}
     description = DialogueDescription(people, dialogue.frames, source, licence, created_by)
     described = DialogueSet.open(root)

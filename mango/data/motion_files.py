@@ -21,6 +21,7 @@ from mango.errors import InputError
 from mango.types import MOVING, MotionClip
 
 FORMAT = 1
+Rate = int | float
 ARRAYS = {
     "expr": Expected(("time", "expressions")),
     "rotation": Expected(("time", 3)),
@@ -54,7 +55,8 @@ def save_motion(path: Path, clip: MotionClip, *, more: Mapping[str, object] | No
         with partial.open("wb") as file:
             np.savez_compressed(file, **arrays)
         digest = _digest(partial)
-    described = {"format": FORMAT, "fps": clip.fps, "head": clip.head, "frames": len(clip), "sha256": digest}
+    fps = int(clip.fps) if clip.fps == int(clip.fps) else clip.fps  # 25, not 25.0, for people who read it
+    described = {"format": FORMAT, "fps": fps, "head": clip.head, "frames": len(clip), "sha256": digest}
     write_json(sidecar(path), {**(more or {}), **described})
 
 
@@ -65,10 +67,10 @@ def load_motion(path: Path, *, head: Basis | None = None) -> MotionClip:
     arrays = read_npz(path)
     raise_first(_problems(path, description, arrays, head, frames=None, fps=None))
     tensors = {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in (*MOVING, "shape")}
-    return MotionClip(**tensors, head=description["head"], fps=description["fps"])
+    return MotionClip(**tensors, head=description["head"], fps=float(description["fps"]))
 
 
-def motion_problems(path: Path, *, head: Basis | None = None, frames: int | None = None, fps: float | None = None) -> Iterator[Problem]:
+def motion_problems(path: Path, *, head: Basis | None = None, frames: int | None = None, fps: Rate | None = None) -> Iterator[Problem]:
     """Everything wrong with one motion file, of which a dialogue also knows ``frames`` and ``fps``."""
     path = _named(path)
     description, arrays = None, None
@@ -82,7 +84,7 @@ def motion_problems(path: Path, *, head: Basis | None = None, frames: int | None
 
 
 def _problems(
-    path: Path, description: dict | None, arrays: dict | None, head: Basis | None, frames: int | None, fps: float | None
+    path: Path, description: dict | None, arrays: dict | None, head: Basis | None, frames: int | None, fps: Rate | None
 ) -> Iterator[Problem]:
     if description is not None:
         yield from _description_problems(path, description, head, fps)
@@ -99,7 +101,7 @@ def _problems(
         )
 
 
-def _description_problems(path: Path, description: dict, head: Basis | None, fps: float | None) -> Iterator[Problem]:
+def _description_problems(path: Path, description: dict, head: Basis | None, fps: Rate | None) -> Iterator[Problem]:
     where = sidecar(path)
     rate, digest = description.get("fps"), description.get("head")
     if description.get("format") != FORMAT:

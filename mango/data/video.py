@@ -147,7 +147,8 @@ class _Decoder:
         space = guessed if frame.colorspace in (UNSTATED, 0) else frame.colorspace
         source = FULL if frame.color_range == FULL or frame.format.name.startswith("yuvj") else LIMITED
         options = {"src_colorspace": space, "dst_colorspace": space, "src_color_range": source, "dst_color_range": FULL}
-        converted = self.reformatter.reformat(frame, format=pixels, interpolation=exact_conversion(), **options)
+        # one thread: a pool of threads would not exist in a forked worker, which would wait for it forever
+        converted = self.reformatter.reformat(frame, format=pixels, interpolation=exact_conversion(), threads=1, **options)
         return torch.from_numpy(converted.to_ndarray())
 
 

@@ -58,8 +58,9 @@ def _indexed(path: Path, film: Any) -> VideoIndex:
     sizes = np.array([packet.size for packet in packets], dtype=np.int64)
     stat = path.stat()
     cut = "copy or encode the file again"
-    if not packets or stream.frames > len(packets) or (places + sizes).max() > stat.st_size:
-        raise InputError(path, expected=f"{stream.frames} frames", found=f"{len(packets)}: the file is truncated", remedy=cut)
+    whole = sum(not packet.is_corrupt for packet in packets)  # the last packet of a truncated file is marked so
+    if not packets or max(stream.frames, len(packets)) > whole or (places + sizes).max() > stat.st_size:
+        raise InputError(path, expected=f"{stream.frames} frames", found=f"{whole}: the file is truncated", remedy=cut)
     if any(packet.pts is None for packet in packets) or len({packet.pts for packet in packets}) < len(packets):
         raise InputError(path, expected="a time for every frame", found="frames without one", remedy="encode the file again")
     times = np.array([packet.pts for packet in packets], dtype=np.int64)

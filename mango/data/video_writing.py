@@ -19,7 +19,7 @@ def write_video(
     path: Path | str,
     frames: Iterable[Any],
     *,
-    fps: float | Fraction = 25,
+    fps: int | float | Fraction = 25,
     audio: Float[Tensor, "*channels samples"] | None = None,
     audio_rate: int = 16_000,
     key_frame_every: int | None = 1,
@@ -80,7 +80,7 @@ class _Pictures:
         assert rows.dtype == np.uint8 and rows.shape == self.shape, f"frame {number}: {rows.dtype} {rows.shape}, not uint8 {self.shape}"
         options = {"src_colorspace": BT709, "dst_colorspace": BT709, "src_color_range": FULL, "dst_color_range": LIMITED}
         rgb = av.VideoFrame.from_ndarray(rows, format="rgb24")
-        frame = self.reformatter.reformat(rgb, format="yuv420p", interpolation=exact_conversion(), **options)
+        frame = self.reformatter.reformat(rgb, format="yuv420p", interpolation=exact_conversion(), threads=1, **options)
         frame.pts, frame.time_base = number, 1 / self.stream.codec_context.framerate
         self.film.mux(self.stream.encode(frame))
 
