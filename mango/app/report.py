@@ -14,6 +14,7 @@ from numpy import ndarray
 from mango.app.charts import Chart, chart_figure
 from mango.app.page import STYLE
 from mango.data.atomic import atomic_file
+from mango.evaluation.catalogue import MEASURES
 
 Direction = Literal[
     "lower",  # is better
@@ -48,6 +49,21 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
     caption: str = ""
+
+
+def score_table(
+    title: str,
+    rows: Mapping[str, Mapping[str, float]],
+    measures: Sequence[str],
+    *,
+    references: Sequence[str] = (),
+    notes: Mapping[str, str] | None = None,
+    caption: str = "",
+) -> Table:
+    """The rows of `mango.evaluation.protocol.Scores` as a table: chosen ``measures`` by their names in the catalogue."""
+    columns = [Column(m.name, m.unit, m.direction, m.digits, m.meaning) for m in (MEASURES[name] for name in measures)]
+    listed = [Row(name, [row.get(key) for key in measures], (notes or {}).get(name, ""), name in references) for name, row in rows.items()]
+    return Table(title, columns, listed, caption)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Two voices in, the motion of both people out, for recordings of any length.
 
-    frames   0 ......................... window ........ 2 windows ......
     window 1 [generated                      ]
     window 2              [context][blend][generated           ]
                            given,   cross-
@@ -92,7 +91,7 @@ def finished_motion(
     """`generate`, piece by piece: what no later window will change."""
     total, overlap = voices.shape[1], context + config.blend
     tail = voices.new_zeros(2, 0, model.layout.width)  # generated, but the next window goes over it again
-    for first, last in windows(total, window, overlap):
+    for first, last in windows(total, window - context, window, overlap):
         part = slice(first, last)
         new = _one_window(model, scheduler, voices[:, part], speaking[:, part], tail[:, :context], first, config, identity)
         new = faded(tail, new, context)
@@ -101,16 +100,19 @@ def finished_motion(
         tail = new[:, keep:]
 
 
-def windows(total: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """First and one-past-last frame of windows that cover ``total`` frames, each sharing ``overlap`` frames with the one before."""
-    assert overlap < window, f"windows of {window} frames cannot share {overlap}"
-    first = 0
+def windows(total: int, begin: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """First and one-past-last frame of windows that cover ``total`` frames, each sharing ``overlap`` frames with the one before.
+
+    The first is ``begin`` frames long: it has no context, as in training.
+    """
+    assert overlap < begin <= window, f"windows of {begin} and {window} frames cannot share {overlap}"
+    first, length = 0, begin
     while True:
-        last = min(first + window, total)
+        last = min(first + length, total)
         yield first, last
         if last == total:
             return
-        first = last - overlap
+        first, length = last - overlap, window
 
 
 def faded(

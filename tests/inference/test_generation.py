@@ -56,8 +56,8 @@ def test_every_frame_once_and_in_its_place(frames):
 
 @pytest.mark.parametrize(("total", "window", "overlap"), [(1, 30, 10), (30, 30, 10), (31, 30, 10), (100, 30, 0), (101, 11, 10)])
 def test_windows_cover_everything(total, window, overlap):
-    made = list(windows(total, window, overlap))
-    assert made[0][0] == 0 and made[-1][1] == total
+    made = list(windows(total, overlap + 1, window, overlap))
+    assert made[0] == (0, min(total, overlap + 1)) and made[-1][1] == total
     for (_, last), (first, end) in pairwise(made):
         assert last - first == overlap and last < end
     assert all(last - first <= window for first, last in made)

@@ -1,0 +1,168 @@
+"""The commands of `mango`, one function each. Signatures are the options; everything heavy is imported when the command runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from mango.errors import InputError
+
+Repeated = tyro.conf.UseAppendAction
+Positional = tyro.conf.Positional
+
+
+def demo(out: Path = Path("runs/demo"), seed: int = 0) -> int | None:
+    """Train, generate, render and report on synthetic dialogues.
+
+    Args:
+        out: the folder for data, runs, video and report; run again to continue
+        seed: decides the people, the conversations and all training
+    """
+    from mango.app.demo import main
+
+    return main(out=out, seed=seed)
+
+
+def validate(data: Positional[Path], /, head: str | None = None) -> int:
+    """Check a dialogue set.
+
+    Args:
+        data: the folder with dataset.json
+        head: also check that the set belongs to this head ("builtin" or a file)
+    """
+    from mango.data.validation import problems
+    from mango.head.model import load_head
+
+    if not data.is_dir():
+        found = "a file" if data.exists() else "no such folder"
+        raise InputError(data, expected="a dialogue set", found=found, remedy="give the folder with dataset.json")
+    found = problems(data, head=load_head(head) if head else None)
+    for problem in found:
+        print(problem)
+    print(f"{data}: {len(found)} problem{'s' if len(found) != 1 else ''}" if found else f"{data}: no problems")
+    return 1 if found else 0
+
+
+def generate(
+    own: Path,
+    checkpoint: Path,
+    out: Path,
+    partner: Path | None = None,
+    avatar: Repeated[tuple[Path, ...]] = (),
+    seed: int = 0,
+    steps: int = 20,
+    sampler: Literal["ddim", "dpm++", "ddpm"] = "ddim",
+    guidance_own: float = 1.0,
+    guidance_heard: float = 1.0,
+    pad: bool = False,
+    head: str = "builtin",
+) -> None:
+    """Motion of both people from their voices.
+
+    Args:
+        own: voice of person a (any rate); or, without --partner, a stereo file: channel 0 is a, channel 1 is b
+        checkpoint: a training run or one of its checkpoints
+        out: folder for {a,b}.motion.npz, {a,b}.wav and generation.json
+        partner: voice of person b
+        avatar: whose heads move; give it twice, person a first (without, nobody in particular)
+        seed: another seed is another performance of the same voices
+        steps: evaluations of the model per window; more is finer and slower
+        sampler: how noise becomes motion
+        guidance_own: above 1 exaggerates what a person's own voice does
+        guidance_heard: above 1 exaggerates reactions to the other
+        pad: fill the shorter voice with silence instead of refusing
+        head: "builtin" or the head file the model was trained with
+    """
+    from mango.inference.generation import GenerationConfig
+    from mango.inference.recordings import generate_from_files
+
+    if len(avatar) not in (0, 2):
+        remedy = "give --avatar twice, first person a's, or not at all"
+        raise InputError("--avatar", expected="two avatars or none", found=str(len(avatar)), remedy=remedy)
+    config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, guidance={"own": guidance_own, "heard": guidance_heard})
+    with progress_bar("generating", "frames") as progress:
+        generate_from_files(own, partner, checkpoint, out, config, pad=pad, head=head, avatars=avatar, progress=progress)
+    print(f"wrote {out}; next: mango render --motion {out} --avatar A --avatar B --out dialogue.mp4")
+
+
+def render(motion: Path, avatar: Repeated[tuple[Path, ...]], out: Path, size: int = 256, head: str = "builtin") -> None:
+    """A video of generated motion.
+
+    Args:
+        motion: folder that `mango generate` wrote
+        avatar: give it twice: the avatar of person a (left), then of person b (right)
+        out: the video, .mp4
+        size: pixels a side of each person's picture
+        head: "builtin" or the head file of the avatars
+    """
+    from mango.inference.rendering import render_motion_folder
+
+    if out.suffix.lower() != ".mp4":
+        raise InputError(out, expected="a name that ends in .mp4", found=repr(out.name), remedy="rename the output")
+    with progress_bar("rendering", "frames") as progress:
+        render_motion_folder(motion, avatar, out, size=size, head=head, progress=progress)
+    print(f"wrote {out}")
+
+
+def evaluate(
+    checkpoint: Path,
+    data: Path,
+    split: str = "test",
+    json: Path | None = None,
+    seed: int = 0,
+    steps: int = 20,
+    head: str = "builtin",
+) -> None:
+    """Numbers against the truth.
+
+    Args:
+        checkpoint: a training run or one of its checkpoints
+        data: a synthetic dialogue set; its truth lies beside it
+        split: which dialogues
+        json: also write the numbers here
+        seed: of the generated motion
+        steps: evaluations of the model per window
+        head: "builtin" or the head file of the set
+    """
+    from mango.evaluation.protocol import evaluate_checkpoint, show_scores, write_scores
+    from mango.inference.generation import GenerationConfig
+
+    with progress_bar("evaluating", "dialogues") as progress:
+        scores = evaluate_checkpoint(checkpoint, data, split, GenerationConfig(seed=seed, steps=steps), head=head, progress=progress)
+    show_scores(scores)
+    if json is not None:
+        write_scores(json, scores)
+
+
+def doctor() -> int:
+    from mango.app.doctor import main
+
+    return main()
+
+
+@contextmanager
+def progress_bar(doing: str, unit: str) -> Iterator:
+    """A bar on stderr with rate and remaining time; yields a function of (finished, all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    class Rate(ProgressColumn):
+        def render(self, task):
+            return f"{task.speed:.1f} {unit}/s" if task.speed else ""
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(doing),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+    )
+    # In a log file a bar is noise, and the one line of an error has to stay the only one.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,126 @@
+"""From recordings to motion files: two voices and a trained model in, a folder for `mango render` out.
+
+OUT/{a,b}.motion.npz + .json   motion of both people       OUT/{a,b}.wav   their voices, 16 kHz
+OUT/generation.json            what made them
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.audio.activity import speaking_indicator
+from mango.audio.alignment import frame_count, sample_count
+from mango.audio.encoders import Encoder, make_encoder
+from mango.audio.reading import read_voices, write_audio
+from mango.data.atomic import atomic_folder
+from mango.data.json_files import write_json
+from mango.data.motion_files import save_motion
+from mango.diffusion.objective import noise_scheduler
+from mango.head.model import Head, load_head
+from mango.inference.generation import GenerationConfig, Progress, generate
+from mango.inference.rendering import load_avatar
+from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.stage1 import MotionDescription, load_motion_model
+from mango.types import FRAME_RATE, PERSONS, MotionClip
+
+FORMAT = 1
+
+
+def generate_from_files(
+    own: Path,
+    partner: Path | None,
+    checkpoint: Path,
+    out: Path,
+    config: GenerationConfig,
+    *,
+    pad: bool = False,
+    head: str | Path = "builtin",
+    avatars: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> None:
+    """Motion of both people into the folder ``out``, whole or not at all; other files in it stay.
+
+    Person a is ``own``, b is ``partner``; without ``partner``, ``own`` is a stereo file of both. ``avatars`` (one per person) say whose
+    heads are moved: the model is told their identity and the clips carry it.
+    """
+    voices = read_voices(own, partner, pad=pad)
+    loaded = load_head(head)
+    identities = [load_avatar(path, loaded).identity for path in avatars]
+    model, description, encoder_config = load_motion_model(checkpoint, head=loaded)
+    encoder = make_encoder(encoder_config)
+    clips = generate_clips(model, description, encoder, loaded, torch.stack(voices), config, identities=identities, progress=progress)
+    made_by = {
+        "format": FORMAT,
+        "own": str(own),
+        "partner": None if partner is None else str(partner),
+        "checkpoint": str(checkpoint),
+        "avatars": [str(path) for path in avatars],
+        "head": loaded.digest,
+        "encoder": encoder.digest,
+        "fps": FRAME_RATE,
+        "frames": frame_count(len(voices[0])),
+        **asdict(config),
+    }
+    with _filling(Path(out)) as folder:
+        for person, voice in zip(PERSONS, voices, strict=True):
+            save_motion(folder / f"{person}.motion.npz", clips[person], more={"created_by": "mango generate"})
+            write_audio(folder / f"{person}.wav", voice[: sample_count(frame_count(len(voice)))])
+        write_json(folder / "generation.json", made_by)
+
+
+def generate_clips(
+    model: torch.nn.Module,
+    description: MotionDescription,
+    encoder: Encoder,
+    head: Head,
+    voices: Float[Tensor, "person samples"],
+    config: GenerationConfig,
+    *,
+    speaking: Float[Tensor, "person time"] | None = None,
+    identities: Sequence[Float[Tensor, "identity"]] = (),
+    progress: Progress | None = None,
+) -> dict[str, MotionClip]:
+    """Clips of a and b from their sound. Without ``identities`` (a's and b's) the average head moves like nobody in particular."""
+    device = Runtime(RuntimeConfig()).device
+    features = torch.stack([encoder.encode(voice) for voice in voices])
+    speaking = torch.stack([speaking_indicator(voice) for voice in voices]) if speaking is None else speaking
+    codes = torch.stack([_padded(code, model.identity_width) for code in identities]) if identities else None
+    flat = generate(
+        model.to(device),
+        noise_scheduler(description.diffusion, config.sampler),
+        features.to(device),
+        speaking.to(device),
+        config,
+        window=description.context + description.frames,
+        context=description.context,
+        identity=None if codes is None else codes.to(device),
+        progress=progress,
+    ).cpu()
+    shapes = codes if codes is not None else flat.new_zeros(2, head.identities)
+    return {person: head.layout.clip(flat[k], shapes[k], head.digest) for k, person in enumerate(PERSONS)}
+
+
+def _padded(code: Float[Tensor, "some_identity"], width: int) -> Float[Tensor, "identity"]:
+    """Shape coefficients beyond a shorter code are zero."""
+    return torch.nn.functional.pad(code.float(), (0, width - code.shape[0]))
+
+
+@contextmanager
+def _filling(folder: Path) -> Iterator[Path]:
+    """A place to write files to that arrive in ``folder`` when all are written; files of other names in it stay."""
+    if not folder.exists():
+        with atomic_folder(folder) as partial:
+            yield partial
+        return
+    arriving = folder / ".arriving"
+    with atomic_folder(arriving, replace=True) as partial:
+        yield partial
+    for file in sorted(arriving.iterdir()):
+        os.replace(file, folder / file.name)
+    arriving.rmdir()

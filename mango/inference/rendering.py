@@ -1,0 +1,147 @@
+"""Two motions and two avatars in, one video with sound out: person a on the left and in the left channel.
+
+clip --head with the avatar's shape--> vertices --avatar--> Gaussians --camera--> pictures, a few frames at a time
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mango.audio.reading import read_audio
+from mango.data.motion_files import load_motion
+from mango.data.video import write_video
+from mango.errors import InputError
+from mango.head.model import Head, load_head
+from mango.training.runtime import Runtime, RuntimeConfig
+from mango.types import PERSONS, SAMPLE_RATE, MotionClip
+from renderer import draw
+from renderer.cameras import portrait_camera
+from renderer.head import HeadAvatar
+from renderer.types import Camera
+
+BACKGROUND = (0.90, 0.91, 0.92)  # neutral, a little cool, so that skin and white shirts both stand out
+CHUNK = 10  # frames in memory at a time
+Progress = Callable[[int, int], None]  # (frames finished, frames in all)
+
+
+def render_motion_folder(
+    motion: Path, avatars: Sequence[Path], out: Path, *, size: int = 256, head: str | Path = "builtin", progress: Progress | None = None
+) -> None:
+    """A video of a folder that `mango generate` wrote: {a,b}.motion.npz and, when present, {a,b}.wav."""
+    if len(avatars) != 2:
+        remedy = "give --avatar twice: first person a's, then person b's"
+        raise InputError("--avatar", expected="two avatars", found=str(len(avatars)), remedy=remedy)
+    motion = Path(motion)
+    if not motion.is_dir():
+        found = "a file" if motion.exists() else "no such folder"
+        raise InputError(
+            motion, expected="a folder with a.motion.npz and b.motion.npz", found=found, remedy="make one with `mango generate`"
+        )
+    loaded = load_head(head)
+    clips = {person: load_motion(motion / f"{person}.motion.npz", head=loaded) for person in PERSONS}
+    drawn = {person: load_avatar(path, loaded) for person, path in zip(PERSONS, avatars, strict=True)}
+    render_dialogue(clips, drawn, loaded, _voices(motion), out, size=size, progress=progress)
+
+
+def render_dialogue(
+    clips: Mapping[str, MotionClip],
+    avatars: Mapping[str, HeadAvatar],
+    head: Head,
+    voices: Float[Tensor, "person samples"] | None,
+    out: Path,
+    *,
+    size: int = 256,
+    progress: Progress | None = None,
+) -> None:
+    """Write ``out``: two pictures of ``size`` x ``size`` pixels side by side, H.264 with AAC stereo (a left, b right).
+
+    Written whole or not at all. Memory does not grow with the length of the clips.
+    """
+    if not 32 <= size <= 2048 or size % 2:
+        remedy = "give an even number from 32 to 2048 (video codecs halve the colours)"
+        raise InputError("size", expected="an even number of pixels", found=str(size), remedy=remedy)
+    lengths = {person: len(clips[person]) for person in PERSONS}
+    if lengths["a"] != lengths["b"]:
+        longer = max(lengths, key=lengths.get)
+        found = f"a of {lengths['a']} and b of {lengths['b']}: {longer} is longer by {abs(lengths['a'] - lengths['b'])}"
+        raise InputError("motion clips", expected="the same number of frames", found=found, remedy="generate both from one recording")
+    frames = dialogue_frames(clips, avatars, head, size)
+    if progress:
+        frames = _counted(frames, lengths["a"], progress)
+    write_video(out, frames, fps=float(clips["a"].fps), audio=voices, audio_rate=SAMPLE_RATE, key_frame_every=None)
+
+
+def dialogue_frames(
+    clips: Mapping[str, MotionClip], avatars: Mapping[str, HeadAvatar], head: Head, size: int
+) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
+    """The frames of the video, both people side by side, one at a time."""
+    streams = [person_frames(clips[person], avatars[person], head, portrait_camera(size)) for person in PERSONS]
+    for pictures in zip(*streams, strict=True):
+        yield torch.cat([bytes_of(picture) for picture in pictures], dim=1)
+
+
+def person_frames(
+    clip: MotionClip, avatar: HeadAvatar, head: Head, camera: Camera, background: Sequence[float] = BACKGROUND
+) -> Iterator[Float[Tensor, "rows cols 3"]]:
+    """Pictures in [0, 1] of one person at the origin, whose shape is the avatar's: placement in the clip is left out."""
+    device = Runtime(RuntimeConfig()).device
+    avatar, camera = (
+        avatar.to(device),
+        Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height),
+    )
+    person = head.with_shape(avatar.identity.cpu())
+    behind = torch.tensor(background, device=device)
+    for first in range(0, len(clip), CHUNK):
+        part = clip.frames(slice(first, first + CHUNK))
+        with torch.no_grad():
+            vertices = person.vertices(part.expr, part.neck_pose, part.jaw_pose, part.eyes_pose).to(device)
+            colors = draw(avatar(vertices), camera, behind).colors
+        yield from colors.clamp(0, 1).cpu()
+
+
+def load_avatar(path: Path, head: Head) -> HeadAvatar:
+    """An avatar that rides on this head."""
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "none"
+        raise InputError(
+            path, expected="an avatar file", found=found, remedy="give the avatar.safetensors of a stage-two or fine-tuning run"
+        )
+    try:
+        avatar = HeadAvatar.load(path)
+    except (ValueError, KeyError, RuntimeError) as error:  # the renderer's own words, or tensors missing or of other shapes
+        remedy = "give the avatar.safetensors of a stage-two or fine-tuning run, or fit the avatar again"
+        raise InputError(path, expected="an avatar file", found=f"something else ({error})", remedy=remedy) from error
+    if avatar.head != head.digest:
+        found, remedy = f"one on head {avatar.head[:12]}", "give --head the file it was fitted with"
+        raise InputError(path, expected=f"an avatar on head {head.digest[:12]} ({head.name})", found=found, remedy=remedy)
+    return avatar.eval().requires_grad_(False)
+
+
+def bytes_of(picture: Float[Tensor, "*rows cols 3"]) -> UInt8[Tensor, "*rows cols 3"]:
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _voices(folder: Path) -> Float[Tensor, "person samples"] | None:
+    """Both voices beside the motion, or None where there is no sound; one alone is an error."""
+    files = [folder / f"{person}.wav" for person in PERSONS]
+    present = [file for file in files if file.exists()]
+    if not present:
+        return None
+    if len(present) == 1:
+        (missing,) = set(files) - set(present)
+        raise InputError(missing, expected="the other person's voice", found="none", remedy=f"copy it here, or remove {present[0].name}")
+    voices = [read_audio(file) for file in files]
+    if len(voices[0]) != len(voices[1]):
+        found = f"{len(voices[0])} and {len(voices[1])} samples"
+        raise InputError(folder, expected="voices of one length", found=found, remedy="generate both from one recording")
+    return torch.stack(voices)
+
+
+def _counted(frames: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
+    for number, frame in enumerate(frames, start=1):
+        yield frame
+        progress(number, total)

@@ -1,0 +1,100 @@
+"""The commands do what they say, and say it at once."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_models import tiny_voice
+
+from mango.cli import COMMANDS, main, overview
+from mango.data.motion_files import load_motion
+from mango.data.video import VideoFrames
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_help_is_one_line_per_command_and_fast():
+    """Notices a heavy import at the top: torch alone takes longer."""
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "mango.cli", "--help"], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - begun < 5  # a loaded machine; in itself it takes a twentieth of a second
+    assert not any(name in done.stderr for name in ("torch", "numpy", "tyro"))
+    for name in COMMANDS:
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"  {name} ")]
+        assert len(line) < 120
+    assert {name.split()[0] for name in COMMANDS} == {"demo", "data", "generate", "render", "finetune", "evaluate", "doctor"}
+
+
+def test_help_of_a_group(capsys):
+    for words in (["data"], ["data", "--help"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert "data validate" in out and "render" not in out
+    assert main([]) == 0 and capsys.readouterr().out.strip() == overview().strip()
+
+
+@pytest.mark.parametrize("name", ["generate", "render", "evaluate", "doctor", "data validate"])
+def test_every_option_is_explained(name, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([*name.split(), "--help"])
+    assert left.value.code == 0 and COMMANDS[name].summary[1:20] in capsys.readouterr().out
+
+
+def test_generate_and_render(avatars, run_folder, tmp_path, capsys):
+    """The whole path on other rates and channel counts: motion, sound and video of the same length."""
+    own, partner = tiny_voice(tmp_path / "o.wav", 1.3, rate=44_100, channels=2), tiny_voice(tmp_path / "p.flac", 1.3, seed=1, rate=8000)
+    who = [word for avatar in avatars for word in ("--avatar", avatar)]
+    out = tmp_path / "deep" / "out"
+    assert run("generate", "--own", own, "--partner", partner, "--checkpoint", run_folder, "--out", out, "--steps", "2", *who) == 0
+    assert {file.name for file in out.iterdir()} == {
+        *("a.motion.npz", "a.motion.json", "b.motion.npz", "b.motion.json", "a.wav", "b.wav", "generation.json")
+    }
+    clips = [load_motion(out / f"{person}.motion.npz") for person in "ab"]
+    assert len(clips[0]) == len(clips[1]) == 32 and not np.allclose(clips[0].expr, clips[1].expr)
+    assert soundfile.info(out / "a.wav").frames == 32 * 640
+    facts = json.loads((out / "generation.json").read_text())
+    assert (facts["frames"], facts["steps"], facts["seed"]) == (32, 2, 0)
+    assert run("render", "--motion", out, "--out", tmp_path / "v.mp4", "--size", "32", *who) == 0
+    video = VideoFrames(tmp_path / "v.mp4")
+    assert len(video) == 32 and video.size == (32, 64)
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_a_stereo_file_is_two_voices_and_the_seed_decides(run_folder, tmp_path):
+    """Notices channels exchanged or averaged, and generation that draws from elsewhere than the seed."""
+    left, right = tiny_voice(tmp_path / "l.wav", 0.6, seed=3), tiny_voice(tmp_path / "r.wav", 0.6, seed=4)
+    both = np.stack([soundfile.read(left)[0], soundfile.read(right)[0]], axis=1)
+    soundfile.write(tmp_path / "both.wav", both, 16_000)
+
+    def made(name, *words):
+        assert run("generate", *words, "--checkpoint", run_folder, "--out", tmp_path / name, "--steps", "2") == 0
+        return load_motion(tmp_path / name / "a.motion.npz").expr.numpy()
+
+    stereo = made("stereo", "--own", tmp_path / "both.wav")
+    np.testing.assert_array_equal(stereo, made("two", "--own", left, "--partner", right))
+    assert not np.allclose(stereo, made("exchanged", "--own", right, "--partner", left))
+    assert not np.allclose(stereo, made("seed", "--own", left, "--partner", right, "--seed", "1"))
+
+
+def test_pad_fills_with_silence(run_folder, tmp_path):
+    own, partner = tiny_voice(tmp_path / "o.wav", 0.8), tiny_voice(tmp_path / "p.wav", 0.4)
+    words = ("--own", own, "--partner", partner, "--checkpoint", run_folder, "--out", tmp_path / "out", "--steps", "1", "--pad")
+    assert run("generate", *words) == 0
+    sound = soundfile.read(tmp_path / "out" / "b.wav")[0]
+    assert len(sound) == 20 * 640 and np.abs(sound[6500:]).max() == 0 and np.abs(sound[:6400]).max() > 0.1
+
+
+def test_other_files_of_the_folder_stay(run_folder, tmp_path):
+    voices = tiny_voice(tmp_path / "o.wav", 0.2), tiny_voice(tmp_path / "p.wav", 0.2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    words = ("--own", voices[0], "--partner", voices[1], "--checkpoint", run_folder, "--out", tmp_path / "out", "--steps", "1")
+    assert run("generate", *words) == 0 and run("generate", *words) == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine" and (tmp_path / "out" / "a.wav").exists()
+    assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]

@@ -1,0 +1,66 @@
+"""Small stand-ins that are real files: a run with an untrained motion model, avatars of a few Gaussians, voices of noise."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from mango.audio.encoders import EncoderConfig, make_encoder
+from mango.config import to_plain
+from mango.diffusion.objective import DiffusionConfig
+from mango.models.motion import MotionModelConfig
+from mango.training.checkpoints import write_checkpoint
+from mango.training.optim import OptimizerConfig, make_learner
+from mango.training.stage1 import MotionDescription, make_motion_model
+
+
+def tiny_run(folder: Path, head, *, head_digest: str | None = None) -> Path:
+    """A run folder whose model answers to its inputs but has learnt nothing; motion stays small."""
+    encoder = EncoderConfig(mels=8)
+    description = MotionDescription(
+        head=head_digest or head.digest,
+        expressions=head.expressions,
+        identity_width=head.identities,
+        voice_width=make_encoder(encoder).width,
+        frames=20,
+        context=4,
+        model=MotionModelConfig(width=16, depth=1, heads=2, interaction_depth=1),
+        diffusion=DiffusionConfig(levels=50),
+        encoder=encoder,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make_motion_model(description)
+        for weights in model.parameters():
+            torch.nn.init.normal_(weights, std=0.2)
+    model.motion_std.fill_(0.02)
+    learner = make_learner("motion", model, OptimizerConfig(), steps=1, description=to_plain(description))
+    write_checkpoint(folder / "checkpoints", 1, [learner], {}, {})
+    return folder
+
+
+def tiny_avatar(path: Path, head, seed: int = 0, *, digest: str | None = None) -> Path:
+    from renderer.head import AvatarConfig, new_avatar
+
+    identity = 0.5 * torch.randn(head.identities, generator=torch.Generator().manual_seed(seed))
+    template = head.with_shape(identity).template
+    density = torch.ones(len(head.faces))
+    avatar = new_avatar(
+        template, head.faces, density, AvatarConfig(400), identity=identity, head=digest or head.digest, person=f"p{seed:02d}", seed=seed
+    )
+    with torch.no_grad():
+        avatar.albedo.copy_(torch.tensor([0.8, 0.5, 0.4]) if seed % 2 else torch.tensor([0.4, 0.3, 0.2]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    avatar.save(path)
+    return path
+
+
+def tiny_voice(path: Path, seconds: float = 1.0, *, seed: int = 0, channels: int = 1, rate: int = 16_000) -> Path:
+    """Noise in bursts, louder than silence by far."""
+    rng = np.random.default_rng(seed)
+    samples = round(seconds * rate)
+    bursts = (np.sin(2 * np.pi * 1.5 * np.arange(samples) / rate + seed) > 0).astype(float)
+    sound = 0.2 * rng.standard_normal((samples, channels)) * bursts[:, None]
+    soundfile.write(path, sound.clip(-1, 1), rate)
+    return path
