@@ -1,0 +1,110 @@
+"""Faults noticed: an unknown key ignored, 1e-4 read as text, a boolean taken for a number, a key given twice, an override that loses the
+file's other values, a saved config that does not load."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from mango.config import changed_fields, config_digest, load_config, parse_command_line, save_config, to_plain
+from mango.errors import InputError
+from mango.training.stage1 import Stage1Config
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Phase:
+    learner: Literal["head", "motion"]
+    steps: int = 10
+
+
+@dataclass(frozen=True)
+class Config:
+    data: Path = Path("data")
+    name: str | None = None
+    steps: int = 5
+    fast: bool = False
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    phases: tuple[Phase, ...] = (Phase("head"),)
+    scales: dict[str, float] = field(default_factory=dict)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_differences_over_defaults(tmp_path):
+    text = "optimizer: {lr: 1e-4}\nphases: [{learner: motion, steps: 3}, {learner: head}]\ndata: some/where\nscales: {own: 2}\n"
+    config = load_config(Config, written(tmp_path, text))
+    assert config == Config(Path("some/where"), None, 5, False, Optimizer(1e-4), (Phase("motion", 3), Phase("head")), {"own": 2.0})
+    assert load_config(Config, written(tmp_path, "")) == Config()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("optimizer: {lrr: 1}", "unknown key 'optimizer.lrr'; did you mean 'lr'?"),
+        ("stepz: 3", "unknown key 'stepz'; did you mean 'steps'?"),
+        ("zzz: 3", "the fields are data, name, steps"),
+        ("steps: 2.5", "a whole number for 'steps', found float 2.5"),
+        ("steps: true", "a whole number for 'steps', found bool True"),
+        ("steps: many", "a whole number for 'steps', found str 'many'"),
+        ("steps:", "a whole number for 'steps', found nothing"),
+        ("fast: 1", "true or false for 'fast', found int 1"),
+        ("optimizer: 3", "a mapping for optimizer, found int 3"),
+        ("optimizer: {betas: [0.9]}", r"2 values for 'optimizer.betas'"),
+        ("phases: [{learner: tail}]", "'head' or 'motion' for 'phases[0].learner', found str 'tail'"),
+        ("phases: [{steps: 2}]", "every required field of phases[0]"),
+        ("steps: 1\nsteps: 2", "the key 'steps' is given twice"),
+        ("steps: [1", "valid YAML"),
+        ("[1, 2]", "a mapping for Config"),
+        ("data: !!python/object/apply:os.system ['true']", "valid YAML"),
+    ],
+)
+def test_wrong_files_are_input_errors(tmp_path, text, said):
+    with pytest.raises(InputError) as error:
+        load_config(Config, written(tmp_path, text))
+    assert said in str(error.value) and "c.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        load_config(Config, tmp_path / "none.yaml")
+
+
+def test_command_line_overrides_the_file(tmp_path):
+    path = written(tmp_path, "steps: 7\noptimizer: {lr: 0.5}")
+    config = parse_command_line(Config, [str(path), "--optimizer.betas", "0.1", "0.2", "--data", "x", "--fast", "True"])
+    assert (config.steps, config.optimizer, config.data, config.fast) == (7, Optimizer(0.5, (0.1, 0.2)), Path("x"), True)
+    with pytest.raises(InputError, match="a config file first"):
+        parse_command_line(Config, ["--steps", "3"])
+    with pytest.raises(SystemExit) as stopped:
+        parse_command_line(Config, [str(path), "--stepz", "3"])
+    assert stopped.value.code == 2
+
+
+def test_saved_configs_load_again(tmp_path):
+    config = Config(name="x", optimizer=Optimizer(3e-7), phases=(Phase("motion", 2),), scales={"own": 1.5})
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(Config, tmp_path / "saved.yaml") == config
+    assert config_digest(config) == config_digest(load_config(Config, tmp_path / "saved.yaml")) != config_digest(Config())
+
+
+def test_changed_fields_are_named():
+    before, after = to_plain(Config()), to_plain(Config(steps=6, optimizer=Optimizer(2.0)))
+    assert changed_fields(before, after) == {"steps": (5, 6), "optimizer.lr": (1e-3, 2.0)}
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("stage1*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_load(path):
+    assert load_config(Stage1Config, path).steps > 0

@@ -1,0 +1,97 @@
+"""Faults noticed: context frames noised or counted, every condition withheld together, indicator flips that never happen, validation of
+the last batch only or with fresh noise, a draw that ignores the step, a gradient that does not reach the model from pictures."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_training import tiny_yaml
+
+from mango.audio.encoders import make_encoder
+from mango.config import load_config
+from mango.data.dialogues import DialogueSet
+from mango.data.windows import Windows
+from mango.diffusion.objective import schedule
+from mango.losses.motion import MotionLossWeights
+from mango.seeds import torch_generator
+from mango.training import stage1
+from mango.training.stage1 import ConditionNoise, Stage1Config, new_motion_model, one_shot_x0, stage1_losses, validation_losses
+
+SURE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, context=0.0, speaking_flips=0.0)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory, tiny_set, head):
+    config = load_config(Stage1Config, tiny_yaml(tmp_path_factory.mktemp("stage1"), tiny_set))
+    config = replace(config, losses=MotionLossWeights(1.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    windows = Windows(DialogueSet.open(tiny_set), "train", make_encoder(config.encoder), head.layout, config.frames, config.context)
+    model, _ = new_motion_model(config, windows, head)
+    with torch.no_grad():  # a new model ignores its inputs
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch_generator(str(parameter.shape)))
+    return config, windows, model, schedule(config.diffusion)
+
+
+def test_one_shot_is_a_function_of_its_position_with_gradient(setting):
+    config, windows, model, curve = setting
+    batch = windows.batch(0, 1, 4)
+    labels = model.normalised(batch.motion).requires_grad_()
+
+    def clean(*position):
+        return one_shot_x0(model, batch, labels, curve, config.conditions, config.context, position).clean
+
+    assert torch.equal(clean(0, 1), clean(0, 1))
+    assert not torch.equal(clean(0, 1), clean(0, 2)) and not torch.equal(clean(0, 1), clean(1, 1))
+    clean(0, 1).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.stem.parameters())
+    model.zero_grad()
+
+
+def test_context_is_clean_given_and_not_counted(setting):
+    config, windows, model, curve = setting
+    batch = windows.batch(0, 2, 8)
+    labels = model.normalised(batch.motion)
+    shot = one_shot_x0(model, batch, labels, curve, SURE, config.context, (0,))
+    assert torch.equal(shot.given[:, :, : config.context], batch.keep[:, :, : config.context]), "no context before a dialogue's start"
+    assert shot.given.any() and not shot.given[:, :, config.context :].any()
+    assert torch.equal(shot.clean[shot.given], labels[shot.given])
+    losses = stage1_losses(model, batch, curve, replace(config, conditions=SURE), None, (0,))
+    assert not (losses["parameters"].valid & shot.given).any()
+    assert torch.equal(losses["parameters"].valid | shot.given, batch.keep)
+    never = one_shot_x0(model, batch, labels, curve, replace(SURE, context=1.0), config.context, (0,))
+    assert not never.given.any()
+
+
+def test_conditions_are_withheld_independently_and_as_often_as_asked():
+    drop = stage1._withheld(ConditionNoise(own=0.1, heard=0.3, identity=0.5, speaking=0.0), 4000, torch_generator(0), torch.device("cpu"))
+    shares = [float(getattr(drop, name).float().mean()) for name in ("own", "heard", "identity", "speaking")]
+    assert shares == pytest.approx([0.1, 0.3, 0.5, 0.0], abs=0.02)
+    assert float((drop.heard & drop.identity).float().mean()) == pytest.approx(0.15, abs=0.02)
+    assert float((drop.own[:, 0] & drop.own[:, 1]).float().mean()) == pytest.approx(0.01, abs=0.006)
+
+
+def test_the_indicator_is_spoilt_in_runs():
+    speaking = torch.zeros(500, 2, 40)
+    spoilt = stage1._spoilt(speaking, ConditionNoise(speaking_flips=0.15, flip_frames=5), torch_generator(0))
+    assert float(spoilt.mean()) == pytest.approx(0.15, abs=0.01)
+    changes = spoilt.diff(dim=2).abs().mean()
+    assert float(changes) < 0.07, "single frames would change at 0.25"
+    assert torch.equal(stage1._spoilt(1 - speaking, SURE, torch_generator(0)), 1 - speaking)
+
+
+def test_validation_counts_every_frame_once_and_repeats(setting):
+    config, windows, model, curve = setting
+    cpu = torch.device("cpu")
+    first = validation_losses(model, windows, curve, config, None, cpu)
+    assert first == validation_losses(model, windows, curve, config, None, cpu)
+    assert first["total"] == pytest.approx(first["parameters"] + first["velocity"])
+
+    batches = list(windows.tiles(config.batch))
+    assert len(batches) > 2
+    sums = count = 0.0
+    for number, batch in enumerate(batches):
+        loss = stage1_losses(model, batch, curve, replace(config, conditions=SURE), None, (0, number, "validation"))["parameters"]
+        sums, count = sums + float(loss.values[loss.valid].sum()), count + int(loss.valid.sum())
+    # each kept frame is a target once; context frames are shown, not judged
+    assert count == sum(int(held.keep.sum()) for held in windows.dialogues)
+    assert first["parameters"] == pytest.approx(sums / count, rel=1e-4)
