@@ -25,12 +25,12 @@ class Tracks:
     noise: Float[np.ndarray, "ticks bands"]
     nasal: Float[np.ndarray, "ticks"]  # 0..1
     closed: Float[np.ndarray, "ticks"]  # 0..1, only the throat's rumble gets out
-    bands: tuple[tuple[float, float], ...]  # centre and width of each noise band, Hz
+    bands: tuple[tuple[int, int], ...]  # centre and width of each noise band, Hz
 
 
 def articulated(phones: tuple[Phone, ...], voice: Voice, rng: np.random.Generator) -> Tracks:
     ticks = round(phones[-1].end * TRACK_RATE)
-    bands = tuple(sorted({RECIPES[p.symbol].noise_band for p in phones if RECIPES[p.symbol].noise_db is not None})) or ((4000.0, 2000.0),)
+    bands = tuple(sorted({RECIPES[p.symbol].noise_band for p in phones if RECIPES[p.symbol].noise_db is not None})) or ((4000, 2000),)
     voiced, aspiration, nasal, closed = (np.zeros(ticks) for _ in range(4))
     noise = np.zeros((ticks, len(bands)))
     for phone in phones:

@@ -67,7 +67,7 @@ class Conversation:
     turns: tuple[Turn, ...]
 
 
-def script(seed: int, seconds: float) -> Conversation:
+def script(seed: int, seconds: float | int) -> Conversation:
     """A dialogue of two that at least fills ``seconds``; the two talk about equally long."""
     rng = np.random.default_rng([seed, 0xC0])
     talked = {"a": 0.0, "b": 0.0}

@@ -1,7 +1,12 @@
 """Speech from eSpeak NG (optional package espeakng-loader, GPL-3), phones with times from its own events."""
 
 import ctypes
-from functools import lru_cache
+import os
+import shutil
+import tempfile
+import weakref
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -42,34 +47,84 @@ class _Event(ctypes.Structure):
     )
 
 
+class _Report(NamedTuple):
+    kind: int
+    seconds: float
+    name: str  # of a phoneme
+    letter: int  # of the text
+
+
 _Receiver = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-def spoken(phrase: Phrase, voice: Voice, rng: np.random.Generator) -> Utterance:
-    """The phrase in one of eSpeak's English voices, at 16 kHz. Its pitch is for ``speech.pitch`` to find."""
-    library, rate = _library()
-    variant = f"f{1 + voice.seed % 4}" if voice.formant_scale > 1.06 else f"m{1 + voice.seed % 7}"
-    library.espeak_SetVoiceByName(f"en-us+{variant}".encode())
-    library.espeak_SetParameter(RATE, int(165 * voice.rate * rng.uniform(0.95, 1.05)), 0)
-    library.espeak_SetParameter(PITCH, int(np.clip(50 + 20 * np.log2(voice.f0_hz / (190 if variant[0] == "f" else 110)), 10, 90)), 0)
-    library.espeak_SetParameter(PITCH_RANGE, int(np.clip(50 * voice.pitch_range, 0, 100)), 0)
-    mark = {"fall": ".", "rise": "?", "continue": ","}[phrase.ending]
-    sound, events = _synthesized(library, phrase.text + mark)
-    audio = _at_our_rate(sound, rate)
-    phones, words = _phones_and_words(phrase, events, len(audio) / SAMPLE_RATE)
-    return Utterance(audio, phones, words, None)
+class Espeak:
+    """eSpeak NG in a state of its own.
+
+    The library carries the phases of its oscillators from phrase to phrase and offers no way to reset them, so that a dialogue
+    would depend on what was said before it in the same process. Hence a copy of the library for each dialogue.
+    """
+
+    def __init__(self) -> None:
+        path, data = _installed()
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            self.library = ctypes.CDLL(shutil.copy(path, folder))
+        weakref.finalize(self, _unload, self.library)
+        self.library.espeak_Synth.argtypes = (
+            *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
+            *(ctypes.c_void_p, ctypes.c_void_p),
+        )
+        self.library.espeak_ng_SetRandSeed.argtypes = (ctypes.c_long,)
+        self.rate = self.library.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), REPORT_PHONEMES)
+        if self.rate <= 0:
+            raise InputError("speech engine espeak", expected="eSpeak NG to start", found=f"its error {self.rate}",
+                             remedy="reinstall espeakng-loader, or use the engine formant")  # fmt: skip
+
+    def spoken(self, phrase: Phrase, voice: Voice, rng: np.random.Generator) -> Utterance:
+        """The phrase in one of eSpeak's English voices, at 16 kHz. Its pitch is for ``speech.pitch`` to find."""
+        variant = f"f{1 + voice.seed % 4}" if voice.formant_scale > 1.06 else f"m{1 + voice.seed % 7}"
+        usual_hz = 190 if variant[0] == "f" else 110
+        self.library.espeak_SetVoiceByName(f"en-us+{variant}".encode())
+        self.library.espeak_SetParameter(RATE, int(165 * voice.rate * rng.uniform(0.95, 1.05)), 0)
+        self.library.espeak_SetParameter(PITCH, int(np.clip(50 + 20 * np.log2(voice.f0_hz / usual_hz), 10, 90)), 0)
+        self.library.espeak_SetParameter(PITCH_RANGE, int(np.clip(50 * voice.pitch_range, 0, 100)), 0)
+        self.library.espeak_ng_SetRandSeed(int(rng.integers(2**31)))
+        mark = {"fall": ".", "rise": "?", "continue": ","}[phrase.ending]
+        sound, events = _synthesized(self.library, phrase.text + mark)
+        audio = _at_our_rate(sound, self.rate)
+        phones, words = _phones_and_words(phrase.text, events, len(audio) / SAMPLE_RATE)
+        return Utterance(audio, phones, words, None)
 
 
-def _synthesized(library: ctypes.CDLL, text: str) -> tuple[Float[np.ndarray, "samples"], list[tuple[int, float, str]]]:
+def _unload(library: ctypes.CDLL) -> None:
+    library.espeak_Terminate()
+    if os.name == "posix":
+        import _ctypes
+
+        _ctypes.dlclose(library._handle)
+
+
+def _installed() -> tuple[str, str]:
+    """Paths of the library and of its data."""
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise InputError("speech engine espeak", expected="the package espeakng-loader", found="none installed",
+                         remedy="run `pip install 'mango-heads[speech]'`, or use the engine formant") from error  # fmt: skip
+    return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+
+
+def _synthesized(library: ctypes.CDLL, text: str) -> tuple[Float[np.ndarray, "samples"], list[_Report]]:
     blocks: list[np.ndarray] = []
-    events: list[tuple[int, float, str]] = []
+    reports: list[_Report] = []
 
     def receive(samples, count, event) -> int:
         if samples and count:
             blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
         while event[index].kind != END:
-            events.append((event[index].kind, event[index].milliseconds / 1000, event[index].name.decode("utf-8", "replace")))
+            one = event[index]
+            name = one.name.decode("utf-8", "replace") if one.kind == PHONEME else ""
+            reports.append(_Report(one.kind, one.milliseconds / 1000, name, one.text_position - 1))
             index += 1
         return 0
 
@@ -78,7 +133,7 @@ def _synthesized(library: ctypes.CDLL, text: str) -> tuple[Float[np.ndarray, "sa
     line = text.encode()
     library.espeak_Synth(line, len(line) + 1, 0, 1, 0, UTF8, None, None)
     library.espeak_Synchronize()
-    return np.concatenate([*blocks, np.zeros(0, np.int16)]).astype(np.float32) / 32768, events
+    return np.concatenate([*blocks, np.zeros(0, np.int16)]).astype(np.float32) / 32768, reports
 
 
 def _at_our_rate(sound: Float[np.ndarray, "samples"], rate: int) -> Float[np.ndarray, "_"]:
@@ -89,20 +144,39 @@ def _at_our_rate(sound: Float[np.ndarray, "samples"], rate: int) -> Float[np.nda
     return (audio * (LEVEL / loud)).astype(np.float32)
 
 
-def _phones_and_words(
-    phrase: Phrase, events: list[tuple[int, float, str]], seconds: float
-) -> tuple[tuple[Phone, ...], tuple[tuple[str, float, float], ...]]:
-    named = [(at, name) for kind, at, name in events if kind == PHONEME]
+def _phones_and_words(text: str, events: list[_Report], seconds: float) -> tuple[tuple[Phone, ...], tuple[tuple[str, float, float], ...]]:
+    named = [(event.seconds, event.name) for event in events if event.kind == PHONEME]
     phones: list[Phone] = []
     for (start, name), (end, _) in zip(named, [*named[1:], (seconds, "")], strict=True):
         phones += _split(name, start, min(end, seconds))
+    phones = _with_closures(phones)
     if not phones or phones[0].symbol != SILENCE:
         begin = phones[0].start if phones else seconds
         phones.insert(0, Phone(SILENCE, 0.0, begin))
-    starts = [at for kind, at, _ in events if kind == WORD][: len(phrase.words)]
     finish = max((phone.end for phone in phones if phone.symbol != SILENCE), default=seconds)
-    words = tuple((w.text, start, max(start, end)) for w, start, end in zip(phrase.words, starts, [*starts[1:], finish], strict=False))
+    starts = [event for event in events if event.kind == WORD]  # it says some pairs as one word ("at a")
+    ends = [*((event.seconds, event.letter) for event in starts[1:]), (finish, None)]
+    words = tuple((text[first.letter : letter].strip(), first.seconds, end) for first, (end, letter) in zip(starts, ends, strict=True))
     return (*phones, Phone(SILENCE, phones[-1].end, seconds + 0.05)), words
+
+
+CLOSURE_SECONDS, BURST_SECONDS = 0.045, 0.015
+
+
+def _with_closures(phones: list[Phone]) -> list[Phone]:
+    """Moves voiceless stops to where their closure is: eSpeak reports them at the burst, which here ends the phone."""
+    moved = list(phones)
+    for index in range(1, len(phones)):
+        before, stop = moved[index - 1], phones[index]
+        if stop.symbol not in ("P", "T", "K"):
+            continue
+        start = max(stop.start - CLOSURE_SECONDS, 0.5 * (before.start + before.end))
+        end = min(stop.start + BURST_SECONDS, stop.end) if index + 1 < len(phones) else stop.end
+        moved[index - 1] = replace(before, end=start)
+        moved[index] = replace(stop, start=start, end=end)
+        if index + 1 < len(phones):
+            moved[index + 1] = replace(phones[index + 1], start=end)
+    return moved
 
 
 def _split(name: str, start: float, end: float) -> list[Phone]:
@@ -118,23 +192,3 @@ def _nearest(name: str) -> str:
     """For a variant that the table does not list: the longest listed beginning."""
     bare = name.lstrip("',%=|")
     return next((ARPABET[bare[:k]] for k in range(len(bare), 0, -1) if bare[:k] in ARPABET), "AH")
-
-
-@lru_cache(maxsize=1)
-def _library() -> tuple[ctypes.CDLL, int]:
-    """The loaded library and its sample rate."""
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise InputError("speech engine espeak", expected="the package espeakng-loader", found="none installed",
-                         remedy="run `pip install 'mango-heads[speech]'`, or use the engine formant") from error  # fmt: skip
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    library.espeak_Synth.argtypes = (
-        *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
-        *(ctypes.c_void_p, ctypes.c_void_p),
-    )
-    rate = library.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), REPORT_PHONEMES)
-    if rate <= 0:
-        raise InputError("speech engine espeak", expected="eSpeak NG to start", found=f"its error {rate}",
-                         remedy="reinstall espeakng-loader, or use the engine formant")  # fmt: skip
-    return library, rate

@@ -25,12 +25,12 @@ class Recipe:
     """How a phone is made. Amplitudes are relative to a stressed vowel's in dB; None is off."""
 
     kind: Kind
-    formants: tuple[float, float, float]  # Hz; of a consonant: where its transitions point (locus)
+    formants: tuple[int, int, int]  # Hz; of a consonant: where its transitions point (locus)
     seconds: float  # inherent duration
-    glide_to: tuple[float, float, float] | None = None  # second target of a diphthong
+    glide_to: tuple[int, int, int] | None = None  # second target of a diphthong
     voice_db: float | None = 0.0
     noise_db: float | None = None  # frication or burst
-    noise_band: tuple[float, float] = (0.0, 0.0)  # centre and width of the noise, Hz
+    noise_band: tuple[int, int] = (0, 0)  # centre and width of the noise, Hz
     aspiration_seconds: float = 0.0  # after a stop's burst
     pull: float = 1.0  # of the locus on the transition: 0 takes the neighbours' formants, 1 insists on its own
     nasal: bool = False

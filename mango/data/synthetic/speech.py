@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mango.data.synthetic.conversation import Conversation, Ending, Phrase
-from mango.data.synthetic.formants import LEVEL, TRACK_RATE, Utterance
+from mango.data.synthetic.formants import LEVEL, TRACK_RATE, Utterance, spoken
 from mango.data.synthetic.phones import SILENCE, Phone
 from mango.data.synthetic.recording import recorded
 from mango.data.synthetic.voices import Voice, voice
@@ -94,12 +94,12 @@ def speak(
 
 def _engine(name: str) -> Engine:
     if name == "espeak":
-        from mango.data.synthetic.espeak import spoken
-    elif name == "formant":
-        from mango.data.synthetic.formants import spoken
-    else:
-        raise AssertionError(f"no speech engine {name!r}")
-    return spoken
+        from mango.data.synthetic.espeak import Espeak
+
+        return Espeak().spoken
+    if name == "formant":
+        return spoken
+    raise AssertionError(f"no speech engine {name!r}")
 
 
 class _Track:
