@@ -9,8 +9,10 @@ from torch import Tensor
 
 from renderer.types import Camera
 
+Number = float | int
 
-def look_at(eye: Sequence[float], target: Sequence[float], up: Sequence[float] = (0.0, 1.0, 0.0)) -> Float[Tensor, "4 4"]:
+
+def look_at(eye: Sequence[Number], target: Sequence[Number], up: Sequence[Number] = (0.0, 1.0, 0.0)) -> Float[Tensor, "4 4"]:
     """``camera_from_world`` of a camera at ``eye`` that sees ``target`` in its centre and ``up`` upwards. Metres."""
     eye, target, up = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
     forward = target - eye
@@ -27,7 +29,7 @@ def look_at(eye: Sequence[float], target: Sequence[float], up: Sequence[float] =
     return matrix.to(torch.float32)
 
 
-def pinhole(width: int, height: int, field_of_view_degrees: float) -> Float[Tensor, "3 3"]:
+def pinhole(width: int, height: int, field_of_view_degrees: Number) -> Float[Tensor, "3 3"]:
     """Intrinsics with the principal point in the middle; the angle spans the height of the picture."""
     focal = 0.5 * height / math.tan(math.radians(field_of_view_degrees) / 2)
     return torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
@@ -36,11 +38,11 @@ def pinhole(width: int, height: int, field_of_view_degrees: float) -> Float[Tens
 def portrait_camera(
     size_px: int,
     *,
-    target: Sequence[float] = (0.0, -0.02, 0.0),
-    distance: float = 0.9,
-    field_of_view_degrees: float = 22.0,
-    yaw_degrees: float = 0.0,
-    pitch_degrees: float = 0.0,
+    target: Sequence[Number] = (0.0, -0.02, 0.0),
+    distance: Number = 0.9,
+    field_of_view_degrees: Number = 22.0,
+    yaw_degrees: Number = 0.0,
+    pitch_degrees: Number = 0.0,
 ) -> Camera:
     """A square portrait of a head at the origin of FLAME's axes: the whole head and some of the neck.
 

@@ -57,22 +57,20 @@ def project(
     fx, fy, cx, cy = K[..., 0, 0], K[..., 1, 1], K[..., 0, 2], K[..., 1, 2]
     means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
 
-    half = quaternion_to_matrix(quats) * scales[..., None, :]  # covariance = half half^T, in the world
-    axes = torch.einsum("bcij,bnjk->bcnik", rotation, half)
+    half = (quaternion_to_matrix(quats) * scales[..., None, :])[:, None]  # covariance = half half^T, in the world
     slope_x, slope_y = frustum_slope(x / z, fx, cx, width), frustum_slope(y / z, fy, cy, height)
-    row_x = (fx / z)[..., None] * (axes[..., 0, :] - slope_x[..., None] * axes[..., 2, :])
-    row_y = (fy / z)[..., None] * (axes[..., 1, :] - slope_y[..., None] * axes[..., 2, :])
-
-    xx, xy, yy = (row_x * row_x).sum(-1), (row_x * row_y).sum(-1), (row_y * row_y).sum(-1)
-    # det(M M^T) = |m1 x m2|^2: unlike xx * yy - xy^2 it never comes out negative, however thin the Gaussian.
-    area = torch.linalg.vector_norm(torch.linalg.cross(row_x, row_y), dim=-1)
-    det = area * area + eps2d * (xx + yy) + eps2d * eps2d
-    conics = torch.stack([(yy + eps2d), -xy, (xx + eps2d)], dim=-1) / torch.where(det > 0, det, 1)[..., None]
+    toward_x = (fx / z)[..., None] * (rotation[:, :, None, 0] - slope_x[..., None] * rotation[:, :, None, 2])
+    toward_y = (fy / z)[..., None] * (rotation[:, :, None, 1] - slope_y[..., None] * rotation[:, :, None, 2])
+    with torch.no_grad():  # whose numbers overflow must be known beforehand: masking them afterwards leaves NaN gradients
+        det, conics, _, _ = footprint(toward_x, toward_y, half, eps2d)
+        seen = seen & (det > 0) & det.isfinite() & means2d.isfinite().all(-1) & conics.isfinite().all(-1)
+    half = torch.where(seen[..., None, None], half, 0)
+    det, conics, variances, area = footprint(toward_x, toward_y, half, eps2d)
     compensations = area / torch.where(det > 0, det, 1).sqrt()
-    seen = seen & (det > 0) & det.isfinite() & means2d.isfinite().all(-1) & conics.isfinite().all(-1)
 
     with torch.no_grad():
-        radii = extents(xx + eps2d, yy + eps2d, opacities[:, None] * (compensations if antialiased else 1))
+        faded = opacities[:, None] * compensations if antialiased else opacities[:, None].expand_as(area)
+        radii = extents(variances, faded)
         seen = seen & (radii > radius_clip).any(-1) & on_image(means2d, radii, width, height)
     hide = ~seen[..., None]
     return Projection(
@@ -106,10 +104,27 @@ def frustum_slope(
     return torch.minimum(torch.maximum(slope, -(centre / focal + margin)), (size - centre) / focal + margin)
 
 
-def extents(xx: Float[Tensor, "*batch"], yy: Float[Tensor, "*batch"], opacities: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2"]:
+def footprint(
+    toward_x: Float[Tensor, "batch cameras gaussians 3"],
+    toward_y: Float[Tensor, "batch cameras gaussians 3"],
+    half: Float[Tensor, "batch any gaussians 3 3"],
+    eps2d: float,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3"], Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+    """Of the blurred 2D covariance: determinant, inverse (xx, xy, yy) and variances along x and y; and sqrt(det) before the blur."""
+    row_x = torch.einsum("bcni,bcnik->bcnk", toward_x, half.expand(*toward_x.shape, 3))
+    row_y = torch.einsum("bcni,bcnik->bcnk", toward_y, half.expand(*toward_y.shape, 3))
+    xx, xy, yy = (row_x * row_x).sum(-1), (row_x * row_y).sum(-1), (row_y * row_y).sum(-1)
+    # det(M M^T) = |m1 x m2|^2: unlike xx * yy - xy^2 it never comes out negative, however thin the Gaussian.
+    area = torch.linalg.vector_norm(torch.linalg.cross(row_x, row_y), dim=-1)
+    det = area * area + eps2d * (xx + yy) + eps2d * eps2d
+    conics = torch.stack([(yy + eps2d), -xy, (xx + eps2d)], dim=-1) / torch.where(det > 0, det, 1)[..., None]
+    return det, conics, torch.stack([xx + eps2d, yy + eps2d], dim=-1), area
+
+
+def extents(variances: Float[Tensor, "*batch 2"], opacities: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2"]:
     """Half the sides, in whole pixels, of the tight box around where alpha reaches the cut (arXiv 2402.00525, B.2)."""
     reach = (2 * torch.log((opacities / ALPHA_CUT).clamp(min=1))).sqrt().clamp(max=MAX_EXTENT)
-    radii = torch.ceil(reach[..., None] * torch.stack([xx, yy], -1).sqrt())
+    radii = torch.ceil(reach[..., None] * variances.sqrt())
     return torch.where((opacities >= ALPHA_CUT)[..., None], radii, 0)
 
 

@@ -32,7 +32,9 @@ def project(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, Ks: Tensor, width: int, height: int, **options
 ) -> Projection:
     """`renderer.projection.project`, compiled."""
-    return Projection(*project_op(means, quats, scales, opacities.detach(), viewmats, Ks.detach(), width, height, **options))
+    results = project_op(means, quats, scales, opacities.detach(), viewmats, Ks.detach(), width, height, **options)
+    means2d, depths, conics, compensations, radii = results
+    return Projection(radii=radii, means2d=means2d, depths=depths, conics=conics, compensations=compensations)
 
 
 def blend(
@@ -96,7 +98,7 @@ def project_op(
 
 def project_results(means: Tensor, viewmats: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     lead = (means.shape[0], viewmats.shape[1], means.shape[1])
-    return (means.new_empty(*lead, 2, dtype=torch.int32), *(means.new_empty(*lead, *tail) for tail in ((2,), (), (3,), ())))
+    return (*(means.new_empty(*lead, *tail) for tail in ((2,), (), (3,), ())), means.new_empty(*lead, 2, dtype=torch.int32))
 
 
 @project_op.register_fake
@@ -142,10 +144,10 @@ def _(means, quats, scales, viewmats, *others):
 
 def project_setup(ctx, inputs, output) -> None:
     means, quats, scales, _, viewmats, Ks, *ctx.sizes = inputs
-    ctx.save_for_backward(means, quats, scales, viewmats, Ks, output[0].detach())
+    ctx.save_for_backward(means, quats, scales, viewmats, Ks, output[-1].detach())
 
 
-def project_gradient(ctx, _, g_means2d, g_depths, g_conics, g_compensations):
+def project_gradient(ctx, g_means2d, g_depths, g_conics, g_compensations, _):
     width, height, eps2d, near_plane, far_plane, _, antialiased = ctx.sizes
     gradients = (g_means2d, g_depths, g_conics, g_compensations)
     results = project_backward_op(*ctx.saved_tensors, *gradients, width, height, eps2d, near_plane, far_plane, antialiased)

@@ -42,7 +42,8 @@ def blend(
         order = visible[projection.depths[image][visible].detach().argsort(stable=True)]
         flat = (projection.means2d[image][order], projection.conics[image][order], colors[image][order], opacities[image][order])
         rows.append(blend_image(flat, background, width, height))
-    images = torch.stack(rows) if rows else colors.new_zeros(0, height, width, colors.shape[-1] + 1)
+    nothing = colors.new_zeros(0, height, width, colors.shape[-1] + 1) * colors.sum()  # still a function of the colours
+    images = torch.stack(rows) if rows else nothing
     return images[..., :-1], images[..., -1:]
 
 

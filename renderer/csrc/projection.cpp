@@ -164,23 +164,20 @@ INLINE void unproject_block(const Sizes& n, const Shape& s, const View& v, int64
     gather(g_conics, 3, count, nothing, gc);
     Seen o = see(s, v, n.near_plane, n.far_plane, n.eps2d);
     Vec inverse = 1.0f / (visible ? o.det : splat(1));
-    // The conic is the inverse of the covariance: dL/dcov = -C G C.
-    Vec a = (o.yy + n.eps2d) * inverse, b = -o.xy * inverse, c = (o.xx + n.eps2d) * inverse, h = 0.5f * gc[1];
-    Vec p = a * gc[0] + b * h, q = a * h + b * gc[2], r = b * gc[0] + c * h, t = b * h + c * gc[2];
-    Vec g_xx = -(p * a + q * b), g_xy = -2.0f * (p * b + q * c), g_yy = -(r * b + t * c);
-    Vec g1[3], g2[3];
-    if (n.antialiased) {
+    // Through the determinant as see() writes it. The textbook -C G C cancels to nothing for thin Gaussians.
+    Vec a = (o.yy + n.eps2d) * inverse, b = -o.xy * inverse, c = (o.xx + n.eps2d) * inverse;
+    Vec g_det = -(gc[0] * a + gc[1] * b + gc[2] * c) * inverse, g_area = Vec{};
+    if (n.antialiased) {  // compensation = area / sqrt(det)
         gather(g_compensations, 1, count, nothing, ga);
         Vec area = vsqrt(o.area2), root = vsqrt(inverse);
-        Vec g_det = -0.5f * ga[0] * area * root * inverse;
-        Vec along = (area > 1e-20f ? ga[0] * root / vmax(area, splat(1e-20f)) : Vec{}) + 2.0f * g_det;
-        Vec g_cross[3] = {along * o.cross[0], along * o.cross[1], along * o.cross[2]};
-        cross_product(o.m2, g_cross, g1);
-        cross_product(g_cross, o.m1, g2);
-        g_xx += g_det * n.eps2d, g_yy += g_det * n.eps2d;
-    } else {
-        for (int k = 0; k < 3; k++) g1[k] = g2[k] = Vec{};
+        g_det -= 0.5f * ga[0] * area * root * inverse;
+        g_area = area > 1e-20f ? ga[0] * root / vmax(area, splat(1e-20f)) : Vec{};
     }
+    Vec g_xx = gc[2] * inverse + g_det * n.eps2d, g_xy = -gc[1] * inverse, g_yy = gc[0] * inverse + g_det * n.eps2d;
+    Vec along = g_area + 2.0f * g_det, g1[3], g2[3];
+    Vec g_cross[3] = {along * o.cross[0], along * o.cross[1], along * o.cross[2]};
+    cross_product(o.m2, g_cross, g1);
+    cross_product(g_cross, o.m1, g2);
     for (int k = 0; k < 3; k++) {
         g1[k] += 2.0f * g_xx * o.m1[k] + g_xy * o.m2[k];
         g2[k] += 2.0f * g_yy * o.m2[k] + g_xy * o.m1[k];
@@ -217,8 +214,8 @@ INLINE void unproject_block(const Sizes& n, const Shape& s, const View& v, int64
 }  // namespace
 
 extern "C" int project_forward(const Sizes* sizes, const float* means, const float* quats, const float* scales, const float* opacities,
-                               const float* viewmats, const float* Ks, int32_t* radii, float* means2d, float* depths, float* conics,
-                               float* compensations) try {
+                               const float* viewmats, const float* Ks, float* means2d, float* depths, float* conics, float* compensations,
+                               int32_t* radii) try {
     const Sizes& n = *sizes;
     int64_t chunks = (n.gaussians + CHUNK - 1) / CHUNK;
     parallel_for(n.scenes * chunks, n.threads, [&](int64_t piece) {
