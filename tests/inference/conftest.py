@@ -1,7 +1,17 @@
 import pytest
+import torch
 from tiny_models import tiny_avatar, tiny_run
 
 from mango.head.model import load_head
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small lose more by handing work to threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

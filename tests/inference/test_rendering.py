@@ -23,7 +23,7 @@ def make_clip(head):
         still = torch.zeros(frames, 3)
         opening = torch.linspace(0, jaw, frames)[:, None] * torch.tensor([1.0, 0, 0])
         parts = {"rotation": still, "neck_pose": still, "translation": still, "jaw_pose": opening, "eyes_pose": torch.zeros(frames, 6)}
-        parts |= {"expr": torch.zeros(frames, head.expressions), "shape": torch.zeros(head.identities), "head": head.digest}
+        parts |= {"expr": torch.zeros(frames, head.expressions), "shape": torch.zeros(head.identities), "head": head.digest, "fps": 25.0}
         return MotionClip(**{**parts, **changed})
 
     return make
