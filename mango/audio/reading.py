@@ -29,7 +29,7 @@ def read_audio(path: str | Path, *, channel: int | None = None) -> Float[Tensor,
         blocks = _resampled(_mono_blocks(file, path, channel), file.samplerate)
         audio = np.concatenate([*blocks, np.zeros(0, np.float32)])
     _check_signal(path, audio)
-    peak = float(np.abs(audio).max())
+    peak = float(max(audio.max(), -audio.min()))
     return torch.from_numpy(audio / peak if peak > 1 else audio)  # float files may exceed full scale, resampling by a hair
 
 
@@ -146,7 +146,7 @@ def _check_signal(path: Path, audio: Float[np.ndarray, "samples"]) -> None:
     if len(audio) < SAMPLES_PER_FRAME:
         found = "no samples" if not len(audio) else f"{len(audio) / SAMPLE_RATE:.4f} s"
         raise InputError(path, expected="at least 0.04 s of sound (one frame)", found=found, remedy=RECORD_AGAIN)
-    loudness = np.abs(audio[10:-10])  # resampling rings at the ends
+    loudness = np.abs(audio[10 : min(len(audio) - 10, 60 * SAMPLE_RATE)])  # resampling rings at the ends; a minute tells
     if loudness.max() > 1e-3 and loudness.max() - loudness.min() < 0.02 * loudness.max():
         raise InputError(path, expected="sound", found=f"the constant value {audio[len(audio) // 2]:.3f} (a clipped or dead channel)",
                          remedy="record again at a lower level")  # fmt: skip

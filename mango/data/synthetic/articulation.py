@@ -1,6 +1,7 @@
 """What mouth, throat and larynx do while a phrase is said: phones with times in, smooth tracks at 1 kHz out."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -28,28 +29,51 @@ class Tracks:
     bands: tuple[tuple[int, int], ...]  # centre and width of each noise band, Hz
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How one person makes one phone, relative to the table."""
+
+    formants: Float[np.ndarray, "3"]  # factors
+    voice_db: float
+    noise_db: float
+
+
+@lru_cache(maxsize=64)
+def manners(voice: Voice) -> dict[str, Manner]:
+    """A person's own way with every phone; always the same for the same person."""
+    rng = np.random.default_rng([voice.seed, 0xACC])
+
+    def manner(kind: str) -> Manner:
+        formants = np.exp(voice.accent * rng.normal(0, [0.07, 0.05, 0.03]))
+        loose_db = voice.accent * (1.0 if kind == "vowel" else 4.0)  # a murmur or a hiss may be faint or strong
+        return Manner(formants, float(loose_db * rng.normal()), float(loose_db * rng.normal()))
+
+    return {symbol: manner(recipe.kind) for symbol, recipe in RECIPES.items()}
+
+
 def articulated(phones: tuple[Phone, ...], voice: Voice, rng: np.random.Generator) -> Tracks:
     ticks = round(phones[-1].end * TRACK_RATE)
     bands = tuple(sorted({RECIPES[p.symbol].noise_band for p in phones if RECIPES[p.symbol].noise_db is not None})) or ((4000, 2000),)
     voiced, aspiration, nasal, closed = (np.zeros(ticks) for _ in range(4))
     noise = np.zeros((ticks, len(bands)))
+    own = manners(voice)
     for phone in phones:
-        recipe = RECIPES[phone.symbol]
+        recipe, manner = RECIPES[phone.symbol], own[phone.symbol]
         whole = slice(round(phone.start * TRACK_RATE), round(phone.end * TRACK_RATE))
-        loudness_db = rng.normal(0, 0.8) - DECLINE_DB_PER_SECOND * phone.start
+        loudness_db = rng.normal(0, 1.0) - DECLINE_DB_PER_SECOND * phone.start
         if recipe.voice_db is not None:
             softer_db = UNSTRESSED_DB * (1 - phone.stress) if recipe.kind == "vowel" else 0.0
-            voiced[whole] = _amplitude(recipe.voice_db + softer_db + loudness_db)
+            voiced[whole] = _amplitude(min(recipe.voice_db + manner.voice_db, 2.0) + softer_db + loudness_db)
         if recipe.kind == "aspirate":
             aspiration[whole] = _amplitude(ASPIRATION_DB + loudness_db)
         nasal[whole] = recipe.nasal
         release = _release(recipe.kind, whole)
         closed[whole.start : release] = 1
         if recipe.noise_db is not None:
-            noise[release : whole.stop, bands.index(recipe.noise_band)] = _amplitude(recipe.noise_db + loudness_db)
+            noise[release : whole.stop, bands.index(recipe.noise_band)] = _amplitude(recipe.noise_db + manner.noise_db + loudness_db)
     _aspirate_after_stops(phones, voiced, aspiration)
     return Tracks(
-        formants=_formants(phones, voice, ticks),
+        formants=_formants(phones, own, voice, rng, ticks),
         voice=gaussian_filter1d(voiced, 6),
         aspiration=gaussian_filter1d(aspiration, 6),
         noise=gaussian_filter1d(noise, 2.5, axis=0),  # bursts are short
@@ -85,14 +109,17 @@ def _aspirate_after_stops(phones: tuple[Phone, ...], voiced: Float[np.ndarray, "
         voiced[stretch] = 0
 
 
-def _formants(phones: tuple[Phone, ...], voice: Voice, ticks: int) -> Float[np.ndarray, "ticks 3"]:
+def _formants(
+    phones: tuple[Phone, ...], own: dict[str, Manner], voice: Voice, rng: np.random.Generator, ticks: int
+) -> Float[np.ndarray, "ticks 3"]:
     """Targets, each held in the middle of its phone, joined by lines, then smoothed as articulators move."""
     times, targets = [], []
     for index, phone in enumerate(phones):
         first, second = _targets(phones, index)
         length = phone.end - phone.start
         times += [phone.start + 0.25 * length, phone.start + 0.78 * length]
-        targets += [first, second]
+        off = own[phone.symbol].formants * np.exp(voice.accent * rng.normal(0, 0.025, 3))  # nobody says a phone twice alike
+        targets += [first * off, second * off]
     at, targets = np.arange(ticks) / TRACK_RATE, np.array(targets)
     lines = np.stack([np.interp(at, times, targets[:, k]) for k in range(3)], axis=1)
     return gaussian_filter1d(lines, 13 / voice.precision, axis=0, mode="nearest")

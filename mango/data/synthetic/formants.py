@@ -22,7 +22,8 @@ from mango.types import SAMPLE_RATE
 HOP, WINDOW, TRANSFORM = 80, 320, 768  # samples of the overlap-add
 LEVEL = 0.1  # root mean square of a stressed vowel
 LEAD_SECONDS = 0.04  # of silence before and after a phrase
-BANDWIDTHS = np.array([70.0, 90.0, 130.0, 220.0, 300.0, 400.0, 500.0])
+BANDWIDTHS = (70.0, 90.0, 130.0)
+HIGHER_BANDWIDTHS = np.array([220.0, 300.0, 400.0, 500.0])
 HIGHER_FORMANTS = np.array([3500.0, 4500.0, 5500.0, 6500.0])
 
 
@@ -44,13 +45,13 @@ def spoken(phrase: Phrase, voice: Voice, rng: np.random.Generator) -> Utterance:
 
 def timed(phrase: Phrase, voice: Voice, rng: np.random.Generator) -> tuple[tuple[Phone, ...], tuple[tuple[str, float, float], ...]]:
     """Durations: inherent, longer under stress and at the end of the phrase, shorter in clusters and fast voices."""
-    now = LEAD_SECONDS
+    now, pace = LEAD_SECONDS, voice.rate * rng.lognormal(0, 0.08)
     phones, words = [Phone(SILENCE, 0.0, now)], []
     for position, word in enumerate(phrase.words):
         last_word = position == len(phrase.words) - 1
         start = now
         for index, (symbol, stress) in enumerate(zip(word.phones, word.stresses, strict=True)):
-            seconds = RECIPES[symbol].seconds * _lengthening(word, index, last_word) * rng.lognormal(0, 0.1) / voice.rate
+            seconds = RECIPES[symbol].seconds * _lengthening(word, index, last_word) * rng.lognormal(0, 0.15) / pace
             phones.append(Phone(symbol, now, now + seconds, stress))
             now += seconds
         words.append((word.text, start, now))
@@ -119,20 +120,20 @@ def _glottis(voice: Voice) -> Complex64[np.ndarray, "bins"]:
 
 def _tract(tracks: Tracks, voice: Voice, on_hop: slice) -> Complex64[np.ndarray, "hops bins"]:
     """Response of the vocal tract on every hop: a cascade of resonators, a nasal branch, and closed lips or tongue."""
-    formants = tracks.formants[on_hop]
+    formants = np.minimum(tracks.formants[on_hop] * voice.formant_scale, 7600)
     nasal, closed = tracks.nasal[on_hop, None], tracks.closed[on_hop, None]
-    higher = np.broadcast_to(HIGHER_FORMANTS, (len(formants), len(HIGHER_FORMANTS)))
-    frequencies = np.minimum(np.concatenate([formants, higher], axis=1) * voice.formant_scale, 7600)
-    bandwidths = BANDWIDTHS * (1 + 0.6 * voice.breathiness) * (1 + 1.2 * nasal)
+    damping = 1 + 0.6 * voice.breathiness
     delay = np.exp(-2j * np.pi * _frequencies() / SAMPLE_RATE).astype(np.complex64)
-    response = np.ones((len(formants), len(delay)), np.complex64)
-    for k in range(frequencies.shape[1]):
-        response *= 1 / _resonance(frequencies[:, k], bandwidths[:, k], delay)
-    zero = np.clip(0.75 * formants[:, 1] * voice.formant_scale, 500, 3500)  # the mouth behind the closure: M low, NG high
-    branch = _resonance(zero, np.full_like(zero, 150), delay) / _resonance(
-        np.full_like(zero, 260 * voice.formant_scale), np.full_like(zero, 90), delay
-    )
-    response *= 1 + nasal.astype(np.float32) * (branch - 1)
+    higher = np.minimum(HIGHER_FORMANTS * voice.formant_scale, 7600)
+    inverse = np.prod(_resonance(higher, HIGHER_BANDWIDTHS * damping, delay), axis=0, keepdims=True)  # these stay where they are
+    for k, bandwidth in enumerate(BANDWIDTHS):
+        inverse = inverse * _resonance(formants[:, k], bandwidth * damping * (1 + 1.2 * nasal[:, 0]), delay)
+    response = 1 / inverse
+    through = np.flatnonzero(nasal[:, 0] > 1e-3)
+    zero = np.clip(0.75 * formants[through, 1], 500, 3500)  # the mouth behind the closure: M low, NG high
+    pole = np.full_like(zero, 260 * voice.formant_scale)
+    branch = _resonance(zero, np.full_like(zero, 150), delay) / _resonance(pole, np.full_like(zero, 90), delay)
+    response[through] *= 1 + nasal[through].astype(np.float32) * (branch - 1)
     muffled = 1 / (1 + (_frequencies() / 350) ** 2)
     return response * (1 + closed.astype(np.float32) * (muffled - 1)).astype(np.float32)
 
@@ -145,8 +146,8 @@ def _resonance(
     c = -(radius**2)
     b = 2 * radius * np.cos(2 * np.pi * frequency / SAMPLE_RATE)
     a = 1 - b - c
-    b, c, a = (x.astype(np.float32)[:, None] for x in (b, c, a))
-    return (1 - b * delay - c * delay * delay) / a
+    first, second, constant = (x.astype(np.float32)[:, None] for x in (b / a, c / a, 1 / a))
+    return constant - delay * (first + second * delay)
 
 
 def _levelled(response: Complex64[np.ndarray, "hops bins"], how_much: float) -> Complex64[np.ndarray, "hops bins"]:
