@@ -104,6 +104,19 @@ def test_only_what_is_wanted_is_decoded(tmp_path, picture, monkeypatch):
     assert fed == [3, 22, 40]
 
 
+def test_going_on_decodes_nothing_twice(tmp_path, picture, monkeypatch):
+    """Chunks in order cost one pass, although frames are stored in another order than they are shown."""
+    from mango.data.video import _Decoder
+
+    write_video(tmp_path / "film.mp4", (picture(i) for i in range(60)), key_frame_every=None)
+    frames, fed, step = VideoFrames(tmp_path / "film.mp4"), [], _Decoder._step
+    assert not np.array_equal(frames.index.order, np.arange(60))
+    monkeypatch.setattr(_Decoder, "_step", lambda self: (fed.append(self.next), step(self))[1])
+    for start in range(0, 60, 5):
+        frames.frames(range(start, start + 5))
+    assert len(fed) <= 61 + 5
+
+
 def test_frames_outside_the_film_are_an_error(film):
     with pytest.raises(IndexError, match="frame 60 of 60"):
         VideoFrames(film).frames([60])
