@@ -34,7 +34,7 @@ class MotionClip:
     translation: Float[Tensor, "time 3"]
     shape: Float[Tensor, "identity"]  # one identity a clip
     head: str
-    fps: float = FRAME_RATE
+    fps: float = float(FRAME_RATE)
 
     def __len__(self) -> int:
         return self.expr.shape[0]
