@@ -46,7 +46,11 @@ def complexion(seed: int) -> Complexion:
     skin = torch.tensor(SKIN_TONES[(3 * seed) % len(SKIN_TONES)]) + 0.02 * torch.from_numpy(rng.normal(size=3)).float()
     luminance = float(skin.mean())
     colors = HAIR_COLORS["fair" if luminance > 0.68 else "dark"]
-    hair = torch.tensor(colors[int(rng.integers(len(colors)))]) if luminance < 0.68 else torch.tensor(colors[(2 * seed + seed // 3) % len(colors)])
+    hair = (
+        torch.tensor(colors[int(rng.integers(len(colors)))])
+        if luminance < 0.68
+        else torch.tensor(colors[(2 * seed + seed // 3) % len(colors)])
+    )
     redder = torch.tensor([-0.06, -0.25, -0.20]) + 0.03 * torch.from_numpy(rng.normal(size=3)).float()
     iris = torch.tensor(IRIS_COLORS[(5 * seed + 1) % len(IRIS_COLORS)] if luminance > 0.68 else IRIS_COLORS[3 if seed % 2 else 1])
     cut = CUTS[(2 * seed + 1) % len(CUTS)]
@@ -76,7 +80,7 @@ class Paint:
     def joined(parts: "list[Paint]") -> "Paint":
         return Paint(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Paint)})
 
-    def bound(self, surface: Float[Tensor, "verts 3"]) -> dict[str, Tensor]:
+    def bound(self, surface: Float[Tensor, "verts 3"], normals: Float[Tensor, "verts 3"]) -> dict[str, Tensor]:
         """The same, relative to the triangles of the surface: the bound attributes of a true person."""
         frames = triangle_frames(surface, self.triangles)
         anchor = (surface[self.triangles] * self.barycentrics[..., None]).sum(1)
@@ -84,15 +88,14 @@ class Paint:
         offsets = ((self.points - anchor)[:, None] @ rotation)[:, 0] / size
         w, x, y, z = torch.nn.functional.normalize(torch.stack(frame_quaternion(frames), -1), dim=-1).unbind(-1)
         local = torch.stack(quaternion_product((w, -x, -y, -z), self.quats.unbind(-1)), -1)
+        smooth = torch.nn.functional.normalize((normals[self.triangles] * self.barycentrics[..., None]).sum(1), dim=-1)
         return dict(
-            triangles=self.triangles, barycentrics=self.barycentrics, offsets=offsets, quats=local, log_scales=(self.scales / size).log(),
+            normals=(smooth[:, None] @ rotation)[:, 0], triangles=self.triangles, barycentrics=self.barycentrics, offsets=offsets, quats=local, log_scales=(self.scales / size).log(),
             opacities=self.opacities, albedo=self.albedo.clamp(0, 1), gloss=self.gloss, lit=self.lit,
         )  # fmt: skip
 
 
-def oriented(
-    along: Float[Tensor, "gaussians 3"], normal: Float[Tensor, "gaussians 3"]
-) -> Float[Tensor, "gaussians 4"]:
+def oriented(along: Float[Tensor, "gaussians 3"], normal: Float[Tensor, "gaussians 3"]) -> Float[Tensor, "gaussians 4"]:
     """Quaternions whose first axis is ``along`` and whose second is, as nearly as it can be, ``normal``."""
     import roma
 
@@ -116,7 +119,9 @@ def soft(head, region: str, rings: int = 2) -> Float[Tensor, "verts"]:
     return inside
 
 
-def ripples(rng: np.random.Generator, points: Float[Tensor, "points 3"], wavelength_m: float, channels: int) -> Float[Tensor, "points channels"]:
+def ripples(
+    rng: np.random.Generator, points: Float[Tensor, "points 3"], wavelength_m: float, channels: int
+) -> Float[Tensor, "points channels"]:
     """Smooth colour noise of about unit variance in space."""
     waves = 8
     direction = torch.from_numpy(rng.normal(size=(waves, 3))).float()
@@ -174,7 +179,16 @@ def canvas(head, surface: Float[Tensor, "verts 3"]) -> Canvas:
 
 
 def strokes(
-    on: Canvas, chosen: Tensor, bary: Tensor, along: Tensor, *, lift_m: float, length_m: float, width_m: float, color: Tensor, opacity: float = 0.85
+    on: Canvas,
+    chosen: Tensor,
+    bary: Tensor,
+    along: Tensor,
+    *,
+    lift_m: float,
+    length_m: float,
+    width_m: float,
+    color: Tensor,
+    opacity: float = 0.85,
 ) -> Paint:
     """Thin Gaussians (hairs) that lie along a direction, a little above the surface."""
     normal = torch.nn.functional.normalize(on.at(chosen, bary, on.normals), dim=-1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from mango.data.synthetic.lips import LipOpening
 from mango.data.synthetic.seeding import stream
 from mango.types import MotionClip
 
@@ -69,7 +70,7 @@ def corrupt(clip: MotionClip, head, corruption: Corruption, seed: int) -> Motion
         return stream(seed, "corruption", kind)
 
     if corruption.closures > 0:
-        for first, last in _missed(bilabial_closures(clip, head), rng("closures"), corruption.missed_closures * corruption.closures):
+        for first, last in _missed(bilabial_closures(clip, head), rng("closures"), corruption.missed_closures * corruption.closures).tolist():
             expr[:, lower], jaw = _bridged(expr[:, lower], first, last), _bridged(jaw, first, last)
     gain = 1 + corruption.amplitude * (rng("amplitude").uniform(*corruption.amplitude_range) - 1)
     upper_gain = 1 + corruption.amplitude * (corruption.upper_amplitude - 1)
@@ -84,23 +85,23 @@ def corrupt(clip: MotionClip, head, corruption: Corruption, seed: int) -> Motion
     jaw[:, 0] += corruption.offset * jaw_offset
     _jitter(rng("jitter"), expr, jaw, corruption)
     noise = rng("pose")
-    neck += corruption.pose * np.radians(corruption.pose_degrees) * (0.3 * noise.normal(size=neck.shape) + _coloured(noise, neck.shape, 12.0))
-    gaze = corruption.pose * np.radians(corruption.gaze_degrees) * (0.5 * noise.normal(size=neck.shape) + _coloured(noise, neck.shape, 12.0))
+    neck += (
+        corruption.pose * np.radians(corruption.pose_degrees) * (0.3 * noise.normal(size=neck.shape) + _coloured(noise, neck.shape, 12.0))
+    )
+    gaze = (
+        corruption.pose * np.radians(corruption.gaze_degrees) * (0.5 * noise.normal(size=neck.shape) + _coloured(noise, neck.shape, 12.0))
+    )
     gaze[:, 2] = 0  # gaze has no roll
     eyes += np.concatenate([gaze, gaze], -1)
     shape += corruption.identity * corruption.identity_noise * rng("identity").normal(size=shape.shape)
     if corruption.offset > 0 or corruption.jitter > 0:
-        expr, jaw[:, 0] = np.clip(expr, -0.05, 1.1), np.maximum(jaw[:, 0], -0.02)
-    return replace(
-        clip, expr=_tensor(expr), jaw_pose=_tensor(jaw), neck_pose=_tensor(neck), eyes_pose=_tensor(eyes), shape=_tensor(shape)
-    )
+        expr, jaw[:, 0] = np.clip(expr, -0.15, 1.2), np.maximum(jaw[:, 0], -0.03)
+    return replace(clip, expr=_tensor(expr), jaw_pose=_tensor(jaw), neck_pose=_tensor(neck), eyes_pose=_tensor(eyes), shape=_tensor(shape))
 
 
 def bilabial_closures(clip: MotionClip, head) -> Int[np.ndarray, "closures 2"]:
     """First and last frame (inclusive) of each short stretch of closed lips between open ones."""
-    with torch.no_grad():
-        still = replace(clip, neck_pose=torch.zeros_like(clip.neck_pose))
-        gap = head.lip_opening(head.vertices(still)).numpy()
+    gap = LipOpening(head, clip.shape)(clip.expr.double().numpy(), clip.jaw_pose[:, 0].double().numpy())
     closed = gap < CLOSED_M
     edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(int)))
     stretches = edges.reshape(-1, 2) - [0, 1]

@@ -30,13 +30,13 @@ class Cut:
 
 
 CUTS = {
-    "crop": Cut(length=0.012, lift=0.003, droop=0.1, strands=1500, joints=2, width=0.0023),
+    "crop": Cut(length=0.012, lift=0.003, droop=0.1, strands=1400, joints=2, width=0.0023),
     "short": Cut(length=0.042, fringe=0.022, lift=0.008, droop=0.35, sweep=0.5, strands=1100, joints=3),
-    "swept": Cut(length=0.055, lift=0.012, droop=0.2, sweep=1.0, strands=1100, joints=3),
-    "fringe": Cut(length=0.13, fringe=0.052, lift=0.009, droop=0.9, strands=900, joints=5),
-    "bob": Cut(length=0.16, lift=0.011, droop=0.9, sweep=0.3, strands=850, joints=6),
-    "long": Cut(length=0.22, lift=0.009, droop=0.9, sweep=0.2, strands=750, joints=8, width=0.0025),
-    "curly": Cut(length=0.075, fringe=0.02, lift=0.020, droop=0.3, curl=1.0, strands=1100, joints=4, width=0.0026),
+    "swept": Cut(length=0.055, lift=0.012, droop=0.2, sweep=1.0, strands=1000, joints=3),
+    "fringe": Cut(length=0.13, fringe=0.052, lift=0.009, droop=0.9, strands=750, joints=5),
+    "bob": Cut(length=0.16, lift=0.011, droop=0.9, sweep=0.3, strands=700, joints=5),
+    "long": Cut(length=0.22, lift=0.009, droop=0.9, sweep=0.2, strands=640, joints=6, width=0.0025),
+    "curly": Cut(length=0.075, fringe=0.02, lift=0.020, droop=0.3, curl=1.0, strands=900, joints=4, width=0.0026),
 }
 
 
@@ -72,7 +72,7 @@ def _combed(root: Tensor, normal: Tensor, middle: Tensor, front: Tensor, cut: Cu
     flow = back * (1 - front[:, None]) + fore * front[:, None]
     flow = flow - (flow * normal).sum(-1, keepdim=True) * normal
     loose = 0.16 * torch.from_numpy(rng.normal(size=tuple(root.shape))).float()
-    return torch.nn.functional.normalize(torch.nn.functional.normalize(flow, dim=-1) + loose + 0.6 * normal, dim=-1)
+    return torch.nn.functional.normalize(torch.nn.functional.normalize(flow, dim=-1) + loose + 0.35 * normal, dim=-1)
 
 
 def _grown(on: Canvas, root, normal, direction, length, front, cut: Cut, rng: np.random.Generator) -> Float[Tensor, "joints strands 3"]:
@@ -111,7 +111,9 @@ def _off_the_face(on: Canvas, point: Tensor, front: Tensor) -> Tensor:
     return point + torch.stack([before * aside, torch.zeros_like(aside), torch.zeros_like(aside)], -1)
 
 
-def _strands(on: Canvas, chosen, bary, points: Float[Tensor, "joints strands 3"], looks: Complexion, cut: Cut, rng: np.random.Generator) -> Paint:
+def _strands(
+    on: Canvas, chosen, bary, points: Float[Tensor, "joints strands 3"], looks: Complexion, cut: Cut, rng: np.random.Generator
+) -> Paint:
     """A Gaussian for each piece of each strand. Locks share a shade; what lies deep or low is darker, a band near the crown shines."""
     joints, count = points.shape[0] - 1, points.shape[1]
     middle, along = 0.5 * (points[1:] + points[:-1]), points[1:] - points[:-1]

@@ -1,7 +1,7 @@
 """True motion of a synthetic person: what the voice asks of the mouth, and what the conversation asks of the rest.
 
-    phones, loudness -> aims -> coarticulated curves -> closures reached exactly -+
-    phrases of both  -> blinks, gaze, sway, nods, smiles, brows ------------------+-> MotionClip
+phones, loudness -> aims -> coarticulated curves -> closures reached exactly -+
+phrases of both  -> blinks, gaze, sway, nods, smiles, brows ------------------+-> MotionClip
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 
 from mango.data.synthetic import behaviour
+from mango.data.synthetic.lips import LipOpening
 from mango.data.synthetic.seeding import stream
-from mango.data.synthetic.visemes import GESTURES, JAW, SILENCE, Closure, closures, coarticulated, phone_name
+from mango.data.synthetic.visemes import GESTURES, JAW, Closure, closures, coarticulated, phone_name
 from mango.types import FRAME_RATE, SAMPLE_RATE, MotionClip
 
 JAW_LIMIT = 0.35  # radians; wider is a yawn
@@ -97,7 +98,7 @@ def true_motion(head, conversation, speech, partner_speech, person: str, seed: i
         expr=torch.from_numpy(expr).float(), rotation=torch.zeros(frames, 3), neck_pose=torch.from_numpy(neck).float(),
         jaw_pose=torch.from_numpy(np.stack([jaw, zero, zero], -1)).float(),
         eyes_pose=torch.from_numpy(np.stack([eyes[:, 0], eyes[:, 1], zero, eyes[:, 0], eyes[:, 1], zero], -1)).float(),
-        translation=torch.zeros(frames, 3), shape=shape, head=head.digest,
+        translation=torch.zeros(frames, 3), shape=shape, head=head.digest, fps=float(FRAME_RATE),
     )  # fmt: skip
 
 
@@ -137,7 +138,13 @@ def _scale(speech, style: Style) -> Float[np.ndarray, "phones"]:
 
 def _idle(face: _Face, rng: np.random.Generator, seconds: Float[np.ndarray, "time"], silent: Float[np.ndarray, "time"]) -> None:
     """Small movements of a closed mouth, and a face that is never quite still."""
-    for name, size in (("mouthPress", 0.16), ("mouthRollLower", 0.12), ("mouthRollUpper", 0.08), ("mouthShrugLower", 0.10), ("mouthDimple", 0.10)):
+    for name, size in (
+        ("mouthPress", 0.16),
+        ("mouthRollLower", 0.12),
+        ("mouthRollUpper", 0.08),
+        ("mouthShrugLower", 0.10),
+        ("mouthDimple", 0.10),
+    ):
         face.add(name, size * silent * np.maximum(behaviour.smooth_noise(rng, seconds, 5.0, 1.2) - 0.5, 0))
     for name, size in (("mouthLeft", 0.06), ("mouthRight", 0.06), ("cheekPuff", 0.03)):
         face.add(name, size * np.maximum(behaviour.smooth_noise(rng, seconds, 6.0, 1.5) - 0.6, 0))
@@ -185,18 +192,19 @@ def _with_closures(head, shape, expr, jaw, wanted: Sequence[Closure], own, secon
 
     At the frame nearest to a closure's centre the gap is reached exactly, and while silent it is zero: solved against the head.
     """
+    opening = LipOpening(head, shape)
     silent = 1 - behaviour.during([behaviour.Phrase(p.start - 0.06, p.end + 0.03) for p in own], seconds, edge=0.06)
     bilabial = np.maximum(silent, _closing([c for c in wanted if c.bilabial], seconds))
     names = {name: k for k, name in enumerate(head.expression_names)}
     for name in ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"):
         expr[:, names[name]] *= 1 - bilabial
     jaw = jaw * (1 - 0.5 * bilabial)
-    gap = lip_gap(head, shape, expr, jaw)
+    gap = opening(expr, jaw)
     for _ in range(2):  # a smile or a press would push the lips into each other: the jaw gives way
         pressed = np.nonzero(gap < -1e-5)[0]
         if len(pressed):
             jaw[pressed] -= gap[pressed] / JAW_REACH
-            gap[pressed] = lip_gap(head, shape, expr[pressed], jaw[pressed])
+            gap[pressed] = opening(expr[pressed], jaw[pressed])
     target = np.minimum(gap, gap * (1 - silent))
     for closure in wanted:
         w = _closing([closure], seconds)
@@ -204,7 +212,7 @@ def _with_closures(head, shape, expr, jaw, wanted: Sequence[Closure], own, secon
     column = names["mouthClose"]
     frames = np.nonzero(gap - target > 2e-5)[0]
     if len(frames):
-        expr[frames, column] = _solved(head, shape, expr[frames], jaw[frames], gap[frames], target[frames], column)
+        expr[frames, column] = _solved(opening, expr[frames], jaw[frames], gap[frames], target[frames], column)
     return jaw, expr
 
 
@@ -219,15 +227,15 @@ def _closing(wanted: Sequence[Closure], seconds: Float[np.ndarray, "time"]) -> F
     return closing
 
 
-def _solved(head, shape, expr, jaw, gap, target, column: int) -> Float[np.ndarray, "time"]:
+def _solved(opening: LipOpening, expr, jaw, gap, target, column: int) -> Float[np.ndarray, "time"]:
     """``mouthClose`` that gives the target gap: false position, which lip opening's near-linearity ends in three rounds."""
     low, low_gap = np.zeros_like(gap), gap
     high = np.ones_like(gap)
-    high_gap = lip_gap(head, shape, _with_column(expr, column, high), jaw)
+    high_gap = opening(_with_column(expr, column, high), jaw)
     weight = high
     for _ in range(4):
         weight = np.clip(low + (high - low) * (low_gap - target) / np.maximum(low_gap - high_gap, 1e-9), 0, 1)
-        reached = lip_gap(head, shape, _with_column(expr, column, weight), jaw)
+        reached = opening(_with_column(expr, column, weight), jaw)
         below = reached < target
         high, high_gap = np.where(below, weight, high), np.where(below, reached, high_gap)
         low, low_gap = np.where(below, low, weight), np.where(below, low_gap, reached)
@@ -238,14 +246,3 @@ def _with_column(expr, column: int, values):
     changed = expr.copy()
     changed[:, column] = values
     return changed
-
-
-def lip_gap(head, shape, expr, jaw) -> Float[np.ndarray, "time"]:
-    """Lip opening in metres of expression weights and jaw angles, head still."""
-    with torch.no_grad():
-        weights = torch.from_numpy(expr).float()[None]
-        nothing = weights.new_zeros(*weights.shape[:2], 3)
-        jaws = nothing.clone()
-        jaws[..., 0] = torch.from_numpy(jaw).float()
-        vertices = head.with_shape(shape[None]).vertices(weights, nothing, jaws, weights.new_zeros(*weights.shape[:2], 6))
-        return head.lip_opening(vertices)[0].double().numpy()

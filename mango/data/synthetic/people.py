@@ -16,17 +16,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mango.data.synthetic.appearance import Paint, complexion
+from mango.data.synthetic.appearance import Paint, canvas, complexion
 from mango.data.synthetic.hair import hair
 from mango.data.synthetic.seeding import stream
 from mango.data.synthetic.skin import painted
 from mango.types import MotionClip
-from renderer.binding import bound_gaussians, triangle_frames
+from renderer.binding import TriangleFrames, bound_gaussians, triangle_frames
 from renderer.types import Gaussians
 
 FORMAT = 1
 IDENTITY_SCALE = 0.85  # of the basis' unit-variance coefficients
-PERSONAL = ("mouthSmile", "browInnerUp", "browOuterUp", "browDown", "cheekSquint", "mouthPucker", "mouthFunnel", "noseSneer", "mouthStretch")
+PERSONAL = (
+    "mouthSmile",
+    "browInnerUp",
+    "browOuterUp",
+    "browDown",
+    "cheekSquint",
+    "mouthPucker",
+    "mouthFunnel",
+    "noseSneer",
+    "mouthStretch",
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,13 @@ class TruePerson:
     triangles: Int[Tensor, "gaussians 3"]
     barycentrics: Float[Tensor, "gaussians 3"]
     offsets: Float[Tensor, "gaussians 3"]
+    normals: Float[Tensor, "gaussians 3"]  # smooth, in the triangle's frame
     quats: Float[Tensor, "gaussians 4"]
     log_scales: Float[Tensor, "gaussians 3"]
     opacities: Float[Tensor, "gaussians"]
     albedo: Float[Tensor, "gaussians 3"]
     gloss: Float[Tensor, "gaussians"]
     lit: Float[Tensor, "gaussians"]  # share of the shading that applies: less for what glows by scattering (eyes, teeth)
-    faces: Int[Tensor, "faces 3"]  # of the mesh, for its normals
     light_direction: Float[Tensor, "3"]
     lamp: Float[Tensor, "3"]
     ambient: Float[Tensor, "3"]
@@ -77,30 +87,36 @@ class TruePerson:
 
     def gaussians(self, vertices: Float[Tensor, "time verts 3"]) -> Gaussians:
         frames = triangle_frames(vertices, self.triangles)
-        colors = self.shaded(vertices)
-        return bound_gaussians(frames, self.barycentrics, self.offsets, self.quats, self.log_scales, self.opacities, colors)
+        return bound_gaussians(
+            frames, self.barycentrics, self.offsets, self.quats, self.log_scales, self.opacities, self.shaded(frames)
+        )  # fmt: skip
 
-    def shaded(self, vertices: Float[Tensor, "time verts 3"]) -> Float[Tensor, "time gaussians 3"]:
+    def shaded(self, frames: TriangleFrames) -> Float[Tensor, "time gaussians 3"]:
         """Colours under the person's light: clamped Lambert and a highlight, which no linear shading reproduces."""
-        normals = vertex_normals(vertices, self.faces)
-        planes = normals.movedim(-1, 0)
-        weights = self.barycentrics.unbind(-1)
-        n = [sum(w * plane[:, self.triangles[:, k]] for k, w in enumerate(weights)) for plane in planes]
         towards = self.light_direction
         half = torch.nn.functional.normalize(towards + towards.new_tensor([0.0, 0.0, 1.0]), dim=0)
+        share = self.normals.unbind(-1)
+        n = [sum(s * axis[i] for s, axis in zip(share, (frames.along, frames.normal, frames.across), strict=True)) for i in range(3)]
         lambert = (n[0] * towards[0] + n[1] * towards[1] + n[2] * towards[2]).clamp_min(0)
-        shine = self.gloss * (n[0] * half[0] + n[1] * half[1] + n[2] * half[2]).clamp_min(0) ** 24
+        shine = (n[0] * half[0] + n[1] * half[1] + n[2] * half[2]).clamp_min(0)
+        for _ in range(4):  # to the sixteenth
+            shine = shine * shine
+        shine = self.gloss * shine
         sky = 0.85 + 0.15 * n[1]
-        light = self.ambient * sky[..., None] + self.lamp * lambert[..., None]
-        light = 1 + self.lit[:, None] * (light - 1)
-        return (self.albedo * light + shine[..., None]).clamp(0, 1)
+        planes = []
+        for channel in range(3):
+            light = self.ambient[channel] * sky + self.lamp[channel] * lambert
+            planes.append((self.albedo[:, channel] * (1 + self.lit * (light - 1)) + shine).clamp(0, 1))
+        return torch.stack(planes, -1)
 
     def save(self, path: Path) -> None:
         """One safetensors file."""
         from safetensors.torch import save_file
 
         tensors = {f.name: getattr(self, f.name).contiguous() for f in fields(self) if f.name not in ("name", "head")}
-        save_file(tensors, path, {"mango": json.dumps({"kind": "mango true person", "format": FORMAT, "name": self.name, "head": self.head})})
+        save_file(
+            tensors, path, {"mango": json.dumps({"kind": "mango true person", "format": FORMAT, "name": self.name, "head": self.head})}
+        )
 
     @staticmethod
     def load(path: Path) -> "TruePerson":
@@ -109,7 +125,9 @@ class TruePerson:
         with safe_open(path, framework="pt") as file:
             said = json.loads((file.metadata() or {}).get("mango", "{}"))
             if said.get("kind") != "mango true person" or said.get("format") != FORMAT:
-                raise ValueError(f"{path}: expected a true person of format {FORMAT}, found {said or 'no description'}; synthesize the set again")
+                raise ValueError(
+                    f"{path}: expected a true person of format {FORMAT}, found {said or 'no description'}; synthesize the set again"
+                )
             return TruePerson(name=said["name"], head=said["head"], **{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
@@ -128,18 +146,8 @@ def true_person(head, seed: int, *, name: str | None = None, num_gaussians: int 
     light = _light(seed)
     return TruePerson(
         name=name or f"person {seed}", head=head.digest, shape=shape, displacement=displacement, personal=_personal(head, seed),
-        **paint.bound(surface), faces=head.faces, light_direction=light.direction, lamp=light.lamp, ambient=light.ambient,
+        **paint.bound(surface, canvas(head, surface).normals), light_direction=light.direction, lamp=light.lamp, ambient=light.ambient,
     )  # fmt: skip
-
-
-def vertex_normals(vertices: Float[Tensor, "time verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "time verts 3"]:
-    """Area-weighted unit normals."""
-    corners = [vertices[:, faces[:, k]] for k in range(3)]
-    across = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0])
-    normals = torch.zeros_like(vertices)
-    for k in range(3):
-        normals.index_add_(1, faces[:, k], across)
-    return torch.nn.functional.normalize(normals, dim=-1, eps=1e-12)
 
 
 def _light(seed: int) -> Light:

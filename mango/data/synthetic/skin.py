@@ -108,10 +108,16 @@ def _places(on: Canvas, density: Float[Tensor, "faces"], rng: np.random.Generato
 
 
 def _skin(on: Canvas, points: Tensor, values: dict[str, Tensor], looks: Complexion, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    skin = looks.skin * (1 + 0.020 * ripples(rng, points, 0.06, 1) + 0.008 * ripples(rng, points, 0.05, 3) + 0.012 * ripples(rng, points, 0.015, 1))
+    skin = looks.skin * (
+        1 + 0.020 * ripples(rng, points, 0.06, 1) + 0.008 * ripples(rng, points, 0.05, 3) + 0.012 * ripples(rng, points, 0.015, 1)
+    )
     marks = on.landmarks
     red = torch.zeros(len(points))
-    for centre, reach, share in ((marks[[1, 31, 48]].mean(0), 0.018, 1.0), (marks[[15, 35, 54]].mean(0), 0.018, 1.0), (marks[30], 0.011, 0.5)):
+    for centre, reach, share in (
+        (marks[[1, 31, 48]].mean(0), 0.018, 1.0),
+        (marks[[15, 35, 54]].mean(0), 0.018, 1.0),
+        (marks[30], 0.011, 0.5),
+    ):
         red += share * torch.exp(-0.5 * ((points - centre) / reach).square().sum(-1))
     skin = skin * (1 + looks.blush * red[:, None] * torch.tensor([0.5, -1.3, -1.0]))
     for eye in (marks[36:42].mean(0), marks[42:48].mean(0)):
@@ -182,7 +188,17 @@ def _highlights(head, on: Canvas, seed: int) -> Paint:
         ray = torch.nn.functional.normalize(torch.tensor([0.14 * side, 0.20, 1.0]), dim=0)
         allowed = ball[on.faces].all(1).nonzero()[:, 0]
         chosen, bary = on.nearest((centre + radius * ray)[None], allowed)
-        dot = strokes(on, chosen, bary, torch.tensor([[1.0, 0.0, 0.0]]), lift_m=0.0008, length_m=0.0008, width_m=0.0008, color=torch.ones(3), opacity=0.95)
+        dot = strokes(
+            on,
+            chosen,
+            bary,
+            torch.tensor([[1.0, 0.0, 0.0]]),
+            lift_m=0.0008,
+            length_m=0.0008,
+            width_m=0.0008,
+            color=torch.ones(3),
+            opacity=0.95,
+        )
         parts.append(Paint(**{**vars(dot), "lit": torch.zeros(1)}))
     return Paint.joined(parts)
 
@@ -212,7 +228,9 @@ def _brows(head, on: Canvas, looks: Complexion, seed: int) -> Paint:
         points[:, 1] += rise * thickness + arch * (1 - (2 * t - 0.8).square()) + level * t**2
         lean = -along + along.norm(dim=-1, keepdim=True) * torch.stack([0 * t, 0.25 + 0.5 * t - 0.5 * rise, 0 * t], -1)
         chosen, bary = on.nearest(points, skin)
-        parts.append(strokes(on, chosen, bary, lean, lift_m=0.0018, length_m=0.0030, width_m=0.00075, color=0.65 * looks.hair, opacity=0.55))
+        parts.append(
+            strokes(on, chosen, bary, lean, lift_m=0.0018, length_m=0.0030, width_m=0.00075, color=0.65 * looks.hair, opacity=0.55)
+        )
     return Paint.joined(parts)
 
 
@@ -246,7 +264,9 @@ def _beard_area(on: Canvas, masks: dict[str, Tensor]) -> Float[Tensor, "verts"]:
     marks, p = on.landmarks, on.surface
     mouth, chin, nose = marks[48:60].mean(0), marks[8], marks[33]
     low = ((0.35 * nose[1] + 0.65 * mouth[1] + 0.35 * (p[:, 0].abs() - 0.02).clamp_min(0) - p[:, 1]) / 0.008).clamp(0, 1)
-    moustache = torch.exp(-0.5 * (((p - 0.5 * (marks[51] + nose)) / torch.tensor([0.020, 0.0045, 0.02])) ** 2).sum(-1)) * (p[:, 2] > chin[2] - 0.03)
+    moustache = torch.exp(-0.5 * (((p - 0.5 * (marks[51] + nose)) / torch.tensor([0.020, 0.0045, 0.02])) ** 2).sum(-1)) * (
+        p[:, 2] > chin[2] - 0.03
+    )
     high = ((p[:, 1] - chin[1] + 0.012) / 0.008).clamp(0, 1)
     front = ((p[:, 2] - (marks[4, 2] + marks[12, 2]) / 2 + 0.035) / 0.015).clamp(0, 1)
     clean = (1 - 2.0 * masks["lips"]).clamp(0, 1) * (1 - masks["neck"] * (p[:, 1] < chin[1] - 0.01))

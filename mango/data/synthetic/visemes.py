@@ -74,7 +74,7 @@ VISEMES: Mapping[str, tuple[Viseme, ...]] = {
     "TH": (_DENTAL,), "DH": (_DENTAL,), "G": (_VELAR,), "K": (_VELAR,), "NG": (_VELAR,), "HH": (_consonant(0.11, 0.3),),
     "R": (_consonant(0.075, 0.9, mouthFunnel=0.36, mouthPucker=0.30),), "W": (_consonant(0.055, 1.2, mouthPucker=0.88, mouthFunnel=0.10),),
     "Y": (_consonant(0.07, 0.9, mouthStretch=0.34, mouthSmile=0.12, mouthLowerDown=0.22),),
-    "SIL": (Viseme({name: 0.0 for name in GESTURES}, strength=1.0),),
+    "SIL": (Viseme(dict.fromkeys(GESTURES, 0.0), strength=1.0),),
 }  # fmt: skip
 SILENCE = "SIL"
 
@@ -141,6 +141,8 @@ def _segments(phones: Sequence, scale: Float[np.ndarray, "phones"]):
         for k, viseme in enumerate(parts):
             aims = np.array([viseme.aims.get(name, 0.0) for name in GESTURES])
             strength = np.array([viseme.strength if name in viseme.aims else WEAK for name in GESTURES])
-            rows.append((phone.start + k * length, phone.start + (k + 1) * length, aims * np.where(opening, loud, 0.5 + 0.5 * loud), strength))
+            rows.append(
+                (phone.start + k * length, phone.start + (k + 1) * length, aims * np.where(opening, loud, 0.5 + 0.5 * loud), strength)
+            )
     start, end, aims, strength = zip(*rows, strict=True)
     return np.array(start), np.array(end), np.stack(aims), np.stack(strength)

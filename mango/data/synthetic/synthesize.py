@@ -1,0 +1,247 @@
+"""Whole synthetic dialogue sets: voices, tracker labels and pictures in ROOT, everything true in ROOT.truth.
+
+    script -> speech ------> a.wav b.wav                      phones, speaking -> truth
+                 `-> true motion -> corrupted -> labels       true motion      -> truth
+                          `-> true person, true camera -> mp4, mask.mp4
+
+Every file is a function of (config, dialogue). A dialogue's folder appears last and whole, so what exists is finished: the same call
+again goes on where it stopped.
+"""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.data.synthetic.corruption import Corruption, corrupt
+from mango.data.synthetic.pictures import Shooting, cameras, filmed
+from mango.data.synthetic.seeding import stream
+from mango.errors import InputError
+from mango.types import PERSONS, Dialogue, MotionClip, PersonTrack, Side
+
+LICENCE = "CC0-1.0"
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """What a synthetic set holds. People are shared by all splits: test dialogues are new talk of known people."""
+
+    people: int = 6
+    train: int = 16  # dialogues
+    val: int = 2
+    test: int = 4
+    seconds: tuple[float, float] = (16.0, 20.0)  # of a dialogue, shortest and longest
+    seed: int = 0
+    engine: Literal["formant", "espeak"] = "formant"
+    video: bool = True  # False: voices and labels only
+    crf: int = 14  # quality of the videos, H.264's
+    num_gaussians: int = 10_000  # of a true person's surface
+    corruption: Corruption = field(default_factory=Corruption)
+    shooting: Shooting = field(default_factory=Shooting)
+    workers: int = 2  # processes
+
+    def __post_init__(self):
+        if self.people < 2:
+            raise InputError("people", expected="at least 2", found=str(self.people), remedy="a dialogue needs two different people")
+        if not 1.0 <= self.seconds[0] <= self.seconds[1]:
+            raise InputError(
+                "seconds", expected="shortest and longest, from 1 s on", found=str(self.seconds), remedy="correct the two numbers"
+            )
+        if self.train + self.val + self.test < 1:
+            raise InputError("train, val, test", expected="at least one dialogue", found="none", remedy="ask for some")
+
+    @property
+    def content(self) -> dict:
+        """What decides the files: everything but how many processes make them."""
+        return {name: value for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items() if name != "workers"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One dialogue to be made."""
+
+    id: str
+    number: int
+    people: dict[str, int]  # side -> number of the person
+
+
+def plans(config: SynthesisConfig) -> tuple[Plan, ...]:
+    """Who meets whom. In every round of as many dialogues as there are people, each person is once a and once b."""
+    splits = [(name, k) for name in ("train", "val", "test") for k in range(getattr(config, name))]
+    order = stream(config.seed, "pairs").permutation(config.people)
+
+    def pair(number: int) -> dict[str, int]:
+        turn, first = divmod(number, config.people)
+        second = (first + 1 + turn % (config.people - 1)) % config.people
+        return {"a": int(order[first]), "b": int(order[second])}
+
+    return tuple(Plan(f"{split}{k:03d}", number, pair(number)) for number, (split, k) in enumerate(splits))
+
+
+def person_name(number: int) -> str:
+    return f"p{number:02d}"
+
+
+def synthesize(root: Path | str, config: SynthesisConfig, *, progress: bool = True):
+    """Make the set, or what is missing of it; the opened ``DialogueSet``."""
+    from mango.data.dialogues import create_dialogue_set
+    from mango.data.truth import truth_folder
+    from mango.head.model import load_head
+
+    root, head = Path(root), load_head()
+    _same_config(truth_folder(root) / "synthesis.json", config)
+    wanted = plans(config)
+    splits = {name: [plan.id for plan in wanted if plan.id.startswith(name)] for name in ("train", "val", "test")}
+    people = {person_name(number): {"source": "synthetic"} for number in range(config.people)}
+    made = create_dialogue_set(root, head, people, {**splits, "share_people": True})
+    for leftover in root.glob(".pictures-*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    missing = [plan for plan in wanted if not (root / "dialogues" / plan.id).is_dir()]
+    if missing:
+        for number in range(config.people):
+            _person(root, config, number)
+        for _ in _counted(_made(root, config, missing), len(wanted), len(wanted) - len(missing), progress):
+            pass
+    return made
+
+
+def _same_config(path: Path, config: SynthesisConfig) -> None:
+    from mango.data.json_files import write_json
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, config.content)
+        return
+    before = json.loads(path.read_text("utf-8"))
+    differing = sorted(name for name in {*before, *config.content} if before.get(name) != config.content.get(name))
+    if differing:
+        remedy = "give the same settings to go on, or choose another folder"
+        found = ", ".join(f"{name} {before.get(name)!r}" for name in differing)
+        raise InputError(path, expected="the set of this configuration", found=f"one made with {found}", remedy=remedy)
+
+
+def _made(root: Path, config: SynthesisConfig, missing: list[Plan]) -> Iterator[str]:
+    """Ids of dialogues as they are finished."""
+    if config.workers <= 1 or len(missing) == 1:
+        for plan in missing:
+            yield _dialogue(root, config, plan)
+        return
+    workers = min(config.workers, len(missing))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for done in as_completed([pool.submit(_dialogue, root, config, plan) for plan in missing]):
+            yield done.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _counted(made: Iterator[str], total: int, done: int, progress: bool) -> Iterator[str]:
+    if not progress:
+        yield from made
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, speed_estimate_period=600) as bar:
+        task = bar.add_task("synthetic dialogues", total=total, completed=done)
+        for id in made:
+            yield id
+            bar.advance(task)
+
+
+@lru_cache(maxsize=64)
+def _person(root: Path, config: SynthesisConfig, number: int):
+    """A true person, made once and then read from the truth."""
+    from mango.data.atomic import atomic_file
+    from mango.data.synthetic.people import TruePerson, true_person
+    from mango.data.truth import truth_folder
+    from mango.head.model import load_head
+
+    path = truth_folder(root) / "people" / person_name(number) / "person.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        person = true_person(load_head(), 100 * config.seed + number, name=person_name(number), num_gaussians=config.num_gaussians)
+        with atomic_file(path) as partial:
+            person.save(partial)
+    return TruePerson.load(path)
+
+
+def _dialogue(root: Path, config: SynthesisConfig, plan: Plan) -> str:
+    """Make one dialogue: truth first, the dialogue itself last."""
+    from mango.data.dialogues import write_dialogue
+    from mango.data.synthetic.conversation import script
+    from mango.data.synthetic.speech import speak, voice
+    from mango.data.truth import write_truth
+    from mango.head.model import load_head
+
+    head = load_head()
+    seed = int(stream(config.seed, "dialogue", plan.number).integers(2**31))
+    conversation = script(seed, round(float(stream(seed, "length").uniform(*config.seconds)) * 25) / 25)
+    voices = {side: voice(100 * config.seed + number) for side, number in plan.people.items()}
+    spoken = speak(conversation, seed, config.engine, voices=voices)
+    with tempfile.TemporaryDirectory(prefix=".pictures-", dir=root) as folder:
+        sides = {side: _side(root, config, plan, head, conversation, spoken, side, seed, Path(folder)) for side in PERSONS}
+        write_truth(root, plan.id, {side: true for side, (_, true) in sides.items()}, replace=True)
+        dialogue = Dialogue(plan.id, len(sides["a"][1].motion), {side: seen for side, (seen, _) in sides.items()})
+        write_dialogue(root, dialogue, source="synthetic", licence=LICENCE, created_by="mango data synthesize", move_videos=True)
+    return plan.id
+
+
+def _side(root: Path, config: SynthesisConfig, plan: Plan, head, conversation, spoken, side: str, seed: int, folder: Path):
+    """What the set shows of one person, and what is true."""
+    from mango.audio.activity import speaking_indicator
+    from mango.data.synthetic.motion import true_motion
+    from mango.data.truth import TrueCamera, TrueSide
+
+    person = _person(root, config, plan.people[side])
+    seed = seed + PERSONS.index(side)
+    own, partner = spoken[side], spoken["b" if side == "a" else "a"]
+    motion = true_motion(head, conversation, own, partner, f"{config.seed}/{person.name}", seed, shape=person.shape)
+    labels = corrupt(motion, head, config.corruption, seed)
+    believed, camera = cameras(config.shooting, seed)
+    track = PersonTrack(
+        keep=torch.ones(len(motion), dtype=torch.bool), camera_from_world=believed.camera_from_world[None], intrinsics=believed.intrinsics,
+        landmarks=landmarks(head, labels, believed), confidence=torch.ones(len(motion)),
+    )  # fmt: skip
+    video, mask = (folder / f"{side}.mp4", folder / f"{side}.mask.mp4") if config.video else (None, None)
+    if config.video:
+        _film(video, mask, filmed(person, head, motion, camera, config.shooting, seed), config.crf)
+    seen = Side(person.name, own.audio, speaking_indicator(own.audio)[: len(motion)], labels, track, video, mask)
+    taken = TrueCamera(camera.camera_from_world[None], camera.intrinsics, camera.width, camera.height)
+    return seen, TrueSide(motion, own.phones, own.speaking[: len(motion)], taken)
+
+
+def _film(video: Path, mask: Path, frames: Iterator, crf: int) -> None:
+    """Picture and matte films. A clip's small pictures fit into memory; two writers at once would not share one iterator."""
+    from mango.data.video import write_video
+
+    pictures, mattes = zip(*frames, strict=True)
+    write_video(video, pictures, key_frame_every=1, crf=crf)
+    write_video(mask, mattes, key_frame_every=1, crf=crf)
+
+
+def landmarks(head, labels: MotionClip, camera) -> Float[Tensor, "time 68 2"]:
+    """The labels' landmarks in the tracker's picture, pixels."""
+    with torch.inference_mode():
+        points = torch.cat([head.landmarks(head.vertices(labels.frames(slice(k, k + 50)))) for k in range(0, len(labels), 50)])
+        seen = points @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
+        pixels = seen @ camera.intrinsics.T
+        return pixels[..., :2] / pixels[..., 2:]
