@@ -1,6 +1,6 @@
 """Recorded pictures by (dialogue, person, frame), ready to be compared with renderings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -42,26 +42,26 @@ class PictureBatch:
 
 
 class Pictures:
-    """The pictures of some dialogues of a set. Every one must have video and a track for both persons."""
+    """The pictures of some clips, given as (dialogue, side). Each must have video and a track."""
 
-    def __init__(self, dialogues: DialogueSet, ids: Sequence[str], background: Float[Tensor, "3"]):
+    def __init__(self, dialogues: DialogueSet, clips: Iterable[tuple[str, str]], background: Float[Tensor, "3"]):
         self.background = background
         self.videos: dict[tuple[str, str], tuple[VideoFrames, VideoFrames | None]] = {}
         self.tracks: dict[tuple[str, str], PersonTrack] = {}
         self.persons: dict[tuple[str, str], str] = {}
-        for dialogue in (dialogues.dialogue(id) for id in ids):
-            for name, side in dialogue.sides.items():
-                if side.video is None or side.track is None:
-                    missing = f"{name}.mp4" if side.video is None else f"{name}.track.npz"
-                    raise InputError(
-                        dialogues.root / "dialogues" / dialogue.id,
-                        expected=f"pictures and a track of both persons ({missing})",
-                        found="none",
-                        remedy="stage two learns from pictures: track the videos first, or leave this dialogue out of the split",
-                    )
-                self.videos[dialogue.id, name] = VideoFrames(side.video), side.mask_video and VideoFrames(side.mask_video)
-                self.tracks[dialogue.id, name] = side.track
-                self.persons[dialogue.id, name] = side.person
+        for id, name in clips:
+            side = dialogues.dialogue(id).side(name)
+            if side.video is None or side.track is None:
+                missing = f"{name}.mp4" if side.video is None else f"{name}.track.npz"
+                raise InputError(
+                    dialogues.folder(id),
+                    expected=f"pictures and a track ({missing})",
+                    found="none",
+                    remedy="stage two learns from pictures: track the video first, or leave this dialogue out of the split",
+                )
+            self.videos[id, name] = VideoFrames(side.video), side.mask_video and VideoFrames(side.mask_video)
+            self.tracks[id, name] = side.track
+            self.persons[id, name] = side.person
         self._check_sizes()
 
     def read(self, shots: Sequence[Shot]) -> PictureBatch:

@@ -61,6 +61,7 @@ class _Held:
     keep: Bool[Tensor, "person time"]
     identity: Float[Tensor, "person identity"]
     voices: tuple[np.ndarray, np.ndarray]
+    people: tuple[str, str]
 
 
 class Windows:
@@ -83,6 +84,16 @@ class Windows:
     @property
     def identity_width(self) -> int:
         return self.dialogues[0].identity.shape[-1]
+
+    @property
+    def clips(self) -> dict[tuple[str, str], str]:
+        """Who is kept: (dialogue, side) -> person."""
+        return {
+            (held.id, side): person
+            for held in self.dialogues
+            for side, person, keep in zip(PERSONS, held.people, held.keep, strict=True)
+            if keep.any()
+        }
 
     def batch(self, seed: int, step: int, size: int) -> WindowBatch:
         """The windows of one training step, a pure function of its arguments; every start of every dialogue is equally likely."""
@@ -160,9 +171,10 @@ def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLa
         frames=dialogue.frames,
         motion=torch.stack([_motion(side, dialogue, layout) for side in sides]),
         speaking=torch.stack([side.speaking for side in sides]),
-        keep=torch.stack([_keep(side, dialogue) for side in sides]),
+        keep=torch.stack([_keep(side, dialogue) & (people is None or side.person in people) for side in sides]),
         identity=torch.stack([nobody if side.motion is None else side.motion.shape for side in sides]),
         voices=tuple(_features(dialogue_set.root, dialogue, person, encoder) for person in PERSONS),
+        people=tuple(side.person for side in sides),
     )
 
 

@@ -17,7 +17,9 @@ class Phase:
 
     def __post_init__(self):
         if self.learner not in LEARNERS or self.steps < 1:
-            raise InputError("phases", expected=f"a learner ({', '.join(LEARNERS)}) and at least one step", found=str(self), remedy="mend it")
+            raise InputError(
+                "phases", expected=f"a learner ({', '.join(LEARNERS)}) and at least one step", found=str(self), remedy="mend it"
+            )
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,20 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
 
 def learned_before(step: int, learner: str, schedule: Schedule) -> int:
     """How many of the steps before ``step`` belonged to ``learner``: the step its own learning-rate schedule is at."""
-    return sum(phase_at(earlier, schedule).learner == learner for earlier in range(step))
+    opening = sum(phase.steps for phase in schedule.opening)
+    cycles, rest = divmod(max(0, step - opening), sum(phase.steps for phase in schedule.cycle))
+    whole = cycles * _of(learner, schedule.cycle, until=None)
+    return _of(learner, schedule.opening, until=min(step, opening)) + whole + _of(learner, schedule.cycle, until=rest)
+
+
+def _of(learner: str, phases: Sequence[Phase], until: int | None) -> int:
+    """Steps of one learner among the first ``until`` steps of these phases."""
+    counted, start = 0, 0
+    for phase in phases:
+        end = start + phase.steps if until is None else min(start + phase.steps, until)
+        counted += max(0, end - start) * (phase.learner == learner)
+        start += phase.steps
+    return counted
 
 
 def _within(step: int, phases: Sequence[Phase]) -> Phase:

@@ -6,6 +6,7 @@ checkpoints/00012000/state.json                                                 
 checkpoints/last -> 00012000
 """
 
+import io
 import json
 import os
 import pickle
@@ -16,7 +17,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from mango.data.atomic import atomic_folder
@@ -37,7 +39,7 @@ def write_checkpoint(
         for learner in learners:
             _write_learner(partial / learner.name, learner)
         for name, contents in tensors.items():
-            save_file({key: value.detach().contiguous() for key, value in contents.items()}, partial / f"{name}.safetensors")
+            (partial / f"{name}.safetensors").write_bytes(serialised({key: value.detach().contiguous() for key, value in contents.items()}))
         (partial / "state.json").write_text(json.dumps({"format": FORMAT, "step": step, **state}, indent=1) + "\n")
     _point(folder / "last", target.name)
     return target
@@ -115,11 +117,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _write_learner(folder: Path, learner: Learner) -> None:
+    # Serialised first, written by Python: its OSError says what is wrong with a disk, the libraries' own writers' errors do not.
     folder.mkdir(parents=True)
-    save_file(_contiguous(learner.model), folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(serialised(_contiguous(learner.model)))
     if learner.average is not None:
-        save_file(_contiguous(learner.average.model), folder / "ema.safetensors")
-    torch.save(learner.optimizer.state_dict(), folder / "optimizer.pt")
+        (folder / "ema.safetensors").write_bytes(serialised(_contiguous(learner.average.model)))
+    stored = io.BytesIO()
+    torch.save(learner.optimizer.state_dict(), stored)
+    (folder / "optimizer.pt").write_bytes(stored.getbuffer())
     (folder / "description.json").write_text(json.dumps(learner.description, indent=1) + "\n")
 
 

@@ -20,3 +20,10 @@ def test_learners_count_their_own_steps():
 def test_unknown_learner_is_refused():
     with pytest.raises(InputError, match="head, motion"):
         Phase("camera", 1)
+
+
+def test_counting_is_what_walking_through_the_phases_gives():
+    for schedule in (SCHEDULE, Schedule((Phase("motion", 2), Phase("head", 1)), (Phase("motion", 3), Phase("head", 2), Phase("motion", 1)))):
+        for step in range(40):
+            walked = sum(phase_at(earlier, schedule).learner == "motion" for earlier in range(step))
+            assert learned_before(step, "motion", schedule) == walked

@@ -1,0 +1,71 @@
+"""A new person: an avatar and an adapted motion model from their pictures, sound and tracker labels.
+
+It is stage two on one person: the avatar starts as the mean of the known ones, the motion model as the general one, and the general
+run stays as it was. Everybody else in the person's dialogues is heard but neither drawn nor learned from.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mango.training.alternation import Phase, Schedule
+from mango.training.avatars import save_avatars
+from mango.training.optim import OptimizerConfig
+from mango.training.run import Every, Run
+from mango.training.runtime import Runtime
+from mango.training.stage2 import alternate
+from mango.training.stage2_config import Stage2Config
+from mango.training.studio import open_studio
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What to fine-tune on, and for how long."""
+
+    data: Path
+    person: str
+    checkpoint: Path  # a run of stage two
+    out: Path  # the new run
+    split: str = "train"
+    head: str = "builtin"
+    seed: int = 0
+    head_steps: int = 300  # avatar alone, first
+    cycles: int = 100  # then in turn: one step of the avatar, two of the motion model
+    lr: float = 1e-4  # of the motion model
+
+
+def finetune(config: FinetuneConfig) -> int:
+    """Run or resume; 0, or the exit code of an interruption. The avatar is ``out/avatars/<person>.safetensors``."""
+    stage2 = stage2_config(config)
+    studio, learners = open_studio(stage2, Runtime(stage2.runtime))
+    with Run(stage2.run, stage2, facts=studio.facts) as run:
+        learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+        for step, active, losses in alternate(studio, learners, run.steps(stage2.steps)):
+            if run.due(step, stage2.every.log):
+                run.show(f"{active} {float(losses['total']):.4f}")
+                run.log(step, active, losses)
+            if run.due(step, stage2.every.save):
+                run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * stage2.windows, phase=active)
+                save_avatars(stage2.run / "avatars", learners.avatars)
+    return run.exit_code
+
+
+def stage2_config(config: FinetuneConfig) -> Stage2Config:
+    """The same as a stage-two run on one person."""
+    schedule = Schedule(opening=(Phase("head", config.head_steps),), cycle=(Phase("head", 1), Phase("motion", 2)))
+    defaults = Stage2Config()
+    return replace(
+        defaults,
+        data=config.data,
+        stage1=config.checkpoint,
+        run=config.out,
+        head=config.head,
+        seed=config.seed,
+        steps=config.head_steps + 3 * config.cycles,
+        train_split=config.split,
+        validation_split=None,
+        people=(config.person,),
+        avatars=config.checkpoint / "avatars",
+        schedule=schedule,
+        motion_optimizer=OptimizerConfig(lr=config.lr, warmup=20, ema=0.98),
+        every=Every(log=20, validate=0, save=100),
+    )

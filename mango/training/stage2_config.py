@@ -1,0 +1,49 @@
+"""Every choice of stage two."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mango.losses.motion import MotionLossWeights
+from mango.training.alternation import Schedule
+from mango.training.label_bank import BankConfig
+from mango.training.optim import OptimizerConfig
+from mango.training.picture_losses import PictureLossWeights, RegionWeights
+from mango.training.run import Every
+from mango.training.runtime import RuntimeConfig
+from mango.training.stage1 import ConditionNoise
+from renderer.head import AvatarConfig
+
+
+@dataclass(frozen=True)
+class Stage2Config:
+    """Sizes of the motion model, its encoder and its noise schedule are those of the run it starts from."""
+
+    data: Path = Path("data/dialogues")
+    stage1: Path = Path("runs/stage1")  # the run to start from
+    run: Path = Path("runs/stage2")
+    head: str = "builtin"
+    seed: int = 0
+    steps: int = 20_000
+    windows: int = 6  # of both people, per step
+    pictures: int = 2  # per person and window
+    train_split: str = "train"
+    validation_split: str | None = "val"
+    people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
+    avatars: Path | None = None  # a folder of avatars to start from: a person's own, or the mean of all
+    schedule: Schedule = field(default_factory=Schedule)
+    avatar: AvatarConfig = field(default_factory=AvatarConfig)
+    background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
+    bank: BankConfig = field(default_factory=BankConfig)
+    picture_losses: PictureLossWeights = field(default_factory=PictureLossWeights)
+    picture_scale: float = 100.0  # of the picture losses against the motion losses, in steps of the motion learner
+    regions: RegionWeights = field(default_factory=RegionWeights)
+    motion_losses: MotionLossWeights = field(default_factory=MotionLossWeights)
+    lip_weight: float = 8.0  # as in stage one
+    offset_penalty: float = 0.02  # on squared offsets of Gaussians from their triangles
+    conditions: ConditionNoise = field(default_factory=ConditionNoise)
+    motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup=20, ema=0.995))
+    head_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2, warmup=0, weight_decay=0, clip=1e9, ema=0))
+    camera_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup=0, weight_decay=0, clip=1e9, ema=0))
+    every: Every = field(default_factory=Every)
+    keep: int = 2
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

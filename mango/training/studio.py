@@ -1,0 +1,158 @@
+"""Setting up stage two: what stays the same over a run, and what learns in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.audio.encoders import make_encoder
+from mango.config import to_plain
+from mango.data.dialogues import DialogueSet
+from mango.data.pictures import Pictures
+from mango.data.windows import Windows
+from mango.diffusion.objective import Schedule as NoiseSchedule
+from mango.diffusion.objective import schedule as noise_schedule
+from mango.errors import InputError
+from mango.head.model import Head, load_head
+from mango.losses.motion import Surface
+from mango.losses.surface import lip_surface
+from mango.models.motion import MotionModel
+from mango.training.alternation import learned_before
+from mango.training.avatars import new_avatars, parameter_groups
+from mango.training.camera_refinement import CameraRefinement
+from mango.training.label_bank import Key, LabelBank
+from mango.training.lessons import Supply
+from mango.training.optim import Learner, make_learner
+from mango.training.runtime import Runtime
+from mango.training.stage1 import load_motion_model
+from mango.training.stage2_config import Stage2Config
+from mango.types import PERSONS, MotionClip
+from renderer.head import HeadAvatar
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What stays the same over a run: the equipment."""
+
+    config: Stage2Config
+    head: Head
+    noise: NoiseSchedule
+    context: int
+    device: torch.device
+    placed: Mapping[Key, MotionClip]  # the tracker's clips, for placement in the world
+    background: Float[Tensor, "3"]
+    surface: Surface
+    lessons: Supply
+    examination: Supply | None  # on held-out dialogues of the same people; None when there are none
+    facts: Mapping[str, Any]  # for run.json
+
+
+@dataclass
+class Learners:
+    """Everything that learns, and the bank, which follows."""
+
+    motion: Learner
+    heads: dict[str, Learner]  # by person
+    cameras: Learner
+    bank: LabelBank
+
+    @property
+    def all(self) -> list[Learner]:
+        return [self.motion, *self.heads.values(), self.cameras]
+
+    @property
+    def avatars(self) -> dict[str, HeadAvatar]:
+        return {person: learner.model for person, learner in self.heads.items()}
+
+
+def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learners]:
+    """Everything a run needs, before any checkpoint of its own is read."""
+    if runtime.processes > 1:
+        found, remedy = f"{runtime.processes} processes", "start it without torchrun; a process uses all cores or its GPU"
+        raise InputError("stage two", expected="one process", found=found, remedy=remedy)
+    head, dialogues = load_head(config.head), DialogueSet.open(config.data)
+    model, description, encoder_config = load_motion_model(config.stage1, head=head)
+    encoder = make_encoder(encoder_config)
+
+    def windows(split: str, people: tuple[str, ...]) -> Windows:
+        return Windows(dialogues, split, encoder, head.layout, description.frames, description.context, people or None)
+
+    training = windows(config.train_split, config.people)
+    people = tuple(sorted(set(training.clips.values())))
+    held_out = _held_out(config, dialogues, people, windows)
+    placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
+    background = torch.full((3,), config.background)
+
+    def supply(of: Windows) -> Supply:
+        pictures = Pictures(dialogues, of.clips, background)
+        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures)
+
+    studio = Studio(
+        config=config,
+        head=head,
+        noise=noise_schedule(description.diffusion),
+        context=description.context,
+        device=runtime.device,
+        placed=placed,
+        background=background.to(runtime.device),
+        surface=lip_surface(head, head.layout, lips=config.lip_weight).to(runtime.device),
+        lessons=supply(training),
+        examination=supply(held_out) if held_out else None,
+        facts={"stage": 2, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
+    )
+    model = model.train().requires_grad_(True).to(runtime.device)
+    learners = make_learners(studio, training, model, to_plain(description))
+    head.to(runtime.device)
+    return studio, learners
+
+
+def make_learners(studio: Studio, training: Windows, model: MotionModel, description: dict[str, Any]) -> Learners:
+    """New avatars on the people's mean tracked shapes, cameras as tracked, the bank as labelled, the motion model as given."""
+    config = studio.config
+    motion_steps, head_steps = (learned_before(config.steps, who, config.schedule) for who in ("motion", "head"))
+    shapes = mean_shapes(training.clips, studio.placed)
+    avatars = new_avatars(studio.head, shapes, config.avatar, config.seed, config.avatars)
+    cameras = CameraRefinement("/".join(clip) for clip in training.clips).to(studio.device)
+    camera_groups = [{"params": list(cameras.parameters()), "weight_decay": 0.0}]
+    return Learners(
+        motion=make_learner("motion", model, config.motion_optimizer, motion_steps, description=description),
+        heads={person: _head_learner(avatar.to(studio.device), config, head_steps) for person, avatar in avatars.items()},
+        cameras=make_learner("cameras", cameras, config.camera_optimizer, head_steps, groups=camera_groups),
+        bank=new_bank(training, model),
+    )
+
+
+def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> dict[str, Float[Tensor, "identity"]]:
+    """Each person's shape: the mean over the tracker's clips of them, so that all clips share one mesh."""
+    shapes: dict[str, list[Tensor]] = {}
+    for clip, person in clips.items():
+        shapes.setdefault(person, []).append(placed[clip].shape)
+    return {person: torch.stack(found).mean(0) for person, found in sorted(shapes.items())}
+
+
+def new_bank(windows: Windows, model: MotionModel) -> LabelBank:
+    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound."""
+    labels, silent = {}, {}
+    for held in windows.dialogues:
+        for number, side in enumerate(PERSONS):
+            labels[held.id, side] = model.normalised(held.motion[number].to(model.motion_mean))
+            silent[held.id, side] = held.keep[number] & (held.speaking[number] < 0.5)
+    return LabelBank(labels, silent, model.layout.where("neck_pose"))
+
+
+def _held_out(config: Stage2Config, dialogues: DialogueSet, people: tuple[str, ...], windows) -> Windows | None:
+    """Validation needs pictures of people that have an avatar; a split of strangers has none."""
+    if config.validation_split is None:
+        return None
+    met = {person for id in dialogues.split(config.validation_split) for person in dialogues.describe(id).people.values()}
+    return windows(config.validation_split, people) if met & set(people) else None
+
+
+def _head_learner(avatar: HeadAvatar, config: Stage2Config, steps: int) -> Learner:
+    described = {"head": avatar.head, "person": avatar.person}
+    return make_learner(
+        f"head/{avatar.person}", avatar, config.head_optimizer, steps, groups=parameter_groups(avatar), description=described
+    )
