@@ -43,6 +43,16 @@ def test_real_turns_are_found(samples):
     assert sum(shares.values()) / len(shares) > 0.95, shares
 
 
+def test_closures_inside_a_phrase_do_not_break_it(dialogue):
+    """Without hangover a phrase falls into its syllables: twice as many runs as phrases."""
+    runs = phrases = 0
+    for speech in dialogue.values():
+        indicator = speaking_indicator(speech.audio)
+        runs += int((indicator.diff() > 0).sum())
+        phrases += len(speech.phrases)
+    assert runs <= 1.2 * phrases
+
+
 @pytest.mark.parametrize("gain", [0.03, 0.3])
 def test_gain_changes_nothing(dialogue, gain):
     audio = dialogue["a"].audio
