@@ -11,17 +11,16 @@ namespace {
 INLINE Vec columns(int64_t tile_x, int part) { return lanes() + (float(tile_x * TILE + part * LANES) + 0.5f); }
 
 struct Tile {
-    int64_t image, x, y;
+    int64_t x, y;
     int rows, cols;  // how many lie on the image
 };
 
-struct Quadratic {  // log2 of alpha along a row: (a dx + b) dx + c
-    float a, b_per_dy, c_per_dy2, c, cap;
-
-    explicit Quadratic(const Splat& s)
-        : a(-0.5f * LOG2E * s.xx), b_per_dy(-LOG2E * s.xy), c_per_dy2(-0.5f * LOG2E * s.yy), c(std::log2(s.opacity)),
-          cap(std::min(s.opacity, ALPHA_CAP)) {}
-};
+// Splats and colours lie all over memory; those of the records to come are called for in time.
+INLINE void prefetch(const Bins& bins, const float* colors, int D, int64_t i) {
+    const Record& later = bins.records[std::min<int64_t>(i + 6, int64_t(bins.records.size()) - 1)];
+    __builtin_prefetch(&bins.splats[later.splat]);
+    __builtin_prefetch(colors + int64_t(later.gaussian) * D);
+}
 
 // One row of pixels meets one Gaussian. `live` is the transmittance, or 0 once the pixel is finished.
 struct Meeting {
@@ -29,10 +28,10 @@ struct Meeting {
     Int gradient_flows;
 };
 
-INLINE Meeting meet(const Quadratic& q, float dy, Vec dx, Vec& live) {
-    Vec power = (q.a * dx + q.b_per_dy * dy) * dx + (q.c_per_dy2 * dy * dy + q.c);
+INLINE Meeting meet(const Splat& s, float dy, Vec dx, Vec& live) {
+    Vec power = (s.a * dx + s.b_per_dy * dy) * dx + (s.c_per_dy2 * dy * dy + s.log_opacity);
     Vec raw = exp2_fast(vmin(power, splat(64.0f)));
-    Vec alpha = vmin(raw, splat(q.cap));
+    Vec alpha = vmin(raw, splat(s.cap));
     Int touches = alpha >= ALPHA_CUT;
     Vec taken = alpha * live, after = live - taken;
     Int goes_on = after > TRANSMITTANCE_STOP;
@@ -61,15 +60,15 @@ struct Kernel {  // FIXED channels, or any number when it is 0
         for (int64_t i = bins.tile_first[t]; i < bins.tile_first[t + 1]; i++) {
             if (i % 16 == 15 && finished(live)) break;
             const Record record = bins.records[i];
+            prefetch(bins, colors, D, i);
             const Splat& s = bins.splats[record.splat];
-            const Quadratic q(s);
-            const float* color = colors + int64_t(s.gaussian) * D;
+            const float* color = colors + int64_t(record.gaussian) * D;
             Vec dx[PARTS];
             for (int p = 0; p < PARTS; p++) dx[p] = columns(tile.x, p) - s.x;
             for (int r = record.row0; r < record.row1; r++) {
                 float dy = float(tile.y * TILE + r) + 0.5f - s.y;
                 for (int p = 0; p < PARTS; p++) {
-                    Meeting m = meet(q, dy, dx[p], live[r][p]);
+                    Meeting m = meet(s, dy, dx[p], live[r][p]);
                     opaque[r][p] += m.weight;
                     for (int k = 0; k < D; k++) sum[r][p][k] += m.weight * color[k];
                 }
@@ -130,16 +129,16 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                 std::memset(out, 0, (6 + D) * sizeof(float));
                 continue;
             }
+            prefetch(bins, colors, D, i);
             const Splat& s = bins.splats[record.splat];
-            const Quadratic q(s);
-            const float* color = colors + int64_t(s.gaussian) * D;
+            const float* color = colors + int64_t(record.gaussian) * D;
             Vec total[((6 + ROOM + LANES - 1) / LANES) * LANES] = {};  // six moments, then channels
             for (int p = 0; p < PARTS; p++) {
                 Vec dx = columns(tile.x, p) - s.x, m0{}, m1{}, m2{}, per_channel[ROOM];
                 for (int k = 0; k < D; k++) per_channel[k] = Vec{};
                 for (int r = record.row0; r < record.row1; r++) {
                     float dy = float(tile.y * TILE + r) + 0.5f - s.y;
-                    Meeting m = meet(q, dy, dx, live[r][p]);
+                    Meeting m = meet(s, dy, dx, live[r][p]);
                     Vec against{};
                     for (int k = 0; k < D; k++) {
                         Vec g = load(&grad[r][k][p * LANES]);
@@ -163,28 +162,24 @@ struct Kernel {  // FIXED channels, or any number when it is 0
     }
 };
 
-// Calls work(tile, bins) for every tile of every image.
+// Calls work(tile) for every tile of an image.
 template <class Work>
-void for_tiles(const Images& n, const std::vector<Bins>& bins, const Work& work) {
+void for_tiles(const Images& n, int threads, const Work& work) {
     int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE;
-    parallel_for(n.images * down, n.threads, [&](int64_t strip) {
-        for (int64_t x = 0; x < across; x++) {
-            Tile tile{strip / down, x, strip % down, 0, 0};
-            tile.rows = int(std::min<int64_t>(TILE, n.height - tile.y * TILE));
-            tile.cols = int(std::min<int64_t>(TILE, n.width - tile.x * TILE));
-            work(tile, bins[tile.image]);
-        }
+    parallel_for(down, threads, [&](int64_t y) {
+        for (int64_t x = 0; x < across; x++)
+            work(Tile{x, y, int(std::min<int64_t>(TILE, n.height - y * TILE)), int(std::min<int64_t>(TILE, n.width - x * TILE))});
     });
 }
 
-std::vector<Bins> bin(const Images& n, const float* means2d, const float* conics, const float* opacities, const int32_t* radii,
-                      const float* depths) {
-    std::vector<Bins> bins(n.images);
-    parallel_for(n.images, n.threads, [&](int64_t i) {
-        int64_t g = i * n.gaussians;
-        bins[i] = bin_image(n, means2d + 2 * g, conics + 3 * g, opacities + g, radii + 2 * g, depths + g);
-    });
-    return bins;
+// Calls work(image, threads): many images are drawn side by side, each by one thread and in its cache; few share the threads.
+template <class Work>
+void for_images(const Images& n, const Work& work) {
+    if (n.images >= n.threads) {
+        parallel_for(n.images, n.threads, [&](int64_t i) { work(i, 1); });
+    } else {
+        for (int64_t i = 0; i < n.images; i++) work(i, n.threads);
+    }
 }
 
 // The moments of one Gaussian, summed over its tiles in their order, become its gradients.
@@ -201,20 +196,32 @@ void gather_gradient(const Splat& s, int64_t last, int64_t D, const float* momen
     g_opacity[0] = m[0] / s.opacity;
 }
 
+// Row by row: a sum over all pixels in one go would lose digits.
+void background_gradient(const Images& n, const float* g_out_colors, const float* out_alphas, float* g_background) {
+    int64_t D = n.channels;
+    std::fill_n(g_background, D, 0.0f);
+    for (int64_t y = 0; y < n.height; y++) {
+        float row[33] = {};
+        for (int64_t p = y * n.width; p < (y + 1) * n.width; p++)
+            for (int64_t k = 0; k < D; k++) row[k] += g_out_colors[p * D + k] * (1.0f - out_alphas[p]);
+        for (int64_t k = 0; k < D; k++) g_background[k] += row[k];
+    }
+}
+
 }  // namespace
 
 extern "C" int blend_forward(const Images* sizes, const float* means2d, const float* conics, const float* colors, const float* opacities,
                              const int32_t* radii, const float* depths, const float* backgrounds, float* out_colors,
                              float* out_alphas) try {
     const Images& n = *sizes;
-    auto bins = bin(n, means2d, conics, opacities, radii, depths);
-    auto* kernel = n.channels == 1 ? Kernel<1>::forward : n.channels == 3 ? Kernel<3>::forward : n.channels == 4 ? Kernel<4>::forward
-                                                                                                                : Kernel<0>::forward;
-    int64_t pixels = int64_t(n.width) * n.height, D = n.channels;
-    for_tiles(n, bins, [&](const Tile& tile, const Bins& b) {
-        int64_t i = tile.image;
-        kernel(n, tile, b, colors + i * n.gaussians * D, backgrounds ? backgrounds + i * D : nullptr, out_colors + i * pixels * D,
-               out_alphas + i * pixels);
+    int64_t pixels = int64_t(n.width) * n.height, N = n.gaussians, D = n.channels;
+    auto* kernel = D == 1 ? Kernel<1>::forward : D == 3 ? Kernel<3>::forward : D == 4 ? Kernel<4>::forward : Kernel<0>::forward;
+    for_images(n, [&](int64_t i, int threads) {
+        const Bins bins = bin_image(n, means2d + 2 * i * N, conics + 3 * i * N, opacities + i * N, radii + 2 * i * N, depths + i * N);
+        for_tiles(n, threads, [&](const Tile& tile) {
+            kernel(n, tile, bins, colors + i * N * D, backgrounds ? backgrounds + i * D : nullptr, out_colors + i * pixels * D,
+                   out_alphas + i * pixels);
+        });
     });
     return 0;
 } catch (...) {
@@ -226,35 +233,27 @@ extern "C" int blend_backward(const Images* sizes, const float* means2d, const f
                               const float* g_out_colors, const float* g_out_alphas, float* g_means2d, float* g_conics, float* g_colors,
                               float* g_opacities, float* g_backgrounds) try {
     const Images& n = *sizes;
-    auto bins = bin(n, means2d, conics, opacities, radii, depths);
     int64_t pixels = int64_t(n.width) * n.height, N = n.gaussians, D = n.channels;
-    std::vector<int64_t> start(n.images + 1, 0);
-    for (int64_t i = 0; i < n.images; i++) start[i + 1] = start[i] + int64_t(bins[i].records.size());
-    std::unique_ptr<float[]> moments(new float[start[n.images] * (6 + D) + 1]);
     auto* kernel = D == 1 ? Kernel<1>::backward : D == 3 ? Kernel<3>::backward : D == 4 ? Kernel<4>::backward : Kernel<0>::backward;
-    for_tiles(n, bins, [&](const Tile& tile, const Bins& b) {
-        int64_t i = tile.image;
-        kernel(n, tile, b, colors + i * N * D, out_colors + i * pixels * D, out_alphas + i * pixels, g_out_colors + i * pixels * D,
-               g_out_alphas + i * pixels, moments.get() + start[i] * (6 + D));
-    });
-    parallel_for(n.images, n.threads, [&](int64_t i) {
-        int64_t g0 = i * N;
+    for_images(n, [&](int64_t i, int threads) {
+        int64_t g0 = i * N, p0 = i * pixels;
+        const Bins bins = bin_image(n, means2d + 2 * g0, conics + 3 * g0, opacities + g0, radii + 2 * g0, depths + g0);
+        std::unique_ptr<float[]> moments(new float[bins.records.size() * (6 + D) + LANES]);
+        for_tiles(n, threads, [&](const Tile& tile) {
+            kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D, g_out_alphas + p0,
+                   moments.get());
+        });
         std::fill_n(g_means2d + 2 * g0, 2 * N, 0.0f), std::fill_n(g_conics + 3 * g0, 3 * N, 0.0f);
         std::fill_n(g_colors + D * g0, D * N, 0.0f), std::fill_n(g_opacities + g0, N, 0.0f);
-        const Bins& b = bins[i];
-        for (size_t k = 0; k + 1 < b.splats.size(); k++) {
-            int64_t g = g0 + b.splats[k].gaussian;
-            gather_gradient(b.splats[k], b.splats[k + 1].first, D, moments.get() + start[i] * (6 + D), g_means2d + 2 * g,
-                            g_conics + 3 * g, g_opacities + g, g_colors + D * g);
-        }
-        if (!g_backgrounds) return;
-        for (int64_t k = 0; k < D; k++) g_backgrounds[i * D + k] = 0;
-        for (int64_t y = 0; y < n.height; y++) {  // row by row: a sum over all pixels in one go would lose digits
-            float row[33] = {};
-            for (int64_t p = i * pixels + y * n.width; p < i * pixels + (y + 1) * n.width; p++)
-                for (int64_t k = 0; k < D; k++) row[k] += g_out_colors[p * D + k] * (1.0f - out_alphas[p]);
-            for (int64_t k = 0; k < D; k++) g_backgrounds[i * D + k] += row[k];
-        }
+        int64_t visible = int64_t(bins.splats.size()) - 1, piece = 4096;
+        parallel_for((visible + piece - 1) / piece, threads, [&](int64_t part) {
+            for (int64_t k = part * piece; k < std::min(visible, (part + 1) * piece); k++) {
+                int64_t g = g0 + bins.splats[k].gaussian;
+                gather_gradient(bins.splats[k], bins.splats[k + 1].first, D, moments.get(), g_means2d + 2 * g, g_conics + 3 * g,
+                                g_opacities + g, g_colors + D * g);
+            }
+        });
+        background_gradient(n, g_out_colors + p0 * D, out_alphas + p0, g_backgrounds + i * D);
     });
     return 0;
 } catch (...) {

@@ -49,11 +49,21 @@ INLINE float sum(Vec v) {
     for (int i = 0; i < LANES; i++) s += v[i];
     return s;
 }
-INLINE bool any(Int v) {
-    int32_t bits = 0;
-    for (int i = 0; i < LANES; i++) bits |= v[i];
-    return bits != 0;
+// Bit i is set where lane i of a comparison holds.
+INLINE uint32_t bits(Int v) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)v, (__m512i)v);
+#elif defined(__AVX2__)
+    return uint32_t(_mm256_movemask_ps((__m256)v));
+#elif defined(__SSE2__)
+    return uint32_t(_mm_movemask_ps((__m128)v));
+#else
+    uint32_t mask = 0;
+    for (int i = 0; i < LANES; i++) mask |= uint32_t(v[i] & 1) << i;
+    return mask;
+#endif
 }
+INLINE bool any(Int v) { return bits(v) != 0; }
 INLINE Int finite(Vec v) { return ((Int)v & 0x7f800000) != 0x7f800000; }
 
 // Sums over the lanes of many vectors at once: two half-summed vectors share one, and so on down. One sum at a time
