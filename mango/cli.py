@@ -30,13 +30,11 @@ class Command:
 
 COMMANDS = {
     "demo": Command("train both stages on synthetic dialogues, generate and render one, write a report", "mango.app.commands:demo"),
-    "data synthesize": Command(
-        "make synthetic dialogues with pictures, tracker-like labels and the truth", "mango.app.commands:synthesize"
-    ),
+    "data synthesize": Command("make synthetic dialogues with pictures, tracker-like labels and the truth", "mango.app.synthesizing:main"),
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),
     "generate": Command("two voices in, the motion of both people out", "mango.app.commands:generate"),
     "render": Command("two motions and two avatars in, one video with sound out", "mango.app.commands:render"),
-    "finetune": Command("fit a new person's avatar and adapt the motion model to them", "mango.app.commands:finetune"),
+    "finetune": Command("fit a new person's avatar and adapt the motion model to them", "mango.app.finetuning:main"),
     "evaluate": Command("compare generated motion with the truth of a synthetic set", "mango.app.commands:evaluate"),
     "doctor": Command("say what is installed, what can run here, and why the rest cannot", "mango.app.commands:doctor"),
 }
@@ -94,7 +92,7 @@ def call(name: str, arguments: list[str]) -> int:
         prog=f"mango {name}",
         args=arguments,
         description=command.summary[0].upper() + command.summary[1:] + ".",
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
     )
     return code or 0
 

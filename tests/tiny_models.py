@@ -47,10 +47,11 @@ def tiny_avatar(path: Path, head, seed: int = 0, *, digest: str | None = None) -
     template = head.with_shape(identity).template
     density = torch.ones(len(head.faces))
     avatar = new_avatar(
-        template, head.faces, density, AvatarConfig(400), identity=identity, head=digest or head.digest, person=f"p{seed:02d}", seed=seed
+        template, head.faces, density, AvatarConfig(1500), identity=identity, head=digest or head.digest, person=f"p{seed:02d}", seed=seed
     )
-    with torch.no_grad():
-        avatar.albedo.copy_(torch.tensor([0.8, 0.5, 0.4]) if seed % 2 else torch.tensor([0.4, 0.3, 0.2]))
+    with torch.no_grad():  # speckled, so that movement shows, and one person darker than the other
+        speckles = torch.rand(len(avatar.albedo), 1, generator=torch.Generator().manual_seed(seed))
+        avatar.albedo.copy_((speckles * (0.9 if seed % 2 else 0.5)).expand(-1, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     avatar.save(path)
     return path

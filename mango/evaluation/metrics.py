@@ -10,7 +10,6 @@ All of them are means over time within one clip; averaging over clips, ignoring 
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,9 +30,9 @@ def unposed_vertices(head, clip: MotionClip, shape: Float[Tensor, "identity"] | 
 
     Prediction and truth must be given the same ``shape``; a difference of identity is not a difference of motion.
     """
-    still = torch.zeros_like(clip.neck_pose)
-    clip = replace(clip, neck_pose=still, rotation=still, translation=still, shape=clip.shape if shape is None else shape)
-    return head.vertices(clip)
+    assert clip.head == head.digest, f"motion of head {clip.head[:12]} on head {head.digest[:12]}"
+    person = head.with_shape(clip.shape if shape is None else shape)
+    return person.vertices(clip.expr, torch.zeros_like(clip.neck_pose), clip.jaw_pose, clip.eyes_pose)
 
 
 # Vertices

@@ -182,9 +182,8 @@ def picture_scores(
 
     Head pose, placement and camera are the tracker's, so that a picture is about the face and not about where it was.
     """
-    ids = list(dict.fromkeys(id for id, _ in motions))
     behind = torch.full((3,), background)
-    pictures = Pictures(dialogues, ids, behind)
+    pictures = Pictures(dialogues, motions, behind)
     labels = {(id, person): dialogues.dialogue(id).side(person).motion for id, person in motions}
     values: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
     for clip, frames in _some_frames(motions, every, chunk):
@@ -221,12 +220,16 @@ def show_scores(scores: Scores) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    words = {"lower": "lower is better", "higher": "higher is better", "one": "1 is best"}
-    table = Table("measure", "unit", *scores.rows, "")
+    words = {"lower": "↓", "higher": "↑", "one": "→ 1"}
+    table = Table()
+    for column in ("measure", "unit", "better"):
+        table.add_column(column, no_wrap=True)
+    for row in scores.rows:
+        table.add_column(row, justify="right", overflow="fold")
     for key in dict.fromkeys(key for row in scores.rows.values() for key in row):
         measure = MEASURES[key]
         cells = [f"{row[key]:.{measure.digits}f}" if key in row and not math.isnan(row[key]) else "-" for row in scores.rows.values()]
-        table.add_row(measure.name, measure.unit, *cells, words[measure.direction])
+        table.add_row(measure.name, measure.unit, words[measure.direction], *cells)
     Console().print(table)
 
 
