@@ -1,4 +1,4 @@
-"""Rotations: axis-angle on disk and at borders, matrices inside. Thin names over roma so that one file owns the conventions."""
+"""Axis-angle on disk and at borders, matrices inside: thin names over roma, so that one file owns the convention."""
 
 import roma
 from jaxtyping import Float

@@ -1,6 +1,6 @@
 """The parametric head: load -> with_shape -> vertices. FLAME's layout, whatever the file.
 
-    v = skin( template + shape directions s + expression directions e + pose correctives (R - I) )
+v = skin( template + shape directions s + expression directions e + pose correctives (R - I) )
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mango.errors import InputError
-from mango.head.assets import BUILTIN, HeadArrays, read_head
+from mango.head.assets import HeadArrays, read_head
 from mango.head.conventions import axis_angle_to_matrix
 from mango.head.layout import MotionLayout
 from mango.head.regions import REGIONS
@@ -132,10 +132,10 @@ class ShapedHead:
 
 
 def load_head(source: str | Path = "builtin") -> Head:
-    """A head from a file, or the one that comes with the package. The built-in head is read once; do not change it in place."""
-    return _builtin(BUILTIN.stat().st_mtime_ns) if str(source) == "builtin" else Head(read_head(source))
+    """A head from a file, or the one that comes with the package (read once, but a new module each time: move it as you like)."""
+    return Head(_builtin() if str(source) == "builtin" else read_head(source))
 
 
 @lru_cache(maxsize=1)
-def _builtin(_: int) -> Head:
-    return Head(read_head("builtin"))
+def _builtin() -> HeadArrays:
+    return read_head("builtin")

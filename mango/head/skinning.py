@@ -8,8 +8,8 @@ from mango.head.assets import JOINTS, PARENTS
 
 
 def joint_transforms(
-    rotations: Float[Tensor, "*batch joints 3 3"], joints: Float[Tensor, "*#batch joints 3"]
-) -> tuple[Float[Tensor, "*batch joints 3 3"], Float[Tensor, "*batch joints 3"]]:
+    rotations: Float[Tensor, "*#batch joints 3 3"], joints: Float[Tensor, "*#batch joints 3"]
+) -> tuple[Float[Tensor, "*#batch joints 3 3"], Float[Tensor, "*batch joints 3"]]:
     """Rotation and shift that carry a point of the rest head with each joint. A joint turns about its own place in the rest head."""
     turns, shifts = [], []
     for joint, parent in enumerate(PARENTS):
@@ -45,8 +45,8 @@ class Skin(nn.Module):
     def forward(
         self,
         points: Float[Tensor, "*batch verts 3"],
-        turns: Float[Tensor, "*batch joints 3 3"],
-        shifts: Float[Tensor, "*batch joints 3"],
+        turns: Float[Tensor, "*#batch joints 3 3"],
+        shifts: Float[Tensor, "*#batch joints 3"],
         root_moves: bool = True,
     ) -> Float[Tensor, "*batch verts 3"]:
         moved = carried(points, turns[..., 0, :, :], shifts[..., 0, :]) if root_moves else points
@@ -60,7 +60,7 @@ class Skin(nn.Module):
         return moved
 
     def blended(
-        self, points: Float[Tensor, "*batch verts 3"], turns: Float[Tensor, "*batch joints 3 3"], shifts: Float[Tensor, "*batch joints 3"]
+        self, points: Float[Tensor, "*batch verts 3"], turns: Float[Tensor, "*#batch joints 3 3"], shifts: Float[Tensor, "*#batch joints 3"]
     ) -> Float[Tensor, "*batch verts 3"]:
         """The textbook form, for tests: a weighted mean of what each joint does to the point."""
         each = torch.stack([carried(points, turns[..., j, :, :], shifts[..., j, :]) for j in range(len(JOINTS))], dim=-1)
@@ -68,6 +68,6 @@ class Skin(nn.Module):
 
 
 def carried(
-    points: Float[Tensor, "*batch verts 3"], turn: Float[Tensor, "*batch 3 3"], shift: Float[Tensor, "*batch 3"]
+    points: Float[Tensor, "*#batch verts 3"], turn: Float[Tensor, "*#batch 3 3"], shift: Float[Tensor, "*#batch 3"]
 ) -> Float[Tensor, "*batch verts 3"]:
     return points @ turn.transpose(-1, -2) + shift[..., None, :]
