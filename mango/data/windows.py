@@ -5,7 +5,7 @@ generated dialogue begins without context too. What lies outside the dialogue is
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -65,11 +65,23 @@ class _Held:
 
 
 class Windows:
-    """The windows of one split. Opening it reads the labels and computes missing voice features."""
+    """The windows of one split. Opening it reads the labels and computes missing voice features.
 
-    def __init__(self, dialogue_set: DialogueSet, split: str, encoder: Encoder, layout: MotionLayout, frames: int, context: int):
+    With ``people``, only these are kept (fine-tuning on one person); the others are still heard.
+    """
+
+    def __init__(
+        self,
+        dialogue_set: DialogueSet,
+        split: str,
+        encoder: Encoder,
+        layout: MotionLayout,
+        frames: int,
+        context: int,
+        people: Collection[str] | None = None,
+    ):
         self.layout, self.encoder, self.frames, self.context = layout, encoder, frames, context
-        self.dialogues = [_held(dialogue_set, id, encoder, layout) for id in dialogue_set.split(split)]
+        self.dialogues = [_held(dialogue_set, id, encoder, layout, people) for id in dialogue_set.split(split)]
         if not any(held.keep.any() for held in self.dialogues):
             where = f"{dialogue_set.root}, split {split!r}"
             raise InputError(
@@ -161,7 +173,7 @@ def _statistics(rows: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, "width
     return double.mean(0).float(), double.std(0, correction=0).float()
 
 
-def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLayout) -> _Held:
+def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLayout, people: Collection[str] | None) -> _Held:
     dialogue = dialogue_set.dialogue(id)
     sides = [dialogue.side(person) for person in PERSONS]
     identities = [side.motion.shape for side in sides if side.motion is not None]
