@@ -43,7 +43,7 @@ class Complexion:
 def complexion(seed: int) -> Complexion:
     """Looks of a person. Neighbouring seeds get different tones, cuts and colours: people of one set are to be told apart."""
     rng = stream(seed, "complexion")
-    skin = torch.tensor(SKIN_TONES[(3 * seed) % len(SKIN_TONES)]) + 0.02 * torch.from_numpy(rng.normal(size=3)).float()
+    skin = torch.tensor(SKIN_TONES[(3 * seed) % len(SKIN_TONES)]) + torch.tensor([0.006, 0.006, 0.010]) * torch.from_numpy(rng.normal(size=3)).float()
     luminance = float(skin.mean())
     colors = HAIR_COLORS["fair" if luminance > 0.68 else "dark"]
     hair = (

@@ -134,7 +134,7 @@ class TruePerson:
 def true_person(head, seed: int, *, name: str | None = None, num_gaussians: int = 10000) -> TruePerson:
     """The person number ``seed``; ``num_gaussians`` counts those of the surface, brows and hair come on top."""
     shape = torch.from_numpy(stream(seed, "identity").normal(size=head.identities)).float().clamp(-2.2, 2.2) * IDENTITY_SCALE
-    displacement = _displacement(head, seed) + _open_eyes(head, seed)
+    displacement = _displacement(head, seed) + sum(_open_eyes(head, seed).values())
     nothing = torch.zeros
     clip = MotionClip(
         expr=nothing(1, head.expressions), rotation=nothing(1, 3), neck_pose=nothing(1, 3), jaw_pose=nothing(1, 3), eyes_pose=nothing(1, 6),
@@ -181,10 +181,10 @@ def _displacement(head, seed: int) -> Float[Tensor, "verts 3"]:
     return field
 
 
-def _open_eyes(head, seed: int) -> Float[Tensor, "verts 3"]:
-    """Lids at rest a little wider than the head's: how wide is the person's own."""
-    wide = [k for k, name in enumerate(head.expression_names) if name.startswith("eyeWide")]
-    return stream(seed, "lids").uniform(0.3, 0.7) * head.expression_directions[..., wide].sum(-1)
+def _open_eyes(head, seed: int) -> dict[str, Float[Tensor, "verts 3"]]:
+    """By side: lids at rest a little wider than the head's, how wide is the person's own. A blink takes it back."""
+    share = float(stream(seed, "lids").uniform(0.3, 0.7))
+    return {side: share * head.expression_directions[..., head.expression_names.index("eyeWide" + side)] for side in ("Left", "Right")}
 
 
 def _personal(head, seed: int) -> Float[Tensor, "expressions verts 3"]:
@@ -196,4 +196,6 @@ def _personal(head, seed: int) -> Float[Tensor, "expressions verts 3"]:
         own = head.expression_directions[..., k]
         field = _bumps(head.template, stream(seed, "personal", name.removesuffix("Left").removesuffix("Right")), 12, 0.35, (0.015, 0.03))
         personal[k] = own * field[:, :1].clamp(-0.5, 0.5)
+    for side, wider in _open_eyes(head, seed).items():
+        personal[head.expression_names.index("eyeBlink" + side)] = -wider
     return personal
