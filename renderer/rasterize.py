@@ -181,7 +181,9 @@ def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "channe
 @lru_cache
 def resolve(device: str, dtype: torch.dtype) -> str:
     """The backend that "auto" means for tensors of this device and type: the first that can run. Logged once."""
-    preferred = ("gsplat",) if device == "cuda" else ("reference",) if dtype == torch.float64 else ("cpu", "reference")
+    preferred = ("gsplat",) if device == "cuda" else ("cpu", "reference")
+    if dtype != torch.float32:  # the others compute in float32 only
+        preferred = ("reference",)
     reasons = []
     for name in preferred:
         reason = BACKENDS[name].obstacle()

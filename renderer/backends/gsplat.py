@@ -4,14 +4,14 @@ import shutil
 from functools import lru_cache
 from importlib.util import find_spec
 
+import torch
+
 from renderer.pipeline import Request, Result
 
 
 @lru_cache
 def obstacle() -> str | None:
     """Why gsplat cannot rasterize here, or None."""
-    import torch
-
     if find_spec("gsplat") is None:
         return "the gsplat package is not installed (pip install gsplat)"
     if torch.version.cuda is None:
@@ -31,8 +31,9 @@ def obstacle() -> str | None:
 def rasterize(request: Request) -> Result:
     from gsplat import rasterization
 
-    if request.means.device.type != "cuda":
-        raise ValueError(f"backend 'gsplat': expected tensors on a CUDA device, found {request.means.device}; move them or use 'cpu'")
+    if request.means.device.type != "cuda" or request.means.dtype != torch.float32:
+        raise ValueError(f"backend 'gsplat': expected float32 tensors on a CUDA device, found {request.means.dtype} on "
+                         f"{request.means.device}; convert them, or use backend='cpu' or 'reference'")  # fmt: skip
     return rasterization(
         request.means,
         request.quats,

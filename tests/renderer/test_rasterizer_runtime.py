@@ -26,20 +26,12 @@ def cpu():
     return cpu
 
 
-@pytest.fixture
-def threads():
-    """Restores the number of threads that a test changes."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def fresh_python(code, **environment):
     """A new process; returns it once finished. What it raises is in stderr."""
     return subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
 
 
-def test_same_bits_on_any_number_of_threads(cpu, threads):
+def test_same_bits_on_any_number_of_threads(cpu):
     """Fault it notices: gradients added up in the order in which threads finish."""
     scene = ball(2500, cameras=2, width=90, height=70, seed=1)
     results = []
@@ -153,6 +145,7 @@ class Pictures(torch.utils.data.Dataset):
 
 def test_forked_workers(cpu):
     """Fault it notices: threads or locks that a fork leaves behind broken (the parent has used several threads before)."""
+    torch.set_num_threads(3)
     here = [Pictures()[i] for i in range(4)]
     loader = torch.utils.data.DataLoader(Pictures(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
     for mine, theirs in zip(here, loader, strict=True):
