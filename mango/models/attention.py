@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 
 @dataclass(frozen=True)
 class Rotary:
-    """Rotations of head channels by frame number (RoFormer, arXiv 2104.09864, eq. 34): scores depend on distances only."""
+    """Rotations of head channels by frame number (RoFormer, arXiv 2104.09864, eq. 34): scores depend on distances only.
 
-    cos: Float[Tensor, "time channels"]
-    sin: Float[Tensor, "time channels"]
+    Neighbouring channels are the real and imaginary part of a number that is turned by its frame's angle.
+    """
+
+    turns: Complex[Tensor, "time pairs"]
 
     @classmethod
     def of_frames(cls, frames: int, channels: int, like: Tensor) -> "Rotary":
@@ -22,20 +24,19 @@ class Rotary:
         exact = torch.promote_types(like.dtype, torch.float32)  # bfloat16 cannot count to 300
         rates = 1000.0 ** (-torch.arange(0, channels, 2, device=like.device, dtype=exact) / channels)
         angles = torch.arange(frames, device=like.device, dtype=exact)[:, None] * rates
-        return cls(torch.cat([angles.cos()] * 2, -1).to(like.dtype), torch.cat([-angles.sin(), angles.sin()], -1).to(like.dtype))
+        return cls(torch.polar(torch.ones_like(angles), angles))
 
     def twice(self) -> "Rotary":
         """For two tracks over the same frames, one after the other."""
-        return Rotary(torch.cat([self.cos] * 2), torch.cat([self.sin] * 2))
-
-    def last(self, frames: int) -> "Rotary":
-        return Rotary(self.cos[-frames:], self.sin[-frames:])
+        return Rotary(torch.cat([self.turns] * 2))
 
     def first(self, frames: int) -> "Rotary":
-        return Rotary(self.cos[:frames], self.sin[:frames])
+        return Rotary(self.turns[:frames])
 
     def __call__(self, x: Float[Tensor, "*batch heads time channels"]) -> Float[Tensor, "*batch heads time channels"]:
-        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * self.turns).flatten(-2).to(x.dtype)
 
 
 def visible(keep: Bool[Tensor, "batch time"], reach: int | None = None) -> Bool[Tensor, "batch 1 time time"]:
@@ -116,3 +117,21 @@ class AlignedAttention(nn.Module):
     ) -> Float[Tensor, "batch time width"]:
         queries = rotary(split_heads(self.queries(motion), self.heads))
         return self.out(joined_heads(scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)))
+
+
+class AlignedGate(nn.Module):
+    """The voice of the same frame, let through as the motion asks. The voice's neighbourhood is in its features already (the stem).
+
+    Attention with a window of one frame, made cheap: with nothing to choose from, the query becomes a gate.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.values = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, motion: Float[Tensor, "batch time width"], values: Float[Tensor, "batch time width"]
+    ) -> Float[Tensor, "batch time width"]:
+        return self.out(values * silu(self.gate(motion)))

@@ -1,7 +1,7 @@
 """The denoiser: a transformer over motion frames whose layers listen to two separate pathways.
 
     motion ----+--> self-attention (whole window) ---------- gate --+
-    own voice -+--> attention within a few frames ---------- gate --+--> + motion --> feed-forward
+    own voice -+--> the same frame's, as motion asks ------- gate --+--> + motion --> feed-forward
     dual-audio +--> attention within about half a second --- gate --+
 
 The pathways stay separate: mixing both voices in one cross-attention nearly doubles the lip error (UniLS, arXiv 2512.09327:
@@ -10,10 +10,11 @@ The pathways stay separate: mixing both voices in one cross-attention nearly dou
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mango.models.attention import AlignedAttention, Memory, Rotary, SelfAttention
+from mango.models.attention import AlignedAttention, AlignedGate, Memory, Rotary, SelfAttention
 from mango.models.layers import FeedForward, Modulation, modulated
 
 
@@ -22,15 +23,14 @@ class Masks:
     """Which frame may look at which, per kind of attention."""
 
     motion: Bool[Tensor, "batch 1 time time"]
-    own: Bool[Tensor, "batch 1 time time"]
     heard: Bool[Tensor, "batch 1 time time"]
 
 
 @dataclass(frozen=True)
 class LayerMemory:
-    """What one layer remembers of both pathways."""
+    """What one layer remembers of both pathways. Like the conditions, it does not depend on the noise level."""
 
-    own: Memory
+    own: Float[Tensor, "batch time width"]
     heard: Memory
 
 
@@ -39,12 +39,12 @@ class DenoiserLayer(nn.Module):
         super().__init__()
         self.modulation = Modulation(width, ("shift", "scale", "watch", "voice", "listen", "mlp_shift", "mlp_scale", "mlp"))
         self.watch = SelfAttention(width, heads)
-        self.voice = AlignedAttention(width, heads)
+        self.voice = AlignedGate(width)
         self.listen = AlignedAttention(width, heads)
         self.mlp = FeedForward(width, ratio)
 
     def memory(self, own: Float[Tensor, "batch time width"], heard: Float[Tensor, "batch time width"], rotary: Rotary) -> LayerMemory:
-        return LayerMemory(self.voice.memory(own, rotary), self.listen.memory(heard, rotary))
+        return LayerMemory(self.voice.values(own), self.listen.memory(heard, rotary))
 
     def forward(
         self,
@@ -56,7 +56,7 @@ class DenoiserLayer(nn.Module):
     ) -> Float[Tensor, "batch time width"]:
         gates = self.modulation(condition)  # adaLN-Zero: a new layer is the identity
         view = modulated(motion, gates["shift"], gates["scale"])
-        motion = motion + gates["watch"] * self.watch(view, masks.motion, rotary)
-        motion = motion + gates["voice"] * self.voice(view, memory.own, masks.own, rotary)  # my own speech moves my lips
-        motion = motion + gates["listen"] * self.listen(view, memory.heard, masks.heard, rotary)  # what I hear moves the rest
-        return motion + gates["mlp"] * self.mlp(modulated(motion, gates["mlp_shift"], gates["mlp_scale"]))
+        motion = torch.addcmul(motion, gates["watch"], self.watch(view, masks.motion, rotary))
+        motion = torch.addcmul(motion, gates["voice"], self.voice(view, memory.own))  # my own speech moves my lips
+        motion = torch.addcmul(motion, gates["listen"], self.listen(view, memory.heard, masks.heard, rotary))  # what I hear moves the rest
+        return torch.addcmul(motion, gates["mlp"], self.mlp(modulated(motion, gates["mlp_shift"], gates["mlp_scale"])))

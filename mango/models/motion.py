@@ -1,6 +1,6 @@
 """The motion model of stage one: two voices and noisy motion of both people in, clean motion of both people out.
 
-    voices -> VoiceStem -> own ----------------------------> keys, values per layer --+
+    voices -> VoiceStem -> own ----------------------------> values per layer --------+
                both people's own -> DualAudioInteraction ---> keys, values per layer --+-> Conditions (once per window)
     noisy motion, context flag -> tokens -> DenoiserLayer x depth -> x0                   (once per noise level)
 
@@ -30,9 +30,8 @@ class MotionModelConfig:
     heads: int = 8
     mlp_ratio: int = 4
     interaction_depth: int = 2  # layers of the dual-audio transformer
-    voice_kernel: int = 5  # frames per convolution of the voice stem: two of 5 see 4 frames (160 ms) to each side
-    own_reach: int = 2  # frames to each side that the own-voice attention reaches beyond the stem
-    heard_reach: int = 12  # the same for the dual-audio pathway: reactions lag by about a third of a second
+    voice_kernel: int = 5  # frames per convolution of the voice stem: two of 5 see 4 frames (160 ms) to each side, where a phone shows
+    heard_reach: int = 12  # frames to each side that the dual-audio pathway attends to: reactions lag by about a third of a second
 
     def __post_init__(self):
         if self.width % (2 * self.heads):
@@ -74,7 +73,7 @@ class Conditions:
     def concatenated(cls, parts: Sequence["Conditions"]) -> "Conditions":
         """Along the batch: guidance evaluates its branches in one pass."""
         layers = tuple(
-            LayerMemory(Memory.concatenated([layer.own for layer in same]), Memory.concatenated([layer.heard for layer in same]))
+            LayerMemory(torch.cat([layer.own for layer in same]), Memory.concatenated([layer.heard for layer in same]))
             for same in zip(*(part.layers for part in parts), strict=True)
         )
         return cls(layers, torch.cat([part.identity_withheld for part in parts]))
@@ -163,7 +162,7 @@ class MotionModel(nn.Module):
         """
         given = torch.zeros_like(keep) if given is None else given
         every = keep.flatten(0, 1)
-        masks = Masks(visible(every), visible(every, self.config.own_reach), visible(every, self.config.heard_reach))
+        masks = Masks(visible(every), visible(every, self.config.heard_reach))
         motion = self.tokens(torch.cat([noisy, given[..., None].to(noisy.dtype)], dim=-1).flatten(0, 1))
         rotary = self._rotary(motion)
         condition = self._condition(level, identity, conditions.identity_withheld)

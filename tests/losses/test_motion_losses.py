@@ -78,6 +78,8 @@ def test_the_mean_counts_valid_frames_only():
     values, valid = torch.tensor([[[1.0, 3.0, 100.0]]]), torch.tensor([[[True, True, False]]])
     assert float(FrameLoss(values, valid).mean()) == 2.0
     assert float(FrameLoss(values, valid & False).mean()) == 0.0
+    values[0, 0, 2] = float("nan")
+    assert float(FrameLoss(values, valid).mean()) == 2.0
 
 
 def test_names_are_the_weights_names():

@@ -28,7 +28,7 @@ def test_the_first_tokens_alone_equal_the_first_of_all():
     torch.manual_seed(0)
     attention = SelfAttention(16, 2)
     tokens = torch.randn(3, 10, 16)
-    rotary, mask = Rotary.of_frames(5, 8, tokens).twice(), torch.ones(3, 1, 10, 10, dtype=torch.bool).tril()
+    rotary, mask = Rotary.of_frames(10, 8, tokens), torch.ones(3, 1, 10, 10, dtype=torch.bool).tril()
     whole = attention(tokens, mask, rotary)
     torch.testing.assert_close(attention(tokens, mask[:, :, :5], rotary, queries=5), whole[:, :5])
 
