@@ -1,7 +1,6 @@
 """Faults noticed: a config change that goes unseen on resume, a damaged or foreign checkpoint that loads, files that differ in name between
 writer and reader, old checkpoints kept for ever, a full disk that leaves half a checkpoint, NaN that trains on."""
 
-import errno
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +13,7 @@ from tiny_training import tiny_yaml, train_here
 
 from mango.errors import InputError
 from mango.training import stage1
-from mango.training.checkpoints import newest_checkpoint, read_learner
+from mango.training.checkpoints import read_learner
 from mango.training.optim import OptimizerConfig, make_learner
 from mango.training.run import Run
 from mango.training.stage1 import load_motion_model
@@ -153,18 +152,22 @@ def test_several_learners_and_tensors_come_back(tmp_path, tiny_config):
     assert not torch.equal(first.model.weight, second.model.weight)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(copied, tmp_path, tiny_set, monkeypatch):
-    """The disk fills up while the optimizer state is written."""
+@pytest.mark.parametrize("room", [10_000, 300_000], ids=["weights", "optimizer"])
+def test_a_full_disk_leaves_the_checkpoint_before(copied, tmp_path, tiny_set, room):
+    """The disk is full while the weights, or the optimizer state, are written (here by the limit on a file's size)."""
+    import resource
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="no space left on device"):
-        train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
+    sizes = {path.name: path.stat().st_size for path in (copied / "checkpoints/last/motion").iterdir()}
+    assert 10_000 < sizes["model.safetensors"] < 300_000 < sizes["optimizer.pt"], f"choose other limits: {sizes}"
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, former[1]))
+    try:
+        with pytest.raises(InputError, match=r"checkpoints.* expected a place to write to, found file too large"):
+            train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["00000010", "00000012", "last"]
-    learner_folder = newest_checkpoint(copied / "checkpoints") / "motion"
-    assert (learner_folder / "optimizer.pt").exists()
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied)) == 0, "with room it goes on"
 
 
 def test_weights_of_another_model_are_refused(tmp_path, tiny_config):
