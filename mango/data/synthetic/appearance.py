@@ -14,8 +14,14 @@ from mango.data.synthetic.seeding import stream
 from renderer.binding import frame_quaternion, quaternion_product, triangle_frames
 
 SKIN_TONES = (
-    (0.93, 0.76, 0.67), (0.58, 0.40, 0.30), (0.85, 0.66, 0.53), (0.96, 0.82, 0.75), (0.70, 0.50, 0.37), (0.89, 0.71, 0.59), (0.50, 0.35, 0.27),
-)  # fmt: skip
+    (0.93, 0.76, 0.67),
+    (0.58, 0.40, 0.30),
+    (0.85, 0.66, 0.53),
+    (0.96, 0.82, 0.75),
+    (0.70, 0.50, 0.37),
+    (0.89, 0.71, 0.59),
+    (0.50, 0.35, 0.27),
+)
 HAIR_COLORS = {
     "fair": ((0.76, 0.59, 0.36), (0.55, 0.27, 0.13), (0.40, 0.26, 0.16), (0.24, 0.16, 0.11), (0.60, 0.45, 0.28), (0.62, 0.62, 0.63)),
     "dark": ((0.10, 0.08, 0.075), (0.17, 0.115, 0.085), (0.24, 0.15, 0.10)),
@@ -43,7 +49,10 @@ class Complexion:
 def complexion(seed: int) -> Complexion:
     """Looks of a person. Neighbouring seeds get different tones, cuts and colours: people of one set are to be told apart."""
     rng = stream(seed, "complexion")
-    skin = torch.tensor(SKIN_TONES[(3 * seed) % len(SKIN_TONES)]) + torch.tensor([0.006, 0.006, 0.010]) * torch.from_numpy(rng.normal(size=3)).float()
+    skin = (
+        torch.tensor(SKIN_TONES[(3 * seed) % len(SKIN_TONES)])
+        + torch.tensor([0.006, 0.006, 0.010]) * torch.from_numpy(rng.normal(size=3)).float()
+    )
     luminance = float(skin.mean())
     colors = HAIR_COLORS["fair" if luminance > 0.68 else "dark"]
     hair = (
@@ -56,10 +65,18 @@ def complexion(seed: int) -> Complexion:
     cut = CUTS[(2 * seed + 1) % len(CUTS)]
     beard = float(rng.choice([0.0, 0.45, 1.0], p=[0.5, 0.25, 0.25])) if cut in ("short", "crop", "swept") else 0.0
     return Complexion(
-        skin=skin.clamp(0.2, 1), lips=(skin * (1 + redder)).clamp(0.12, 0.9), iris=iris, hair=hair,
-        collar=torch.tensor(COLLARS[(seed + 2) % len(COLLARS)]), cut=cut, freckles=float(max(rng.normal(0.0, 0.035), 0)) if luminance > 0.68 else 0.0,
-        blush=float(rng.uniform(0.03, 0.12)), beard=beard, brow_thickness=float(rng.uniform(0.0030, 0.0058)), gloss=float(rng.uniform(0.05, 0.14)),
-    )  # fmt: skip
+        skin=skin.clamp(0.2, 1),
+        lips=(skin * (1 + redder)).clamp(0.12, 0.9),
+        iris=iris,
+        hair=hair,
+        collar=torch.tensor(COLLARS[(seed + 2) % len(COLLARS)]),
+        cut=cut,
+        freckles=float(max(rng.normal(0.0, 0.035), 0)) if luminance > 0.68 else 0.0,
+        blush=float(rng.uniform(0.03, 0.12)),
+        beard=beard,
+        brow_thickness=float(rng.uniform(0.0030, 0.0058)),
+        gloss=float(rng.uniform(0.05, 0.14)),
+    )
 
 
 @dataclass(frozen=True)
@@ -89,10 +106,14 @@ class Paint:
         w, x, y, z = torch.nn.functional.normalize(torch.stack(frame_quaternion(frames), -1), dim=-1).unbind(-1)
         local = torch.stack(quaternion_product((w, -x, -y, -z), self.quats.unbind(-1)), -1)
         smooth = torch.nn.functional.normalize((normals[self.triangles] * self.barycentrics[..., None]).sum(1), dim=-1)
-        return dict(
-            normals=(smooth[:, None] @ rotation)[:, 0], triangles=self.triangles, barycentrics=self.barycentrics, offsets=offsets, quats=local, log_scales=(self.scales / size).log(),
-            opacities=self.opacities, albedo=self.albedo.clamp(0, 1), gloss=self.gloss, lit=self.lit,
-        )  # fmt: skip
+        return {
+            **{name: getattr(self, name) for name in ("triangles", "barycentrics", "opacities", "gloss", "lit")},
+            "normals": (smooth[:, None] @ rotation)[:, 0],
+            "offsets": offsets,
+            "quats": local,
+            "log_scales": (self.scales / size).log(),
+            "albedo": self.albedo.clamp(0, 1),
+        }
 
 
 def oriented(along: Float[Tensor, "gaussians 3"], normal: Float[Tensor, "gaussians 3"]) -> Float[Tensor, "gaussians 4"]:
@@ -194,7 +215,13 @@ def strokes(
     normal = torch.nn.functional.normalize(on.at(chosen, bary, on.normals), dim=-1)
     count = len(chosen)
     return Paint(
-        points=on.at(chosen, bary, on.surface) + lift_m * normal, quats=oriented(along, normal),
-        scales=torch.tensor([length_m, width_m, width_m]).repeat(count, 1), opacities=torch.full((count,), opacity),
-        albedo=color.expand(count, 3).clone(), gloss=torch.zeros(count), lit=torch.full((count,), 0.8), triangles=on.faces[chosen], barycentrics=bary,
-    )  # fmt: skip
+        points=on.at(chosen, bary, on.surface) + lift_m * normal,
+        quats=oriented(along, normal),
+        scales=torch.tensor([length_m, width_m, width_m]).repeat(count, 1),
+        opacities=torch.full((count,), opacity),
+        albedo=color.expand(count, 3).clone(),
+        gloss=torch.zeros(count),
+        lit=torch.full((count,), 0.8),
+        triangles=on.faces[chosen],
+        barycentrics=bary,
+    )

@@ -70,7 +70,8 @@ def corrupt(clip: MotionClip, head, corruption: Corruption, seed: int) -> Motion
         return stream(seed, "corruption", kind)
 
     if corruption.closures > 0:
-        for first, last in _missed(bilabial_closures(clip, head), rng("closures"), corruption.missed_closures * corruption.closures).tolist():
+        share = corruption.missed_closures * corruption.closures
+        for first, last in _missed(bilabial_closures(clip, head), rng("closures"), share).tolist():
             expr[:, lower], jaw = _bridged(expr[:, lower], first, last), _bridged(jaw, first, last)
     gain = 1 + corruption.amplitude * (rng("amplitude").uniform(*corruption.amplitude_range) - 1)
     upper_gain = 1 + corruption.amplitude * (corruption.upper_amplitude - 1)

@@ -177,7 +177,10 @@ def _displacement(head, seed: int) -> Float[Tensor, "verts 3"]:
     field = _bumps(head.template, stream(seed, "displacement"), 26, 0.0012, (0.014, 0.035))
     for eye in (3, 4):
         ball = head.skin_weights[:, eye] > 0.5
-        field[ball] = field[ball].mean(0)
+        centre = head.template[ball].mean(0)
+        near = torch.exp(-(((head.template - centre).norm(dim=-1, keepdim=True) / 0.026) ** 4))
+        near[ball] = 1.0
+        field = field + near * (field[ball].mean(0) - field)  # lids go with their ball, or one eye would look half shut
     return field
 
 

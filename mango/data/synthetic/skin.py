@@ -61,7 +61,7 @@ def _surface(head, on: Canvas, masks: dict[str, Tensor], looks: Complexion, seed
         albedo[eye], lit[eye], gloss[eye] = _eye(_centre(on.surface[ball]), points[eye], looks, rng), 0.45, 0.25
     turn = torch.linalg.cross(torch.from_numpy(rng.normal(size=(len(points), 3))).float(), normal)  # any direction in the surface
     size = SPREAD * spacing * torch.from_numpy(rng.uniform(0.85, 1.2, len(points))).float()
-    size *= 1 - 0.3 * values["eyelids"].clamp(0, 1)  # rims stay sharp
+    size *= 1 - 0.12 * values["eyelids"].clamp(0, 1)  # rims stay sharp
     return Paint(
         points=points, quats=oriented(turn, normal), scales=torch.stack([size, THICKNESS * size, size], -1),
         opacities=torch.full((len(points),), 0.95), albedo=albedo, gloss=gloss, lit=lit, triangles=corners, barycentrics=bary,
@@ -193,7 +193,7 @@ def _highlights(head, on: Canvas, seed: int) -> Paint:
             chosen,
             bary,
             torch.tensor([[1.0, 0.0, 0.0]]),
-            lift_m=0.0008,
+            lift_m=0.0001,
             length_m=0.0008,
             width_m=0.0008,
             color=torch.ones(3),
@@ -221,16 +221,14 @@ def _brows(head, on: Canvas, looks: Complexion, seed: int) -> Paint:
     skin, parts = _outside(head, on), []
     arch, level = rng.uniform(-0.0005, 0.0025), rng.uniform(0.001, 0.004)  # of the middle, and of the inner end, over the landmarks
     for ids in BROWS:
-        t = torch.from_numpy(rng.uniform(0.0, 1.02, 95)).float()
+        t = torch.from_numpy(rng.uniform(0.0, 0.94, 85)).float()
         points, along = _along(on.landmarks, ids, t)
         thickness = looks.brow_thickness * (0.35 + 0.75 * t.clamp(0, 1) ** 0.7)
         rise = torch.from_numpy(rng.uniform(-0.5, 0.5, len(t))).float()
         points[:, 1] += rise * thickness + arch * (1 - (2 * t - 0.8).square()) + level * t**2
         lean = -along + along.norm(dim=-1, keepdim=True) * torch.stack([0 * t, 0.25 + 0.5 * t - 0.5 * rise, 0 * t], -1)
         chosen, bary = on.nearest(points, skin)
-        parts.append(
-            strokes(on, chosen, bary, lean, lift_m=0.0018, length_m=0.0030, width_m=0.00075, color=0.65 * looks.hair, opacity=0.55)
-        )
+        parts.append(strokes(on, chosen, bary, lean, lift_m=0.0018, length_m=0.0030, width_m=0.00075, color=0.7 * looks.hair, opacity=0.5))
     return Paint.joined(parts)
 
 

@@ -15,7 +15,9 @@ from mango.head.model import load_head
 PARTS = ("expr", "jaw_pose", "neck_pose", "eyes_pose", "shape")
 CHANGES = {
     "amplitude": {"expr", "jaw_pose"}, "smoothing": {"expr", "jaw_pose", "neck_pose"}, "closures": {"expr", "jaw_pose"},
-    "offset": {"expr", "jaw_pose"}, "jitter": {"expr", "jaw_pose"}, "pose": {"neck_pose", "eyes_pose"}, "eyelids": {"expr"}, "identity": {"shape"},
+    "offset": {"expr", "jaw_pose"}, "jitter": {"expr", "jaw_pose"},
+    "pose": {"neck_pose", "eyes_pose"},
+    "eyelids": {"expr"}, "identity": {"shape"},
 }  # fmt: skip
 
 

@@ -110,6 +110,8 @@ def test_a_blink_and_an_open_mouth_show(head, people):
 def test_noise_and_cameras_are_as_configured(head, people):
     clean, noisy = (picture(head, people[0], Shooting(size_px=64, noise=n))[0] for n in (0.0, 0.02))
     assert 0.012 < (clean - noisy).std() < 0.03
-    focal = torch.tensor([(lambda pair: pair[1].intrinsics[0, 0] / pair[0].intrinsics[0, 0] - 1)(cameras(Shooting(), seed)) for seed in range(60)])
+    focal = torch.tensor(
+        [(lambda pair: pair[1].intrinsics[0, 0] / pair[0].intrinsics[0, 0] - 1)(cameras(Shooting(), seed)) for seed in range(60)]
+    )
     assert 0.005 < focal.std() < 0.011
     assert background(32, 1).shape == (32, 32, 3) and (background(32, 1) != background(32, 2)).any()

@@ -26,7 +26,9 @@ def test_an_unknown_phone_is_a_bug():
 
 def test_vowels_open_in_the_order_of_their_height():
     times = np.array([0.30])
-    widths = [curve([Phone("sil", 0.0, 0.2), Phone(vowel, 0.2, 0.4), Phone("sil", 0.4, 0.6)], JAW, times)[0] for vowel in ("IY", "IH", "EH", "AE")]
+    widths = [
+        curve([Phone("sil", 0.0, 0.2), Phone(vowel, 0.2, 0.4), Phone("sil", 0.4, 0.6)], JAW, times)[0] for vowel in ("IY", "IH", "EH", "AE")
+    ]
     assert widths == sorted(widths)
     assert widths[-1] > 2 * widths[0]
 
