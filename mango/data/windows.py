@@ -67,7 +67,7 @@ class _Held:
 class Windows:
     """The windows of one split. Opening it reads the labels and computes missing voice features.
 
-    With ``people``, only these are kept (fine-tuning on one person); the others are still heard.
+    With ``people``, only their dialogues count and only they are kept (fine-tuning on one person); the others are still heard.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Windows:
         people: Collection[str] | None = None,
     ):
         self.layout, self.encoder, self.frames, self.context = layout, encoder, frames, context
-        self.dialogues = [_held(dialogue_set, id, encoder, layout, people) for id in dialogue_set.split(split)]
+        ids = [id for id in dialogue_set.split(split) if people is None or {*dialogue_set.describe(id).people.values()} & {*people}]
+        self.dialogues = [_held(dialogue_set, id, encoder, layout, people) for id in ids]
         if not any(held.keep.any() for held in self.dialogues):
-            where = f"{dialogue_set.root}, split {split!r}"
-            raise InputError(
-                where, expected="motion labels", found=f"none in {len(self.dialogues)} dialogues", remedy="make labels first: mango track"
-            )
+            where, whose = f"{dialogue_set.root}, split {split!r}", f" of {', '.join(sorted(people))}" if people else ""
+            remedy = "name people of the set that have labels, or make labels first"
+            raise InputError(where, expected=f"motion labels{whose}", found=f"none in {len(self.dialogues)} dialogues", remedy=remedy)
         self._starts = np.array([_start_count(held.frames, frames, context) for held in self.dialogues])
 
     @property

@@ -42,7 +42,7 @@ def alternate(studio: Studio, learners: Learners, steps: Iterable[int]) -> Itera
         teach = teach_head if active == "head" else teach_motion
         losses = teach(studio, learners, lesson, step)
         assert_finite(losses, lesson, step)
-        yield step, active, losses
+        yield step, active, {name: value.detach() for name, value in losses.items()}
 
 
 # One step of each learner -------------------------------------------------------------------------------------------------

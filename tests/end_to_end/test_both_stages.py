@@ -1,0 +1,123 @@
+"""Faults noticed: learning that reads the truth, a stage two that loses state when killed, frozen learners that move, avatars and motion
+that cannot be used afterwards, people who are drawn though they were not asked for."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from guarded_scripts import ROOT, guarded
+from safetensors.torch import load_file
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    """Everything a checkpoint holds in tensors, by file and name."""
+    folder = run / "checkpoints" / f"{step:08d}"
+    files = sorted(folder.rglob("*.safetensors"))
+    assert files
+    return {f"{file.relative_to(folder)}:{name}": value for file in files for name, value in load_file(file).items()}
+
+
+def test_the_guard_would_notice_a_look_at_the_truth(tmp_path):
+    script = tmp_path / "peek.py"
+    script.write_text("open('/tmp/set.truth/dialogues')")
+    done = subprocess.run(guarded(script), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 77 and "truth was looked for" in done.stderr
+
+
+def test_each_phase_moves_its_learner_and_nobody_else(trained):
+    """Steps 1-3 head, 4 head, 5-6 motion, 7 head, 8 motion."""
+    two, four, six = (weights(trained.stage2, step) for step in (2, 4, 6))
+    motion = [key for key in two if key.startswith("motion/model") and "mean" not in key and "std" not in key]
+    heads = [key for key in two if key.startswith(("head/", "cameras/")) and not key.endswith((":triangles", ":barycentrics", ":identity"))]
+    assert all(torch.equal(two[key], four[key]) for key in motion) and any(not torch.equal(four[key], six[key]) for key in motion)
+    assert all(torch.equal(four[key], six[key]) for key in heads) and any(not torch.equal(two[key], four[key]) for key in heads)
+
+
+def test_killed_and_continued_equals_uninterrupted(trained, tmp_path):
+    """kill -9 as soon as the first checkpoint stands; then the same command again."""
+    command = guarded("train_stage2.py", trained.configs / "stage2.yaml", "--run", tmp_path / "killed")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "killed/checkpoints/00000002").exists():
+        assert process.poll() is None and time.monotonic() < deadline, "it ended or hung before its first checkpoint"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed/checkpoints/00000008").exists(), "too fast to be killed: nothing was tested"
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    again, whole = weights(tmp_path / "killed", 8), weights(trained.stage2, 8)
+    assert again.keys() == whole.keys()
+    assert [key for key in whole if not torch.equal(again[key], whole[key])] == []
+
+
+def test_logs_say_who_learned(trained):
+    lines = [json.loads(line) for line in (trained.stage2 / "metrics.jsonl").read_text().splitlines()]
+    who = [line["group"] for line in lines if line["group"] in ("head", "motion")]
+    assert who == ["head"] * 4 + ["motion"] * 2 + ["head", "motion"]
+    assert any(line["group"] == "validation" for line in lines)
+
+
+def test_from_two_voices_to_a_video(trained, tmp_path):
+    from mango.cli import main
+    from mango.data.video import VideoFrames
+
+    voices = trained.data / "dialogues" / "test000"
+    people = json.loads((voices / "dialogue.json").read_text())["people"]
+    avatars = [str(trained.stage2 / "avatars" / f"{people[side]}.safetensors") for side in "ab"]
+    told, film = tmp_path / "told", tmp_path / "film.mp4"
+    both = ["--avatar", avatars[0], "--avatar", avatars[1]]
+    where = ["--own", str(voices / "a.wav"), "--partner", str(voices / "b.wav"), "--checkpoint", str(trained.stage2), "--out", str(told)]
+    assert main(["generate", *where, "--steps", "2", *both]) == 0
+    assert main(["render", "--motion", str(told), *both, "--out", str(film), "--size", "64"]) == 0
+    frames = VideoFrames(film)
+    assert len(frames) == json.loads((voices / "dialogue.json").read_text())["frames"] and frames.size == (64, 128)
+    left, right = frames.frames([10])[0].float().split(64, dim=1)
+    assert (left - right).abs().mean() > 1, "two people, not one twice"
+
+
+def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, tmp_path):
+    from mango.cli import main
+
+    before = weights(trained.stage2, 8)
+    out = tmp_path / "p00"
+    words = ["--data", str(trained.data), "--person", "p00", "--checkpoint", str(trained.stage2), "--out", str(out)]
+    assert main(["finetune", *words, "--head-steps", "2", "--cycles", "1"]) == 0
+    assert [path.name for path in (out / "avatars").iterdir()] == ["p00.safetensors"]
+    after = weights(out, 5)
+    assert any(not torch.equal(after[key], before[key]) for key in after if key.startswith("motion/model") and key in before)
+    assert all(torch.equal(before[key], value) for key, value in weights(trained.stage2, 8).items())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--stage1", "/nowhere"], "/nowhere"),
+        (["--train-split", "holidays"], "holidays"),
+        (["--people", "p77"], "p77"),
+        (["--windows", "many"], "windows"),
+    ],
+)
+def test_bad_input_is_one_clear_line(trained, tmp_path, change, words):
+    command = [sys.executable, "train_stage2.py", str(trained.configs / "stage2.yaml"), "--run", str(tmp_path / "run"), *change]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_reads_the_truth_and_says_so_when_it_is_missing(trained, tmp_path, capsys):
+    from mango.cli import main
+
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", "--checkpoint", str(trained.stage2), "--data", str(trained.data), "--json", str(scores), "--steps", "2"]) == 0
+    assert json.loads(scores.read_text())["rows"]["tracker labels"]["lve_max"] > 0
+    truth = Path(f"{trained.data}.truth")
+    truth.rename(tmp_path / "hidden")
+    try:
+        assert main(["evaluate", "--checkpoint", str(trained.stage2), "--data", str(trained.data), "--steps", "2"]) == 2
+        assert "truth" in capsys.readouterr().err
+    finally:
+        (tmp_path / "hidden").rename(truth)
