@@ -1,7 +1,7 @@
 """Stage one: train the motion model on two voices and a tracker's labels.
 
     python train_stage1.py configs/stage1_demo.yaml [--steps 100 --optimizer.lr 1e-4 --run runs/x --data data/y]
-    torchrun --nproc-per-node 2 train_stage1.py configs/stage1.yaml
+    torchrun --nproc-per-node 2 -- train_stage1.py configs/stage1.yaml       (two processes; without -- torchrun would take our --run)
 
 The same command again goes on from the last checkpoint; Ctrl-C saves one.
 """
