@@ -20,7 +20,7 @@ from torch import Tensor
 from mango.audio.encoders import Encoder, make_encoder
 from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
-from mango.data.pictures import Pictures
+from mango.data.pictures import PictureBatch, Pictures
 from mango.data.truth import Truth
 from mango.errors import InputError
 from mango.evaluation import metrics
@@ -188,13 +188,26 @@ def picture_scores(
     values: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
     for clip, frames in _some_frames(motions, every, chunk):
         recorded = pictures.read([(*clip, frame) for frame in frames])
-        placed = [labels[clip].frames(slice(frame, frame + 1)) for frame in frames]
-        motion = head.layout.pack(replace(motions[clip], neck_pose=labels[clip].neck_pose))[frames]
-        vertices = posed(head, avatars, recorded.persons, motion, placed)
-        colors = drawn(avatars, vertices, recorded, recorded.camera_from_world, behind).colors.clamp(0, 1)
+        colors = redrawn(motions[clip], labels[clip], recorded, avatars, head, behind).clamp(0, 1)
         values["psnr"].append(metrics.psnr(colors, recorded.colors))
         values["ssim"].append(metrics.ssim(colors, recorded.colors))
     return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
+
+
+def redrawn(
+    motion: MotionClip,
+    label: MotionClip,
+    recorded: PictureBatch,
+    avatars: Mapping[str, HeadAvatar],
+    head: Head,
+    background: Float[Tensor, "3"],
+) -> Float[Tensor, "pictures rows cols 3"]:
+    """The recorded pictures of one clip, drawn from ``motion`` with the tracker's (``label``) head pose, placement and camera."""
+    frames = [frame for _, _, frame in recorded.shots]
+    flat = head.layout.pack(replace(motion, neck_pose=label.neck_pose))[frames]
+    placed = [label.frames(slice(frame, frame + 1)) for frame in frames]
+    vertices = posed(head, avatars, recorded.persons, flat, placed)
+    return drawn(avatars, vertices, recorded, recorded.camera_from_world, background).colors
 
 
 def _some_frames(motions: Motions, every: int, chunk: int) -> Iterator[tuple[Clip, list[int]]]:
