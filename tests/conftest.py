@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 hook = install_import_hook(["mango", "renderer"], "beartype.beartype")
 hook.__enter__()
+torch.set_num_threads(1)  # tests are many and small: threads cost them five times what they bring
 
 
 @pytest.fixture
@@ -22,8 +24,6 @@ def samples() -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    import torch
-
     if torch.cuda.is_available():
         return
     for item in items:
