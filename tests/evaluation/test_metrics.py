@@ -49,6 +49,8 @@ def test_velocity_error_by_hand():
     a = still(3)
     a[:, 1, 0] = torch.tensor([0.010, 0.012, 0.012], dtype=torch.float64)  # 2 mm in one frame = 50 mm/s, then rest
     assert m.lip_velocity_error(a, still(3), LIPS).item() == pytest.approx((50 + 0 + 0 + 0) / 4)
+    kept = torch.tensor([False, True, True, True])  # the jump from frame 0 to 1 is between no two kept frames
+    assert m.lip_velocity_error(torch.cat([a, a[-1:]]), still(4), LIPS, kept).item() == 0
 
 
 def test_frames_that_are_not_kept_do_not_count():

@@ -41,11 +41,16 @@ def tracked(clip: MotionClip) -> MotionClip:
     return replace(clip, jaw_pose=0.5 * clip.jaw_pose, neck_pose=-clip.neck_pose, shape=clip.shape + 0.3)
 
 
+def elsewhere(clip: MotionClip) -> MotionClip:
+    """The same face movements on a head of another shape that turns another way."""
+    return replace(clip, neck_pose=-clip.neck_pose, shape=clip.shape + 0.3)
+
+
 @pytest.fixture(scope="session")
 def dialogues(head, tmp_path_factory):
     root = tmp_path_factory.mktemp("set") / "set"
     create_dialogue_set(root, head, ["p00", "p01"], {"train": ["t"], "test": ["d0"], "share_people": True})
-    for id, labels in (("d0", tracked), ("t", lambda clip: clip)):
+    for id, labels in (("d0", tracked), ("t", elsewhere)):
         truth = {person: talking(head, rate) for person, rate in (("a", 1.0), ("b", 2.0))}
         speaking = {"a": (torch.arange(FRAMES) < 20).float(), "b": torch.zeros(FRAMES)}
         audio = torch.rand(2, FRAMES * 640, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -61,19 +66,17 @@ def run_folder(head, tmp_path_factory):
 
 
 def test_rows_against_the_truth(head, dialogues, run_folder):
-    """Notices labels scored against themselves, another split, neck pose or identity that count, and a slope upside down."""
+    """Notices labels scored against themselves, another split, and a slope upside down."""
     rows = evaluate_checkpoint(run_folder, dialogues, "test", QUICK).rows
     assert list(rows) == [LABELS, STILL, str(run_folder)]
     assert rows[LABELS]["lip_opening_slope"] == pytest.approx(0.5, abs=0.05)
     assert rows[STILL]["lip_opening_slope"] == pytest.approx(0, abs=1e-4)
     assert 0.5 < rows[LABELS]["lve_max"] < rows[STILL]["lve_max"] * 1.5
     assert all(math.isfinite(value) for row in rows.values() for value in row.values())
-    upright = [{**row, "": None} for row in rows.values()]
-    assert upright[0]["upper_face"] < 1  # the neck is 11 degrees off at its worst: centimetres, were it counted
 
 
 def test_perfect_labels_have_no_error(dialogues, run_folder):
-    """Notices persons or dialogues exchanged: a's truth is not b's."""
+    """Notices neck pose or identity that count, and persons or dialogues exchanged: a's truth is not b's."""
     row = evaluate_checkpoint(run_folder, dialogues, "train", QUICK).rows[LABELS]
     assert {name for name, value in row.items() if value == 0} == set(row) - {"lip_opening_slope"}
     assert row["lip_opening_slope"] == pytest.approx(1)

@@ -67,13 +67,15 @@ def test_the_context_is_the_clean_end_of_the_window_before():
     """Notices a context that is missing, noisy, in the wrong units, or not marked: the rule goes on from the last given frame."""
 
     def hold(noisy, voices, given):
-        if not given.any():
+        if len(model.windows) == 1:
+            assert not given.any()
             return torch.full_like(noisy, 3.0)
         count = int(given[0, 0].sum())
         assert count == 6 and given[0, 0, :count].all()
         return noisy[:, :, count - 1 : count].expand_as(noisy)
 
-    motion, _ = run(FakeModel(hold), 200)
+    model = FakeModel(hold)
+    motion, _ = run(model, 200)
     torch.testing.assert_close(motion, torch.full_like(motion, 7.0))
 
 

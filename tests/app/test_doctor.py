@@ -1,0 +1,51 @@
+"""The doctor says in words what cannot run, and a broken part does not stop it from examining the rest."""
+
+from types import SimpleNamespace
+
+from mango.app import doctor
+
+
+def named(findings):
+    return {finding.name: finding for finding in findings}
+
+
+def test_backends_that_cannot_run_say_why(monkeypatch):
+    """Notices a backend left out, or a probe whose own failure ends the examination."""
+    import renderer.rasterize
+
+    def broken():
+        raise OSError("no such library")
+
+    backends = {"reference": lambda: None, "cpu": lambda: "no C++ compiler", "gsplat": broken}
+    monkeypatch.setattr(renderer.rasterize, "BACKENDS", {name: SimpleNamespace(obstacle=probe) for name, probe in backends.items()})
+    found = named(doctor.render_backends())
+    assert (found["reference"].state, found["cpu"].state, found["gsplat"].state) == ("ok", "problem", "absent")
+    assert "no C++ compiler" in found["cpu"].words and "no such library" in found["gsplat"].words
+
+
+def test_head_files_of_the_users_folder(monkeypatch, tmp_path):
+    (tmp_path / "flame.npz").write_bytes(b"not a head")
+    monkeypatch.setenv(doctor.HEADS_FOLDER, str(tmp_path))
+    found = named(doctor.head_files())
+    assert found["builtin"].state == "ok" and "vertices" in found["builtin"].words
+    assert found["flame.npz"].state == "absent" and "cannot be used" in found["flame.npz"].words
+    monkeypatch.setenv(doctor.HEADS_FOLDER, str(tmp_path / "none"))
+    assert "not a folder" in named(doctor.head_files())[f"${doctor.HEADS_FOLDER}"].words
+
+
+def test_a_missing_compiler_is_a_problem(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert named(doctor.machine())["C++ compiler"].state == "problem"
+
+
+def test_a_missing_core_package_is_a_problem_and_a_missing_extra_is_not(monkeypatch):
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["nowhere-to-be-found>=1", 'never-heard-of; extra == "speech"'])
+    found = named(doctor.packages())
+    assert found["nowhere-to-be-found"].state == "problem" and "pip install" in found["nowhere-to-be-found"].words
+    assert found["speech"].state == "absent" and "never-heard-of" in found["speech"].words
+
+
+def test_cpu_flags(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2 fma sse4_2\n")
+    assert doctor._cpu_flags(tmp_path / "cpuinfo") == ["avx2", "fma", "sse4_2"]
