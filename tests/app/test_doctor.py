@@ -1,5 +1,6 @@
 """The doctor says in words what cannot run, and a broken part does not stop it from examining the rest."""
 
+from importlib import import_module
 from types import SimpleNamespace
 
 from mango.app import doctor
@@ -11,13 +12,14 @@ def named(findings):
 
 def test_backends_that_cannot_run_say_why(monkeypatch):
     """Notices a backend left out, or a probe whose own failure ends the examination."""
-    import renderer.rasterize
 
     def broken():
         raise OSError("no such library")
 
     backends = {"reference": lambda: None, "cpu": lambda: "no C++ compiler", "gsplat": broken}
-    monkeypatch.setattr(renderer.rasterize, "BACKENDS", {name: SimpleNamespace(obstacle=probe) for name, probe in backends.items()})
+    monkeypatch.setattr(
+        import_module("renderer.rasterize"), "BACKENDS", {name: SimpleNamespace(obstacle=probe) for name, probe in backends.items()}
+    )
     found = named(doctor.render_backends())
     assert (found["reference"].state, found["cpu"].state, found["gsplat"].state) == ("ok", "problem", "absent")
     assert "no C++ compiler" in found["cpu"].words and "no such library" in found["gsplat"].words

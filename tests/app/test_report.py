@@ -36,7 +36,7 @@ class Reader(HTMLParser):
 def a_report(tmp_path, **changes):
     (tmp_path / "v.mp4").write_bytes(b"\x00\x01video")
     columns = [Column("LVE_max", "mm", "lower", 2, "largest lip distance"), Column("slope", "", "one"), Column("PSNR", "dB", "higher", 1)]
-    rows = [Row("labels", [2.0, 0.99, 40.0], reference=True), Row("stage one", [1.7, 0.7, 27.0]), Row("stage <two>", [1.3, 1.2, None])]
+    rows = [Row("labels", [2.0, 0.99, 40.0], reference=True), Row("stage one", [1.7, 0.7, 27.0]), Row("stage <two>", [1.3, 1.4, None])]
     picture = np.full((8, 8, 3), (250, 10, 10), np.uint8)
     parts = {
         "title": "Fish & <chips>",
@@ -67,7 +67,7 @@ def test_text_is_escaped(tmp_path):
 def test_the_best_value_obeys_the_direction_and_skips_references(tmp_path):
     """Notices 'higher' judged as 'lower', references that win, missing values that win, and ties that are awarded."""
     table = a_report(tmp_path).tables[0]
-    assert [best_row(table, k) for k in range(3)] == [2, 2, None]  # slope: 1.2 is nearer to 1 than 0.7; PSNR has one competitor
+    assert [best_row(table, k) for k in range(3)] == [2, 1, None]  # slope: 0.7 is nearer to 1 than 1.4; PSNR has one competitor
     tie = Table("", table.columns, [Row("x", [1.0, 1.0, 5.0]), Row("y", [1.0, math.nan, 7.0])])
     assert [best_row(tie, k) for k in range(3)] == [None, None, 1]
     assert "\N{EN DASH}" in report_page(a_report(tmp_path))  # the missing value is a dash, not "nan"
