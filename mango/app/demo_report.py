@@ -34,7 +34,7 @@ def write(folders: Folders, seed: int, seconds: Mapping[str, float]) -> None:
     report = Report(
         title="MANGO demo",
         summary=(
-            "Two voices in, both people's motion and pictures out. People and conversations are synthetic; the models saw sound, pictures and "
+            "Two voices in, both people's motion and pictures out. People and conversations are synthetic; models saw sound, pictures and "
             "a simulated tracker's wrong labels, never the true motion, which only this page's numbers use."
         ),
         video=folders.video,

@@ -22,7 +22,7 @@ LEARNING_RATES = {"offsets": 1.0, "quats": 1.0, "log_scales": 1.0, "opacity_logi
 
 
 def face_density(head: Head) -> Float[Tensor, "faces"]:
-    """How finely each triangle is covered, relative to the average: eyes and lips need the detail. The finer of overlapping regions wins."""
+    """How finely each triangle is covered, relative to the average: eyes and lips need the detail."""
     of_vertex = torch.full((len(head.template),), ELSEWHERE)
     for region, density in DENSITY.items():
         index = head.region(region)

@@ -14,6 +14,11 @@ from mango.training.stage1 import ConditionNoise
 from renderer.head import AvatarConfig
 
 
+def plain_adam(lr: float) -> OptimizerConfig:
+    """Without warm-up, decay, clipping and average: for parameters that are quantities, not network weights."""
+    return OptimizerConfig(lr=lr, warmup=0, weight_decay=0.0, clip=1e9, ema=0.0)
+
+
 @dataclass(frozen=True)
 class Stage2Config:
     """Sizes of the motion model, its encoder and its noise schedule are those of the run it starts from."""
@@ -42,8 +47,8 @@ class Stage2Config:
     offset_penalty: float = 0.02  # on squared offsets of Gaussians from their triangles
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
     motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup=20, ema=0.995))
-    head_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2, warmup=0, weight_decay=0.0, clip=1e9, ema=0.0))
-    camera_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup=0, weight_decay=0.0, clip=1e9, ema=0.0))
+    head_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(1e-2))
+    camera_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(3e-4))
     every: Every = field(default_factory=Every)
     keep: int = 2
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

@@ -28,10 +28,12 @@ FORBIDDEN = [
 # mango.config may raise the one error that means "your input"
 ALLOWED_OF_OURS = {"mango.config": {"mango.errors"}}
 
-RENDERING = [  # design, section 2; training.avatars is stage two's
+RENDERING = [  # design, section 2; stage two is several files
     "mango.training.stage2",
-    "mango.training.finetune",
+    "mango.training.stage2_config",
+    "mango.training.studio",
     "mango.training.avatars",
+    "mango.training.finetune",
     "mango.data.synthetic",
     "mango.tracking",
     "mango.inference",

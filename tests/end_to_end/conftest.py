@@ -1,10 +1,10 @@
 """One tiny synthetic set, and both stages trained on it by the real scripts with the truth taken away."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 from guarded_scripts import run_script
+
+from mango.app.demo import Folders
+from mango.data.truth import truth_folder
 
 STAGE1 = """
 data: {data}
@@ -36,39 +36,21 @@ keep: 10
 """
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Where things lie."""
-
-    data: Path
-    out: Path
-    configs: Path
-
-    @property
-    def stage1(self) -> Path:
-        return self.out / "stage1"
-
-    @property
-    def stage2(self) -> Path:
-        return self.out / "stage2"
-
-
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Trained:
+def trained(tmp_path_factory) -> Folders:
+    """Laid out as the demo lays itself out."""
     from mango.data.synthetic.pictures import Shooting
     from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
 
-    place = tmp_path_factory.mktemp("both_stages")
-    data, out = place / "data", place / "runs"
+    folders = Folders(tmp_path_factory.mktemp("both_stages"))
     config = SynthesisConfig(
         people=2, train=2, val=1, test=1, seconds=(2.0, 3.0), num_gaussians=1500, shooting=Shooting(size_px=64), workers=1
     )
-    synthesize(data, config, progress=False)
-    truth = Path(f"{data}.truth")
-    truth.rename(place / "hidden")  # nothing that learns may miss it
+    synthesize(folders.data, config, progress=False)
+    truth, hidden = truth_folder(folders.data), folders.out / "hidden"
+    truth.rename(hidden)  # nothing that learns may miss it
     for name, text in (("stage1", STAGE1), ("stage2", STAGE2)):
-        (place / f"{name}.yaml").write_text(text.format(data=data, out=out))
-    run_script("train_stage1.py", place / "stage1.yaml")
-    run_script("train_stage2.py", place / "stage2.yaml")
-    (place / "hidden").rename(truth)
-    return Trained(data, out, place)
+        (folders.out / f"{name}.yaml").write_text(text.format(data=folders.data, out=folders.out))
+        run_script(f"train_{name}.py", folders.out / f"{name}.yaml")
+    hidden.rename(truth)
+    return folders

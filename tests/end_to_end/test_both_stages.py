@@ -2,6 +2,7 @@
 that cannot be used afterwards, people who are drawn though they were not asked for."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ import pytest
 import torch
 from guarded_scripts import ROOT, guarded
 from safetensors.torch import load_file
+
+from mango.data.truth import truth_folder
 
 
 def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
@@ -39,7 +42,7 @@ def test_each_phase_moves_its_learner_and_nobody_else(trained):
 
 def test_killed_and_continued_equals_uninterrupted(trained, tmp_path):
     """kill -9 as soon as the first checkpoint stands; then the same command again."""
-    command = guarded("train_stage2.py", trained.configs / "stage2.yaml", "--run", tmp_path / "killed")
+    command = guarded("train_stage2.py", trained.out / "stage2.yaml", "--run", tmp_path / "killed")
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not (tmp_path / "killed/checkpoints/00000002").exists():
@@ -102,7 +105,7 @@ def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, 
     ],
 )
 def test_bad_input_is_one_clear_line(trained, tmp_path, change, words):
-    command = [sys.executable, "train_stage2.py", str(trained.configs / "stage2.yaml"), "--run", str(tmp_path / "run"), *change]
+    command = [sys.executable, "train_stage2.py", str(trained.out / "stage2.yaml"), "--run", str(tmp_path / "run"), *change]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
@@ -111,13 +114,39 @@ def test_bad_input_is_one_clear_line(trained, tmp_path, change, words):
 def test_evaluation_reads_the_truth_and_says_so_when_it_is_missing(trained, tmp_path, capsys):
     from mango.cli import main
 
-    scores = tmp_path / "scores.json"
-    assert main(["evaluate", "--checkpoint", str(trained.stage2), "--data", str(trained.data), "--json", str(scores), "--steps", "2"]) == 0
-    assert json.loads(scores.read_text())["rows"]["tracker labels"]["lve_max"] > 0
-    truth = Path(f"{trained.data}.truth")
+    command = ["evaluate", "--checkpoint", str(trained.stage2), "--data", str(trained.data), "--steps", "2"]
+    assert main([*command, "--json", str(tmp_path / "scores.json")]) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["rows"]["tracker labels"]["lve_max"] > 0
+    truth = truth_folder(trained.data)
     truth.rename(tmp_path / "hidden")
     try:
-        assert main(["evaluate", "--checkpoint", str(trained.stage2), "--data", str(trained.data), "--steps", "2"]) == 2
+        assert main(command) == 2
         assert "truth" in capsys.readouterr().err
     finally:
         (tmp_path / "hidden").rename(truth)
+
+
+def test_the_demo_scores_and_reports_what_was_trained(trained):
+    """The last parts of the demo on a tiny run; the control stands in as a copy of stage one."""
+    from mango.app import demo
+    from mango.app.demo_report import write
+    from mango.app.demo_scores import score
+
+    shutil.copytree(trained.stage1, trained.longer, symlinks=True)
+    score(trained, 2, lambda done, total: None)
+    scores = json.loads(trained.scores.read_text())
+    assert set(scores["rows"]) == {"still face", "tracker labels", "stage one", "stage one, longer", "stage two"}
+    assert [step for step, _ in scores["curves"]["stage two"]] == [0, 2, 4, 6, 8]
+    demo.tell(trained)
+    demo.film(trained)
+    write(trained, 0, {"stage one": 1.0})
+    page = trained.report.read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "") and "data:video/mp4;base64," in page
+    assert f"{scores['rows']['stage two']['lve_max']:.2f}" in page
+
+
+def test_a_finished_run_is_not_trained_again(trained, monkeypatch):
+    from mango.app import demo
+
+    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: pytest.fail("it trained again"))
+    demo.train(demo.stage2_command(trained, 0), trained.stage2)
