@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,19 @@ from mango.head.model import load_head
 
 @pytest.fixture
 def train():
-    return run_training
+    """``run_training``; what a failed test leaves running is ended."""
+    started = []
+
+    def go(*arguments, **options):
+        result = run_training(*arguments, **options)
+        started.append(result)
+        return result
+
+    yield go
+    for process in started:
+        if isinstance(process, subprocess.Popen) and process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="session")

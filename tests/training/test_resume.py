@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tiny_training import tiny_yaml, train_here
 
+from mango.training import stage1
+
 
 def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -42,11 +44,22 @@ def test_killed_and_resumed_equals_uninterrupted(tiny_config, tmp_path, train, u
     assert metrics(run) == metrics(uninterrupted)
 
 
-def test_steps_draw_different_noise(uninterrupted):
-    losses = [line["parameters"] for line in metrics(uninterrupted) if line["group"] == "train"]
-    assert len(losses) == 12 and len(set(losses)) == 12
-    grounds = [line["step"] for line in metrics(uninterrupted) if line["group"] == "validation"]
-    assert grounds == [3, 6, 9, 12]
+def test_steps_draw_different_noise(tiny_config, monkeypatch):
+    """The script's own loop: what it draws beside the windows differs from step to step."""
+    one_shot, levels = stage1.one_shot_x0, []
+
+    def recorded(*arguments):
+        shot = one_shot(*arguments)
+        levels.append(tuple(shot.level.tolist()))
+        return shot
+
+    monkeypatch.setattr(stage1, "one_shot_x0", recorded)
+    assert train_here(tiny_config, "--every.validate", "0") == 0
+    assert len(set(levels[:6])) == 6
+
+
+def test_validation_happens_when_it_is_due(uninterrupted):
+    assert [line["step"] for line in metrics(uninterrupted) if line["group"] == "validation"] == [3, 6, 9, 12]
 
 
 def test_a_finished_run_finishes_at_once(tmp_path, tiny_set, uninterrupted):
