@@ -9,7 +9,7 @@ import torch
 
 from mango.app.charts import Chart, Curve
 from mango.app.demo import SAMPLING_STEPS, TOLD, Folders
-from mango.app.demo_scores import LONGER, ROWS, STAGE1, STAGE2, motion_file
+from mango.app.demo_scores import LONGER, ROWS, SPLIT, STAGE1, STAGE2, motion_file
 from mango.app.report import Column, FrameStrip, Report, Row, Table, write_report
 from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import load_motion
@@ -20,6 +20,7 @@ from mango.evaluation.metrics import unposed_vertices
 from mango.evaluation.protocol import LABELS, STILL, redrawn
 from mango.head.model import load_head
 from mango.training.avatars import read_avatars
+from mango.types import PERSONS
 
 SHOWN = ("lve_max", "lve_max_speaking", "lve_max_listening", "lve_dynamic", "lip_opening_slope", "closure", "psnr", "ssim")
 PASSAGE = 100  # frames
@@ -76,7 +77,7 @@ def _table(rows: Mapping[str, Mapping[str, float]], clips: int) -> Table:
     )
 
 
-def _convergence(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Chart:
+def _convergence(curves: Mapping[str, Sequence[Sequence[float | int]]]) -> Chart:
     drawn = [
         Curve(name, [step for step, _ in points], [value for _, value in points], dashed=name == LONGER, markers=True)
         for name, points in curves.items()
@@ -115,11 +116,11 @@ def _losses(folders: Folders) -> list[Chart]:
 
 
 def _lip_opening(folders: Folders) -> Chart:
-    head, (id, side, start) = load_head(), _passage(folders)
+    head, (id, side, passage) = load_head(), _passage(folders)
     truth = Truth.open(folders.data).motion(id, side, head=head)
     clips = {"truth": truth} | {row: load_motion(motion_file(folders, row, id, side), head=head) for row in (LABELS, STAGE1, STAGE2)}
-    window = slice(start, start + PASSAGE)
-    seconds = np.arange(start, start + PASSAGE) / 25
+    window = slice(passage.start, passage.stop)
+    seconds = np.array(passage) / 25
     curves = []
     for name, clip in clips.items():
         opening = head.lip_opening(unposed_vertices(head, clip.frames(window), truth.shape)) * 1000
@@ -131,10 +132,10 @@ def _lip_opening(folders: Folders) -> Chart:
 
 @torch.no_grad()
 def _strip(folders: Folders) -> FrameStrip:
-    head, (id, side, start) = load_head(), _passage(folders)
+    head, (id, side, passage) = load_head(), _passage(folders)
     dialogues = DialogueSet.open(folders.data)
     avatars = read_avatars(folders.stage2 / "avatars", head)
-    frames = [start + k * PASSAGE // MOMENTS for k in range(MOMENTS)]
+    frames = [passage[k * len(passage) // MOMENTS] for k in range(MOMENTS)]
     pictures = Pictures(dialogues, [(id, side)], torch.full((3,), 0.5))
     recorded = pictures.read([(id, side, frame) for frame in frames])
     label = dialogues.dialogue(id).side(side).motion
@@ -151,16 +152,19 @@ def _strip(folders: Folders) -> FrameStrip:
     )
 
 
-def _passage(folders: Folders) -> tuple[str, str, int]:
-    """Where p, b and m are densest in the held-out clips: dialogue, side, first frame."""
+def _passage(folders: Folders) -> tuple[str, str, range]:
+    """Where p, b and m are densest in the held-out clips: dialogue, side, frames."""
     truth, dialogues = Truth.open(folders.data), DialogueSet.open(folders.data)
-    best = (-1, "", "", 0)
-    for id in dialogues.split("test"):
-        for side in ("a", "b"):
-            closures = np.zeros(dialogues.describe(id).frames)
+    best = (-1, "", "", 0, 0)
+    for id in dialogues.split(SPLIT):
+        frames = dialogues.describe(id).frames
+        length = min(PASSAGE, frames)
+        for side in PERSONS:
+            closures = np.zeros(frames)
             for phone in truth.phones(id, side):
                 if phone.symbol in ("P", "B", "M"):
-                    closures[min(len(closures) - 1, int(25 * phone.start))] += 1
-            counts = np.convolve(closures, np.ones(PASSAGE), mode="valid")
-            best = max(best, (int(counts.max()), id, side, int(counts.argmax())))
-    return best[1:]
+                    closures[min(frames - 1, int(25 * phone.start))] += 1
+            counts = np.convolve(closures, np.ones(length), mode="valid")
+            best = max(best, (int(counts.max()), id, side, int(counts.argmax()), length))
+    _, id, side, start, length = best
+    return id, side, range(start, start + length)

@@ -1,5 +1,6 @@
 """The demo's numbers: every run's end against the truth of the held-out dialogues, and every checkpoint for the curves."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def score(folders: Folders, steps: int, progress: Progress) -> None:
     for row, made in motions.items():
         for (id, side), clip in made.items():
             save_motion(motion_file(folders, row, id, side), clip)
+    rows = {row: {name: None if math.isnan(value) else value for name, value in values.items()} for row, values in rows.items()}
     write_json(folders.scores, {"rows": rows, "curves": curves, "split": SPLIT, "sampling_steps": steps, "clips": len(judge.labels())})
 
 

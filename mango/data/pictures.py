@@ -26,6 +26,7 @@ class PictureBatch:
     mattes: Float[Tensor, "pictures rows cols 1"]  # [0, 1]
     camera_from_world: Float[Tensor, "pictures 4 4"]
     intrinsics: Float[Tensor, "pictures 3 3"]
+    landmarks: Float[Tensor, "pictures 68 2"]  # the tracker's, pixels
 
     @property
     def clips(self) -> list[str]:
@@ -37,7 +38,7 @@ class PictureBatch:
         return self.colors.shape[1], self.colors.shape[2]
 
     def to(self, device: torch.device) -> "PictureBatch":
-        names = ("colors", "mattes", "camera_from_world", "intrinsics")
+        names = ("colors", "mattes", "camera_from_world", "intrinsics", "landmarks")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
@@ -82,6 +83,7 @@ class Pictures:
             mattes=torch.cat(mattes),
             camera_from_world=torch.stack([camera for camera, _ in cameras]),
             intrinsics=torch.stack([intrinsics for _, intrinsics in cameras]),
+            landmarks=torch.stack([self.tracks[shot[:2]].landmarks[shot[2]] for shot in shots]),
         )
 
     def _check_sizes(self) -> None:

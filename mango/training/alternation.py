@@ -27,7 +27,7 @@ class Schedule:
     """``opening`` runs once, then ``cycle`` again and again. The paper's order: renderer alone first, then in turn."""
 
     opening: tuple[Phase, ...] = (Phase("head", 240),)
-    cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 2))
+    cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 3))
 
 
 def phase_at(step: int, schedule: Schedule) -> Phase:

@@ -29,7 +29,7 @@ class FinetuneConfig:
     head: str = "builtin"
     seed: int = 0
     head_steps: int = 300  # avatar alone, first
-    cycles: int = 100  # then in turn: one step of the avatar, two of the motion model
+    cycles: int = 100  # then in turn: one step of the avatar, three of the motion model
     lr: float = 1e-4  # of the motion model
 
 
@@ -51,7 +51,7 @@ def finetune(config: FinetuneConfig) -> int:
 
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
-    schedule = Schedule(opening=(Phase("head", config.head_steps),), cycle=(Phase("head", 1), Phase("motion", 2)))
+    schedule = Schedule(opening=(Phase("head", config.head_steps),), cycle=(Phase("head", 1), Phase("motion", 3)))
     defaults = Stage2Config()
     return replace(
         defaults,
@@ -60,7 +60,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         run=config.out,
         head=config.head,
         seed=config.seed,
-        steps=config.head_steps + 3 * config.cycles,
+        steps=config.head_steps + 4 * config.cycles,
         train_split=config.split,
         validation_split=None,
         people=(config.person,),

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mango.data.pictures import PictureBatch
-from mango.head.model import Head
 from mango.losses.image import l1, lpips, ssim
+
+MOUTH, RIGHT_EYE, LEFT_EYE = slice(48, 68), slice(36, 42), slice(42, 48)  # of iBUG's 68 points
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,13 @@ class PictureLossWeights:
 
 @dataclass(frozen=True)
 class RegionWeights:
-    """How much more a pixel of these parts counts in the L1 loss than one of the background."""
+    """How much a pixel counts in the L1 loss. The mouth is one pixel in fifty: unweighted, hair and neck would teach the lips."""
 
+    background: float = 0.5
     head: float = 1.0
     mouth: float = 4.0
     eyes: float = 2.0
-    margin: float = 0.25  # of a part's box, on each side
+    margin: float = 0.5  # of a part's box, on each side: closed lips and lids have flat boxes
 
 
 def picture_losses(
@@ -52,26 +54,19 @@ def picture_losses(
     return losses
 
 
-def pixel_weights(
-    vertices: Float[Tensor, "pictures verts 3"], head: Head, recorded: PictureBatch, regions: RegionWeights
-) -> Float[Tensor, "pictures rows cols 1"]:
-    """Boxes around the projected mouth and eyes. From label motion, never from predicted: a weight must not be worth moving for."""
-    weights = 1 + (regions.head - 1) * recorded.mattes
-    for part, weight in (("lips", regions.mouth), ("left_eye", regions.eyes), ("right_eye", regions.eyes)):
-        inside = _box(_projected(vertices[:, head.region(part)], recorded), recorded.size, regions.margin)
+def pixel_weights(recorded: PictureBatch, regions: RegionWeights) -> Float[Tensor, "pictures rows cols 1"]:
+    """The matte, and boxes around the tracker's mouth and eye landmarks. Nothing learned: a weight must not be worth moving for."""
+    weights = regions.background + (regions.head - regions.background) * recorded.mattes
+    for landmarks, weight in ((MOUTH, regions.mouth), (RIGHT_EYE, regions.eyes), (LEFT_EYE, regions.eyes)):
+        inside = _box(recorded.landmarks[:, landmarks], recorded.size, regions.margin)
         weights = torch.where(inside, weights.clamp_min(weight), weights)
     return weights
 
 
-def _projected(points: Float[Tensor, "pictures points 3"], recorded: PictureBatch) -> Float[Tensor, "pictures points 2"]:
-    camera = recorded.camera_from_world
-    seen = (points @ camera[:, :3, :3].mT + camera[:, None, :3, 3]) @ recorded.intrinsics.mT
-    return seen[..., :2] / seen[..., 2:].clamp_min(1e-6)
-
-
 def _box(points: Float[Tensor, "pictures points 2"], size: tuple[int, int], margin: float) -> Tensor:
     low, high = points.amin(1), points.amax(1)
-    low, high = low - margin * (high - low), high + margin * (high - low)
+    around = margin * (high - low).amax(-1, keepdim=True)
+    low, high = low - around, high + around
     x = torch.arange(size[1], device=points.device) + 0.5
     y = torch.arange(size[0], device=points.device) + 0.5
     across = (x >= low[:, :1]) & (x <= high[:, :1])

@@ -33,6 +33,8 @@ class ConditionNoise:
     context: float = 0.3  # of a window without clean context: a dialogue's beginning
     speaking_flips: float = 0.1  # share of frames whose speaking indicator is wrong, in runs of about ``flip_frames``
     flip_frames: int = 5
+    voice: float = 0.1  # noise on the voice features, in their standard deviations: per frame ...
+    colour: float = 0.1  # ... and constant over a window, as another microphone or room would be
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def one_shot_x0(
     speaking = _spoilt(batch.speaking, noise, random)
     given = _given(batch.keep, noise, context, random)
     noisy = torch.where(given[..., None], labels, noised(labels, gaussian, level, schedule))
-    conditions = model.listen(batch.voices, speaking, batch.keep, drop)
+    voices = batch.voices + model.voice_std * _coloured(batch.voices, noise, random)
+    conditions = model.listen(voices, speaking, batch.keep, drop)
     clean = model(noisy, level, conditions, batch.identity, batch.keep, given)
     return OneShot(torch.where(given[..., None], labels, clean.to(labels.dtype)), level, given)
 
@@ -131,7 +134,7 @@ def stage1_losses(
     )
 
 
-NO_NOISE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, context=0.0, speaking_flips=0.0)
+NO_NOISE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, context=0.0, speaking_flips=0.0, voice=0.0, colour=0.0)
 
 
 @torch.no_grad()
@@ -178,6 +181,16 @@ def _spoilt(
     shift = int(torch.randint(noise.flip_frames, (), generator=random))
     flipped = runs.repeat_interleave(noise.flip_frames, dim=2)[..., shift : shift + time].to(speaking.device)
     return torch.where(flipped, 1 - speaking, speaking)
+
+
+def _coloured(
+    voices: Float[Tensor, "batch person time features"], noise: ConditionNoise, random: torch.Generator
+) -> Float[Tensor, "batch person time features"]:
+    """Standard noise for the features: fresh in every frame, plus one colour a window."""
+    batch, person, _, features = voices.shape
+    fresh = torch.randn(voices.shape, generator=random)
+    colour = torch.randn(batch, person, 1, features, generator=random)
+    return (noise.voice * fresh + noise.colour * colour).to(voices)
 
 
 def _given(

@@ -26,7 +26,7 @@ from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
-from mango.training.picture_losses import PictureLossWeights, picture_losses, pixel_weights
+from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
 from mango.training.stage1 import NO_NOISE, one_shot_x0
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS
@@ -52,10 +52,11 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     """Avatars and cameras learn to draw the recorded pictures from the bank's motion."""
     config, recorded = studio.config, lesson.recorded
     banked = torch.stack([learners.bank.bank[shot[:2]][shot[2]] for shot in recorded.shots])
-    losses = _picture_losses(studio, learners, learners.motion.model.denormalised(banked), recorded)
+    motion = learners.motion.model.denormalised(banked)
+    losses = _picture_losses(studio, learners, motion, recorded, config.head_pictures, config.head_regions)
     people = sorted(set(recorded.persons))
     losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
-    loss = _weighted(losses, config.picture_losses) + config.offset_penalty * losses["offset_penalty"]
+    loss = _weighted(losses, config.head_pictures) + config.offset_penalty * losses["offset_penalty"]
     taught = [learners.cameras, *(learners.heads[person] for person in people)]
     for learner in taught:
         learner.optimizer.zero_grad(set_to_none=True)
@@ -84,8 +85,17 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     )
     with frozen(*learners.avatars.values(), learners.cameras.model):
         motion = _with_tracked_neck(model, shot.clean, lesson)
-        towards_pictures = _picture_losses(studio, learners, motion, lesson.recorded)
-        loss = total(towards_bank, config.motion_losses) + config.picture_scale * _weighted(towards_pictures, config.picture_losses)
+        speaking = batch.speaking[lesson.places]
+        towards_pictures = _picture_losses(
+            studio,
+            learners,
+            motion,
+            lesson.recorded,
+            config.motion_pictures,
+            config.motion_regions,
+            of_picture=speaking + (1 - speaking) * config.silent_pictures,
+        )
+        loss = total(towards_bank, config.motion_losses) + _weighted(towards_pictures, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
 
@@ -120,21 +130,23 @@ def _with_tracked_neck(
     return torch.cat([predicted[:, : neck.start], tracked[:, neck], predicted[:, neck.stop :]], dim=1)
 
 
-def _picture_losses(studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch) -> Losses:
-    """Means over the pictures, drawn from ``motion`` by the avatars as they are."""
+def _picture_losses(
+    studio: Studio,
+    learners: Learners,
+    motion: Float[Tensor, "pictures width"],
+    recorded: PictureBatch,
+    weights: PictureLossWeights,
+    regions: RegionWeights,
+    of_picture: Float[Tensor, "pictures"] | None = None,
+) -> Losses:
+    """Means over the pictures, drawn from ``motion`` by the avatars as they are; ``of_picture`` weighs whole pictures."""
     placed = [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
     vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed)
     cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
     rendering = drawn(learners.avatars, vertices, recorded, cameras, studio.background)
-    looked_at = posed(studio.head, learners.avatars, recorded.persons, _labels(studio, recorded), placed)
-    weights = pixel_weights(looked_at, studio.head, recorded, studio.config.regions)
-    losses = picture_losses(rendering.colors, rendering.alphas, recorded, weights, studio.config.picture_losses)
-    return {name: values.mean() for name, values in losses.items()}
-
-
-def _labels(studio: Studio, recorded: PictureBatch) -> Float[Tensor, "pictures width"]:
-    labels = [studio.head.layout.pack(studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1))) for shot in recorded.shots]
-    return torch.cat(labels).to(recorded.colors.device)
+    losses = picture_losses(rendering.colors, rendering.alphas, recorded, pixel_weights(recorded, regions), weights)
+    of_picture = torch.ones(len(recorded.shots), device=motion.device) if of_picture is None else of_picture
+    return {name: (of_picture * values).mean() for name, values in losses.items()}
 
 
 def _bank_windows(bank: LabelBank, batch: WindowBatch) -> Float[Tensor, "batch person time width"]:
@@ -188,5 +200,6 @@ def validation(studio: Studio, learners: Learners) -> dict[str, float]:
     shot = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, NO_NOISE, studio.context, (0, "validation"))
     motion = _with_tracked_neck(model, shot.clean, lesson)
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(lesson.recorded.clips))).to(studio.device))
-    losses = _picture_losses(studio, replace(learners, cameras=unrefined), motion, lesson.recorded)
-    return {name: float(value) for name, value in {**losses, "total": _weighted(losses, studio.config.picture_losses)}.items()}
+    config, judged = studio.config, replace(learners, cameras=unrefined)
+    losses = _picture_losses(studio, judged, motion, lesson.recorded, config.head_pictures, config.head_regions)
+    return {name: float(value) for name, value in {**losses, "total": _weighted(losses, config.head_pictures)}.items()}

@@ -39,14 +39,16 @@ class Stage2Config:
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
     bank: BankConfig = field(default_factory=BankConfig)
-    picture_losses: PictureLossWeights = field(default_factory=PictureLossWeights)
-    picture_scale: float = 100.0  # of the picture losses against the motion losses, in steps of the motion learner
-    regions: RegionWeights = field(default_factory=RegionWeights)
+    head_pictures: PictureLossWeights = field(default_factory=PictureLossWeights)  # what avatars and cameras learn from
+    motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=100.0, ssim=0.0, silhouette=0.0))
+    head_regions: RegionWeights = field(default_factory=RegionWeights)  # where avatars look
+    motion_regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.2, head=1.0, mouth=16.0, eyes=6.0))
+    silent_pictures: float = 0.0  # weight, for the motion, of pictures in which their person is silent: rest is the labels' to say
     motion_losses: MotionLossWeights = field(default_factory=MotionLossWeights)
     lip_weight: float = 8.0  # as in stage one
     offset_penalty: float = 0.02  # on squared offsets of Gaussians from their triangles
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
-    motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup=20, ema=0.995))
+    motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-4, warmup=20, ema=0.99))
     head_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(1e-2))
     camera_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(3e-4))
     every: Every = field(default_factory=Every)
