@@ -12,7 +12,7 @@ from mango.errors import InputError
 from mango.training.avatars import save_avatars
 from mango.training.run import Run
 from mango.training.runtime import Runtime
-from mango.training.stage2 import alternate, validation
+from mango.training.stage2 import alternate, examination
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import open_studio
 
@@ -28,7 +28,10 @@ def main(config: Stage2Config) -> int:
                 run.show(f"{active} {float(losses['total']):.4f}")
                 run.log(step, active, losses)
             if run.due(step, config.every.validate):
-                run.log(step, "validation", validation(studio, learners))
+                held_out = examination(studio, learners)
+                if held_out:
+                    run.log(step, "validation", held_out.losses)
+                    run.log_pictures(step, "recorded and drawn", held_out.pictures)
             if run.due(step, config.every.save):
                 run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * config.windows, phase=active)
                 save_avatars(config.run / "avatars", learners.avatars)

@@ -10,7 +10,7 @@ Nothing here reads more than sound, pictures, and the tracker's labels and camer
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,6 +30,7 @@ from mango.training.picture_losses import PictureLossWeights, RegionWeights, pic
 from mango.training.stage1 import NO_NOISE, one_shot_x0
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS
+from renderer.types import Rendering
 
 Losses = dict[str, Float[Tensor, ""]]
 
@@ -53,7 +54,7 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     config, recorded = studio.config, lesson.recorded
     banked = torch.stack([learners.bank.bank[shot[:2]][shot[2]] for shot in recorded.shots])
     motion = learners.motion.model.denormalised(banked)
-    losses = _picture_losses(studio, learners, motion, recorded, config.head_pictures, config.head_regions)
+    losses = _compared(_rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
     people = sorted(set(recorded.persons))
     losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
     loss = _weighted(losses, config.head_pictures) + config.offset_penalty * losses["offset_penalty"]
@@ -85,16 +86,10 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     )
     with frozen(*learners.avatars.values(), learners.cameras.model):
         motion = _with_tracked_neck(model, shot.clean, lesson)
+        rendering = _rendered(studio, learners, motion, lesson.recorded)
         speaking = batch.speaking[lesson.places]
-        towards_pictures = _picture_losses(
-            studio,
-            learners,
-            motion,
-            lesson.recorded,
-            config.motion_pictures,
-            config.motion_regions,
-            of_picture=speaking + (1 - speaking) * config.silent_pictures,
-        )
+        heeded = speaking + (1 - speaking) * config.silent_pictures
+        towards_pictures = _compared(rendering, lesson.recorded, config.motion_pictures, config.motion_regions, heeded)
         loss = total(towards_bank, config.motion_losses) + _weighted(towards_pictures, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
@@ -130,23 +125,24 @@ def _with_tracked_neck(
     return torch.cat([predicted[:, : neck.start], tracked[:, neck], predicted[:, neck.stop :]], dim=1)
 
 
-def _picture_losses(
-    studio: Studio,
-    learners: Learners,
-    motion: Float[Tensor, "pictures width"],
+def _rendered(studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch) -> Rendering:
+    """The recorded pictures drawn from ``motion`` by the avatars as they are."""
+    placed = [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
+    vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed)
+    cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
+    return drawn(learners.avatars, vertices, recorded, cameras, studio.background)
+
+
+def _compared(
+    rendering: Rendering,
     recorded: PictureBatch,
     weights: PictureLossWeights,
     regions: RegionWeights,
     of_picture: Float[Tensor, "pictures"] | None = None,
 ) -> Losses:
-    """Means over the pictures, drawn from ``motion`` by the avatars as they are; ``of_picture`` weighs whole pictures."""
-    placed = [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
-    vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed)
-    cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
-    rendering = drawn(learners.avatars, vertices, recorded, cameras, studio.background)
+    """Means of the picture losses; ``of_picture`` weighs whole pictures."""
     losses = picture_losses(rendering.colors, rendering.alphas, recorded, pixel_weights(recorded, regions), weights)
-    of_picture = torch.ones(len(recorded.shots), device=motion.device) if of_picture is None else of_picture
-    return {name: (of_picture * values).mean() for name, values in losses.items()}
+    return {name: (values if of_picture is None else of_picture * values).mean() for name, values in losses.items()}
 
 
 def _bank_windows(bank: LabelBank, batch: WindowBatch) -> Float[Tensor, "batch person time width"]:
@@ -187,19 +183,28 @@ def frozen(*models: nn.Module) -> Iterator[None]:
 # Validation ----------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Examination:
+    """How well held-out frames are drawn from the averaged model's one-shot motion."""
+
+    losses: dict[str, float]
+    pictures: Float[Tensor, "pictures 3 rows cols"]  # recorded beside drawn
+
+
 @torch.no_grad()
-def validation(studio: Studio, learners: Learners) -> dict[str, float]:
-    """Picture losses of the averaged model's one-shot motion on held-out dialogues of known people, if any; fixed noise.
+def examination(studio: Studio, learners: Learners) -> Examination | None:
+    """On held-out dialogues of known people, with fixed windows and noise; None where there are none.
 
     The tracker's cameras stand as they are: those of held-out clips were never refined.
     """
     if studio.examination is None:
-        return {}
+        return None
     lesson = studio.examination.at(0).to(studio.device)
-    model, batch = learners.motion.averaged, lesson.windows
+    model, batch, recorded, config = learners.motion.averaged, lesson.windows, lesson.recorded, studio.config
     shot = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, NO_NOISE, studio.context, (0, "validation"))
-    motion = _with_tracked_neck(model, shot.clean, lesson)
-    unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(lesson.recorded.clips))).to(studio.device))
-    config, judged = studio.config, replace(learners, cameras=unrefined)
-    losses = _picture_losses(studio, judged, motion, lesson.recorded, config.head_pictures, config.head_regions)
-    return {name: float(value) for name, value in {**losses, "total": _weighted(losses, config.head_pictures)}.items()}
+    unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
+    rendering = _rendered(studio, replace(learners, cameras=unrefined), _with_tracked_neck(model, shot.clean, lesson), recorded)
+    losses = _compared(rendering, recorded, config.head_pictures, config.head_regions)
+    losses["total"] = _weighted(losses, config.head_pictures)
+    pictures = torch.cat([recorded.colors, rendering.colors.clamp(0, 1)], dim=2)[:8].movedim(-1, 1)
+    return Examination({name: float(value) for name, value in losses.items()}, pictures.cpu())

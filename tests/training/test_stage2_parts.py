@@ -1,0 +1,102 @@
+"""Faults noticed: boxes in the wrong place or transposed, pictures of frames nobody should learn from, windows and pictures that belong to
+different frames, avatars that start from the wrong person."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mango.data.pictures import PictureBatch
+from mango.data.windows import WindowBatch
+from mango.errors import InputError
+from mango.training.avatars import face_density, new_avatars, read_avatars, save_avatars
+from mango.training.lessons import shown
+from mango.training.picture_losses import MOUTH, PictureLossWeights, RegionWeights, picture_losses, pixel_weights
+from renderer.head import AvatarConfig
+
+
+def recorded(rows: int = 24, cols: int = 32) -> PictureBatch:
+    landmarks = torch.full((2, 68, 2), -100.0)  # eyes out of the picture
+    landmarks[0, MOUTH] = torch.tensor([[10.0, 12.0], [20.0, 14.0]]).repeat(10, 1)  # x 10-20, y 12-14
+    mattes = torch.zeros(2, rows, cols, 1)
+    mattes[:, :, : cols // 2] = 1
+    cameras, intrinsics = torch.eye(4).repeat(2, 1, 1), torch.eye(3).repeat(2, 1, 1)
+    return PictureBatch((("d", "a", 0), ("d", "b", 3)), ("p", "q"), torch.rand(2, rows, cols, 3), mattes, cameras, intrinsics, landmarks)
+
+
+def test_weights_are_where_the_tracker_saw_the_mouth():
+    weights = pixel_weights(recorded(), RegionWeights(background=0.5, head=1.0, mouth=4.0, eyes=2.0, margin=0.0))[..., 0]
+    assert weights[0, 13, 15] == 4 and weights[0, 13, 5] == 1 and weights[0, 13, 25] == 0.5 and weights[0, 5, 15] == 1
+    rows, cols = (weights[0] == 4).nonzero(as_tuple=True)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (12, 13, 10, 19), "pixel centres within x 10-20, y 12-14"
+    assert (weights[1] < 2).all(), "no mouth in this picture"
+
+
+def test_losses_are_zero_for_the_picture_itself_and_named_as_their_weights():
+    batch = recorded()
+    weights = PictureLossWeights(l1=1.0, ssim=1.0, silhouette=1.0)
+    losses = picture_losses(batch.colors, batch.mattes, batch, torch.ones(2, 24, 32, 1), weights)
+    assert set(losses) == {"l1", "ssim", "silhouette"}
+    assert all(value.abs().max() < 1e-5 for value in losses.values())
+
+
+def test_a_wrong_mouth_costs_more_than_wrong_hair():
+    batch = recorded()
+    weights = pixel_weights(batch, RegionWeights())
+
+    def loss(rows: slice, cols: slice) -> Tensor:
+        wrong = batch.colors.clone()
+        wrong[0, rows, cols] += 0.5
+        return picture_losses(wrong, batch.mattes, batch, weights, PictureLossWeights(ssim=0.0, silhouette=0.0))["l1"][0]
+
+    assert loss(slice(12, 14), slice(11, 19)) > 2 * loss(slice(1, 3), slice(1, 9))
+
+
+def windows(keep: Tensor) -> WindowBatch:
+    batch, _, time = keep.shape
+    return WindowBatch(
+        torch.zeros(batch, 2, time, 5), torch.zeros(batch, 2, time, 3), torch.zeros(batch, 2, time), keep, torch.zeros(batch, 2, 4),
+        tuple(f"d{k}" for k in range(batch)), tuple(range(batch)),
+    )  # fmt: skip
+
+
+def test_shown_frames_are_kept_and_not_context():
+    keep = torch.ones(3, 2, 12, dtype=torch.bool)
+    keep[1, 0] = False  # a person of whom there is nothing to learn
+    keep[2, 1, 6:] = False
+    rows, sides, frames = shown(windows(keep), 4, 2, torch.Generator().manual_seed(0))
+    assert all(keep[place] and place[2] >= 4 for place in zip(rows, sides, frames, strict=True))
+    assert sorted(zip(rows, sides, strict=True)) == [(0, 0)] * 2 + [(0, 1)] * 2 + [(1, 1)] * 2 + [(2, 0)] * 2 + [(2, 1)] * 2
+    assert (rows, sides, frames) == shown(windows(keep), 4, 2, torch.Generator().manual_seed(0))
+    assert frames != shown(windows(keep), 4, 2, torch.Generator().manual_seed(1))[2]
+
+
+@pytest.fixture(scope="module")
+def head():
+    from mango.head.model import load_head
+
+    return load_head()
+
+
+def people(head, *names: str) -> dict[str, Tensor]:
+    return {name: torch.full((head.identities,), float(k)) for k, name in enumerate(names)}
+
+
+def test_lips_and_eyes_get_more_than_hair(head):
+    density = face_density(head)
+    of = {name: density[torch.isin(head.faces, head.region(name)).all(-1)].mean() for name in ("lips", "left_eye", "scalp", "neck")}
+    assert min(of["lips"], of["left_eye"]) > 3 * max(of["scalp"], of["neck"])
+
+
+def test_new_people_start_as_themselves_or_as_the_mean_of_the_known(head, tmp_path):
+    config = AvatarConfig(num_gaussians=50)
+    known = new_avatars(head, people(head, "anna", "ben"), config, seed=0)
+    known["anna"].albedo.data.fill_(0.2)
+    known["ben"].albedo.data.fill_(0.6)
+    save_avatars(tmp_path, known)
+    started = new_avatars(head, people(head, "carla", "ben"), config, 7, tmp_path)
+    assert torch.allclose(started["carla"].albedo, torch.tensor(0.4)) and torch.allclose(started["ben"].albedo, torch.tensor(0.6))
+    assert torch.equal(started["carla"].triangles, known["anna"].triangles), "attributes mean something on their own binding only"
+    assert (started["carla"].identity == 0).all(), "the shape stays the person's own"
+    assert read_avatars(tmp_path, head)["ben"].person == "ben"
+    with pytest.raises(InputError, match="avatars"):
+        read_avatars(tmp_path / "nowhere", head)
