@@ -1,4 +1,4 @@
-"""Shapes in signatures are checked at run time, in tests only."""
+"""What every test has: shapes in signatures checked at run time, one thread, the built-in head, small stand-ins for trained things."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,34 @@ from jaxtyping import install_import_hook
 
 hook = install_import_hook(["mango", "renderer"], "beartype.beartype")
 hook.__enter__()
-torch.set_num_threads(1)  # tests are many and small: threads cost them five times what they bring
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tests are many and small: threads cost them five times what they bring."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def head():
+    from mango.head.model import load_head
+
+    return load_head()
+
+
+@pytest.fixture(scope="session")
+def avatars(head, tmp_path_factory) -> list[Path]:
+    from tiny_models import tiny_avatar
+
+    folder = tmp_path_factory.mktemp("avatars")
+    return [tiny_avatar(folder / f"p{seed:02d}.safetensors", head, seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="session")
+def run_folder(head, tmp_path_factory) -> Path:
+    from tiny_models import tiny_run
+
+    return tiny_run(tmp_path_factory.mktemp("runs") / "stage1", head)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from tiny_flame import tiny_flame
 
 from mango.head.assets import HeadArrays
-from mango.head.model import Head, load_head
+from mango.head.model import Head
 
 
 @pytest.fixture
@@ -26,11 +26,6 @@ def tiny() -> Head:
             expression_names=tuple("abcd"),
         )
     )
-
-
-@pytest.fixture(scope="session")
-def head() -> Head:
-    return load_head()
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import pytest
 from tiny_dialogues import make_tiny_set
 from tiny_training import run_training, tiny_yaml, train_here
 
-from mango.head.model import load_head
-
 
 @pytest.fixture
 def train():
@@ -23,11 +21,6 @@ def train():
         if isinstance(process, subprocess.Popen) and process.poll() is None:
             process.kill()
             process.communicate()
-
-
-@pytest.fixture(scope="session")
-def head():
-    return load_head("builtin")
 
 
 @pytest.fixture(scope="session")

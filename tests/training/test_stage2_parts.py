@@ -70,13 +70,6 @@ def test_shown_frames_are_kept_and_not_context():
     assert frames != shown(windows(keep), 4, 2, torch.Generator().manual_seed(1))[2]
 
 
-@pytest.fixture(scope="module")
-def head():
-    from mango.head.model import load_head
-
-    return load_head()
-
-
 def people(head, *names: str) -> dict[str, Tensor]:
     return {name: torch.full((head.identities,), float(k)) for k, name in enumerate(names)}
 
