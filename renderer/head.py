@@ -25,7 +25,7 @@ class AvatarConfig:
 
     num_gaussians: int = 5000
     opacity: float = 0.7
-    spread: float = 0.7  # standard deviation over the distance between neighbours; larger closes holes, smaller is sharper
+    spread: float = 0.55  # standard deviation over the distance between neighbours; larger closes holes, smaller is sharper
     thickness: float = 0.25  # standard deviation along the normal over the one across
 
 

@@ -1,7 +1,7 @@
 """`mango demo`: the whole path on synthetic people, from nothing to a video and a report.
 
-    data -> stage one -> stage two -> evaluation -> a held-out dialogue from its two voices -> dialogue.mp4 -> report.html
-                   `---> stage one for as many steps again (the control)
+    data -> stage one -> stage two ------> evaluation -> a held-out dialogue from its two voices -> dialogue.mp4 -> report.html
+                   `---> stage one, longer --^   (the control: as many steps as stage two, no pictures)
 
 Everything lies in one folder. Parts that are finished are skipped, so the same command goes on where it stopped.
 """
@@ -73,9 +73,8 @@ def main(out: Path, seed: int) -> int:
     folders, clock = Folders(out), Clock(out / "times.json")
     parts: Sequence[tuple[str, Callable[[], None]]] = (
         ("synthetic dialogues", lambda: make_data(folders, seed)),
-        ("stage one", lambda: train(stage1_command(folders, seed), folders.stage1)),
-        ("stage two, avatars included", lambda: train(stage2_command(folders, seed), folders.stage2)),
-        ("stage one, longer (control)", lambda: train(longer_command(folders, seed), folders.longer)),
+        ("stage one", lambda: train(stage1_training(folders, seed))),
+        ("stage two, avatars included; beside it the control, stage one for longer", lambda: train_second(folders, seed)),
         ("evaluation on held-out dialogues", lambda: evaluate(folders)),
         ("a dialogue from its two voices", lambda: tell(folders)),
         ("its video", lambda: film(folders)),
@@ -98,33 +97,82 @@ def make_data(folders: Folders, seed: int) -> None:
     synthesize(folders.data, SynthesisConfig(seed=seed))
 
 
-def stage1_command(folders: Folders, seed: int) -> list[str]:
-    return ["train_stage1.py", "configs/stage1_demo.yaml", "--data", str(folders.data), "--run", str(folders.stage1), "--seed", str(seed)]
+def stage1_training(folders: Folders, seed: int) -> "Training":
+    return Training("train_stage1.py", "configs/stage1_demo.yaml", folders.stage1, folders.data, seed)
 
 
-def stage2_command(folders: Folders, seed: int) -> list[str]:
-    where = ["--data", str(folders.data), "--stage1", str(folders.stage1), "--run", str(folders.stage2)]
-    return ["train_stage2.py", "configs/stage2_demo.yaml", *where, "--seed", str(seed)]
+def stage2_training(folders: Folders, seed: int) -> "Training":
+    return Training("train_stage2.py", "configs/stage2_demo.yaml", folders.stage2, folders.data, seed, ("--stage1", str(folders.stage1)))
 
 
-def longer_command(folders: Folders, seed: int) -> list[str]:
+def control_training(folders: Folders, seed: int) -> "Training":
     """Stage one for as many more steps as stage two has, at stage two's learning rate, on the same labels without the pictures."""
-    return [
-        "train_stage1.py", "configs/stage1_demo_longer.yaml", "--data", str(folders.data), "--run", str(folders.longer),
-        "--start-from", str(folders.stage1), "--seed", str(seed + 1),
-    ]  # fmt: skip
+    start = ("--start-from", str(folders.stage1))
+    return Training("train_stage1.py", "configs/stage1_demo_longer.yaml", folders.longer, folders.data, seed + 1, start)
 
 
-def train(command: list[str], run: Path) -> None:
-    """Run a training script to its end; it resumes by itself. A run that reached its last step is left alone."""
-    config = run / "config.yaml"
-    if config.exists() and (run / "checkpoints" / f"{_steps(config):08d}").exists():
-        return
-    done = subprocess.run([sys.executable, *command], cwd=CHECKOUT)
-    if done.returncode == 130:
+@dataclass(frozen=True)
+class Training:
+    """One run of a training script; it resumes by itself."""
+
+    script: str
+    config: str
+    run: Path
+    data: Path
+    seed: int
+    more: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        config = self.run / "config.yaml"
+        return config.exists() and (self.run / "checkpoints" / f"{_steps(config):08d}").exists()
+
+    def start(self, *more: str, log: Path | None = None) -> subprocess.Popen:
+        """The script as a process; what it says goes to the terminal, or to ``log``."""
+        where = ["--data", str(self.data), "--run", str(self.run), "--seed", str(self.seed)]
+        command = [sys.executable, self.script, self.config, *where, *self.more, *more]
+        if log is None:
+            return subprocess.Popen(command, cwd=CHECKOUT)
+        with log.open("w") as file:
+            return subprocess.Popen(command, cwd=CHECKOUT, stdout=file, stderr=subprocess.STDOUT)
+
+
+def train(training: Training) -> None:
+    """To its end; a run that reached its last step is left alone."""
+    if not training.finished:
+        _completed(training.start())
+
+
+def train_second(folders: Folders, seed: int) -> None:
+    """Stage two and its control, each on one core: neither needs the other, and two threads for one are hardly faster than one."""
+    shown, beside = stage2_training(folders, seed), control_training(folders, seed)
+    one_core = ("--runtime.threads", "1")
+    log = folders.out / "stage1_longer.log"
+    control = None if beside.finished else beside.start(*one_core, log=log)
+    try:
+        if not shown.finished:
+            _completed(shown.start(*one_core))
+        if control is not None:
+            console.print("   waiting for the control")
+            _completed(control, log)
+    finally:
+        if control is not None and control.poll() is None:
+            control.terminate()
+
+
+def _completed(process: subprocess.Popen, log: Path | None = None) -> None:
+    """Wait; an interruption or a failure of the script is ours too. It has said why, here or in its log."""
+    try:
+        process.wait()
+    except KeyboardInterrupt:  # the terminal interrupted the script too: let it save
+        process.wait()
+        raise
+    if process.returncode == 130:
         raise KeyboardInterrupt
-    if done.returncode != 0:
-        sys.exit(done.returncode)  # it has said why
+    if process.returncode != 0:
+        if log is not None:
+            sys.stderr.write(log.read_text())
+        sys.exit(process.returncode)
 
 
 def evaluate(folders: Folders) -> None:

@@ -16,7 +16,7 @@ from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
 from renderer.rasterize import draw
 from renderer.types import Camera, Rendering
 
-DENSITY = {"face": 1.0, "lips": 4.0, "left_eye": 4.0, "right_eye": 4.0, "eyelids": 2.0, "brows": 2.0, "teeth": 1.0, "mouth_cavity": 0.5}
+DENSITY = {"face": 1.0, "lips": 4.0, "left_eye": 6.0, "right_eye": 6.0, "eyelids": 3.0, "brows": 2.0, "teeth": 1.0, "mouth_cavity": 0.5}
 ELSEWHERE = 0.5  # scalp, neck
 LEARNING_RATES = {"offsets": 1.0, "quats": 1.0, "log_scales": 1.0, "opacity_logits": 2.0, "albedo": 3.0, "light": 1.0}
 

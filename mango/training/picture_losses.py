@@ -28,8 +28,8 @@ class RegionWeights:
 
     background: float = 0.5
     head: float = 1.0
-    mouth: float = 4.0
-    eyes: float = 2.0
+    mouth: float = 5.0
+    eyes: float = 5.0
     margin: float = 0.5  # of a part's box, on each side: closed lips and lids have flat boxes
 
 

@@ -148,5 +148,5 @@ def test_the_demo_scores_and_reports_what_was_trained(trained):
 def test_a_finished_run_is_not_trained_again(trained, monkeypatch):
     from mango.app import demo
 
-    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: pytest.fail("it trained again"))
-    demo.train(demo.stage2_command(trained, 0), trained.stage2)
+    monkeypatch.setattr(demo.subprocess, "Popen", lambda *_, **__: pytest.fail("it trained again"))
+    demo.train(demo.stage2_training(trained, 0))

@@ -23,7 +23,7 @@ def test_gaussians_go_where_they_are_wanted():
 
 
 def test_neighbours_overlap_at_the_start():
-    template, avatar = square()
+    template, avatar = square(AvatarConfig(num_gaussians=400, spread=0.7))
     gaussians = avatar(template)
     spacing = 1 / 400**0.5
     torch.testing.assert_close(gaussians.scales[:, 0], torch.full((400,), 0.7 * spacing), rtol=0.05, atol=0)
