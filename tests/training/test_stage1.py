@@ -15,9 +15,15 @@ from mango.diffusion.objective import schedule
 from mango.losses.motion import MotionLossWeights
 from mango.seeds import torch_generator
 from mango.training import stage1
-from mango.training.stage1 import ConditionNoise, Stage1Config, new_motion_model, one_shot_x0, stage1_losses, validation_losses
-
-SURE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, context=0.0, speaking_flips=0.0)
+from mango.training.stage1 import (
+    NO_NOISE,
+    ConditionNoise,
+    Stage1Config,
+    new_motion_model,
+    one_shot_x0,
+    stage1_losses,
+    validation_losses,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +57,14 @@ def test_context_is_clean_given_and_not_counted(setting):
     config, windows, model, curve = setting
     batch = windows.batch(0, 2, 8)
     labels = model.normalised(batch.motion)
-    shot = one_shot_x0(model, batch, labels, curve, SURE, config.context, (0,))
+    shot = one_shot_x0(model, batch, labels, curve, NO_NOISE, config.context, (0,))
     assert torch.equal(shot.given[:, :, : config.context], batch.keep[:, :, : config.context]), "no context before a dialogue's start"
     assert shot.given.any() and not shot.given[:, :, config.context :].any()
     assert torch.equal(shot.clean[shot.given], labels[shot.given])
-    losses = stage1_losses(model, batch, curve, replace(config, conditions=SURE), None, (0,))
+    losses = stage1_losses(model, batch, curve, replace(config, conditions=NO_NOISE), None, (0,))
     assert not (losses["parameters"].valid & shot.given).any()
     assert torch.equal(losses["parameters"].valid | shot.given, batch.keep)
-    never = one_shot_x0(model, batch, labels, curve, replace(SURE, context=1.0), config.context, (0,))
+    never = one_shot_x0(model, batch, labels, curve, replace(NO_NOISE, context=1.0), config.context, (0,))
     assert not never.given.any()
 
 
@@ -76,7 +82,7 @@ def test_the_indicator_is_spoilt_in_runs():
     assert float(spoilt.mean()) == pytest.approx(0.15, abs=0.01)
     changes = spoilt.diff(dim=2).abs().mean()
     assert float(changes) < 0.07, "single frames would change at 0.25"
-    assert torch.equal(stage1._spoilt(1 - speaking, SURE, torch_generator(0)), 1 - speaking)
+    assert torch.equal(stage1._spoilt(1 - speaking, NO_NOISE, torch_generator(0)), 1 - speaking)
 
 
 def test_validation_counts_every_frame_once_and_repeats(setting):
@@ -90,8 +96,18 @@ def test_validation_counts_every_frame_once_and_repeats(setting):
     assert len(batches) > 2
     sums = count = 0.0
     for number, batch in enumerate(batches):
-        loss = stage1_losses(model, batch, curve, replace(config, conditions=SURE), None, (0, number, "validation"))["parameters"]
+        loss = stage1_losses(model, batch, curve, replace(config, conditions=NO_NOISE), None, (0, number, "validation"))["parameters"]
         sums, count = sums + float(loss.values[loss.valid].sum()), count + int(loss.valid.sum())
     # each kept frame is a target once; context frames are shown, not judged
     assert count == sum(int(held.keep.sum()) for held in windows.dialogues)
     assert first["parameters"] == pytest.approx(sums / count, rel=1e-4)
+
+
+def test_voice_noise_is_fresh_in_every_frame_and_its_colour_constant():
+    """Planted once: colour drawn per frame."""
+    voices, random = torch.zeros(2, 2, 50, 6), torch_generator(0)
+    fresh = stage1._coloured(voices, replace(NO_NOISE, voice=0.5), random)
+    colour = stage1._coloured(voices, replace(NO_NOISE, colour=0.5), random)
+    assert fresh.std(dim=2).min() > 0.3 and abs(fresh.std() - 0.5) < 0.05
+    assert torch.equal(colour, colour[:, :, :1].expand_as(colour)) and colour.unique().numel() == 2 * 2 * 6
+    assert not stage1._coloured(voices, NO_NOISE, random).any()
