@@ -156,8 +156,16 @@ def train_second(folders: Folders, seed: int) -> None:
             console.print("   waiting for the control")
             _completed(control, log)
     finally:
-        if control is not None and control.poll() is None:
-            control.terminate()
+        if control is not None:
+            _let_save(control)
+
+
+def _let_save(process: subprocess.Popen, seconds: float = 30.0) -> None:
+    """The terminal's Ctrl-C reached it too: it saves after its step. Whatever else is still running then is ended."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()
 
 
 def _completed(process: subprocess.Popen, log: Path | None = None) -> None:

@@ -43,7 +43,7 @@ def finetune(config: FinetuneConfig) -> int:
             if run.due(step, stage2.every.log):
                 run.show(f"{active} {float(losses['total']):.4f}")
                 run.log(step, active, losses)
-            if run.due(step, stage2.every.save):
+            if run.due(step, stage2.every.save) or run.stopping:
                 run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * stage2.windows, phase=active)
                 save_avatars(stage2.run / "avatars", learners.avatars)
     return run.exit_code

@@ -3,6 +3,7 @@ that cannot be used afterwards, people who are drawn though they were not asked 
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,22 @@ def test_killed_and_continued_equals_uninterrupted(trained, tmp_path):
     again, whole = weights(tmp_path / "killed", 8), weights(trained.stage2, 8)
     assert again.keys() == whole.keys()
     assert [key for key in whole if not torch.equal(again[key], whole[key])] == []
+
+
+def test_ctrl_c_saves_the_step_and_says_how_to_go_on(trained, tmp_path):
+    """Planted once: saving only when a save is due."""
+    where = ["--run", str(tmp_path / "run"), "--steps", "5000", "--every.save", "5000"]
+    command = [sys.executable, "train_stage2.py", str(trained.out / "stage2.yaml"), *where]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    metrics, deadline = tmp_path / "run/metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, "it ended or hung before its first step"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again" in said
+    state = json.loads((tmp_path / "run/checkpoints/last/state.json").read_text())
+    assert 1 <= state["step"] < 5000
 
 
 def test_logs_say_who_learned(trained):
