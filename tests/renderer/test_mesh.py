@@ -25,7 +25,7 @@ def soup(triangles=60, seed=0):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_same_as_every_triangle_at_every_pixel(seed):
-    """Fault it notices: barycentrics in the wrong order or not perspective-correct (planted both)."""
+    """Fault it notices: barycentrics in the wrong order (planted) or not perspective-correct."""
     vertices, faces = soup(seed=seed)
     vertices[:3] += torch.tensor([0.0, 0.0, 2.0])  # a triangle behind the camera
     camera = Camera(look_at((0.1, 0.2, 0.7), (0, 0, 0)), pinhole(43, 31, 30.0), 43, 31)

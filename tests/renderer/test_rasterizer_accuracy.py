@@ -32,7 +32,7 @@ def backend_or_skip(name):
 
 @pytest.mark.parametrize("name", SCENES)
 def test_cpu_backend_matches_the_reference(name):
-    """Fault it notices: any wrong term in the kernels or their gradients (planted: b and c of the conic exchanged)."""
+    """Fault it notices: any wrong term in the kernels or their gradients (planted: moments of the conic exchanged)."""
     scene, options = SCENES[name]
     backend = backend_or_skip("cpu")
     weights = decided(scene, antialiased="rasterize_mode" in options)

@@ -91,7 +91,7 @@ def picture(head, person, shooting, **weights):
 
 
 def test_pictures_have_no_holes_and_two_people_differ(head):
-    """Skin that can be seen through fails here (planted: half the spread of the surface's Gaussians)."""
+    """Skin that can be seen through fails here (planted: 0.3 of the spread of the surface's Gaussians; half of it still covers)."""
     shooting = Shooting(size_px=96, noise=0.0)
     (one, mask_one), (two, mask_two) = (picture(head, true_person(head, seed), shooting) for seed in (0, 4))
     inner = slice(36, 64), slice(36, 60)  # the face
