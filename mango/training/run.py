@@ -6,9 +6,7 @@ The same command run again resumes. Steps count from 1; the step in every file i
 """
 
 import json
-import platform
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +21,7 @@ from mango.config import changed_fields, config_digest, load_plain, save_config,
 from mango.data.atomic import atomic_file
 from mango.data.json_files import write_json
 from mango.errors import InputError
+from mango.provenance import provenance
 from mango.training.checkpoints import forget_old, newest_checkpoint, read_learner, read_state, read_tensors, write_checkpoint
 from mango.training.optim import Learner
 
@@ -71,7 +70,7 @@ class Run:
         if self.writes:
             with atomic_file(known) as partial:
                 save_config(self.config, partial)
-            write_json(self.folder / "run.json", {"config_digest": config_digest(self.config), **_versions(), **self._facts})
+            write_json(self.folder / "run.json", {"config_digest": config_digest(self.config), **provenance(), **self._facts})
         self._former_handler = signal.signal(signal.SIGINT, self._interrupt) if _in_main_thread() else None
         return self
 
@@ -217,18 +216,6 @@ def _progress_bar(name: str, done: int, last: int, *, shown: bool):
     )
     progress = Progress(*columns, disable=not shown, speed_estimate_period=30)
     return progress, progress.add_task(name, completed=done, total=last, note="")
-
-
-def _versions() -> dict[str, str]:
-    """What made this run: enough to make it again."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    return {
-        "commit": commit.stdout.strip() or "unknown",
-        "command": " ".join(sys.argv),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.platform(),
-    }
 
 
 def _in_main_thread() -> bool:

@@ -56,12 +56,22 @@ class Sizes(ctypes.Structure):
     )
 
 
+class Stages(ctypes.Structure):
+    """Of csrc/binning.h: where the time of one image goes, in seconds, and how much there was to do."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("binning", "kernel", "gathering")),
+        *((name, ctypes.c_int64) for name in ("pairs", "records")),
+    )
+
+
 class Images(ctypes.Structure):
-    """Of csrc/binning.h."""
+    """Of csrc/binning.h. ``stages`` is null but for benchmarks."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("images", "gaussians", "channels")),
         *((name, ctypes.c_int32) for name in ("width", "height", "threads")),
+        ("stages", ctypes.POINTER(Stages)),
     )
 
 

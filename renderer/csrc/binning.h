@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -14,10 +15,18 @@ constexpr int PARTS = TILE / LANES;  // vectors to a tile row
 constexpr float ALPHA_CUT = 1.0f / 255.0f, ALPHA_CAP = 0.999f, TRANSMITTANCE_STOP = 1e-4f;
 constexpr float LOG2E = 1.44269504f;
 
+struct Stages {  // where the time of one image goes; benchmarks ask for it
+    double binning, kernel, gathering;  // seconds
+    int64_t pairs, records;             // a pair is one pixel of a tile row that a Gaussian was evaluated at
+};
+
 struct Images {  // the arguments that describe the work; axes images, gaussians, channels
     int64_t images, gaussians, channels;
     int32_t width, height, threads;
+    Stages* stages;  // of the last image drawn, or null
 };
+
+inline double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct alignas(64) Splat {  // a visible Gaussian, ready for the kernel
     float x, y, xx, xy, yy, opacity;
@@ -25,6 +34,7 @@ struct alignas(64) Splat {  // a visible Gaussian, ready for the kernel
     uint32_t gaussian;
     int64_t first;  // its records in `records`, one per tile, end where the next one's begin
 
+    Splat() = default;
     Splat(const float* mean, const float* conic, float o, uint32_t g, int64_t f)
         : x(mean[0]), y(mean[1]), xx(conic[0]), xy(conic[1]), yy(conic[2]), opacity(o), a(-0.5f * LOG2E * xx), b_per_dy(-LOG2E * xy),
           c_per_dy2(-0.5f * LOG2E * yy), log_opacity(std::log2(o)), cap(std::min(o, ALPHA_CAP)), gaussian(g), first(f) {}
@@ -41,23 +51,63 @@ struct Bins {  // of one image
     std::vector<int64_t> tile_first;  // tiles + 1
 };
 
-// Indices of the given depths (all positive) in rising order, equal ones in the order they came in: a radix sort of the bits.
-inline void sort_by_depth(const float* depths, std::vector<uint32_t>& index) {
-    size_t n = index.size();
-    std::vector<uint64_t> a(n), b(n);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        std::memcpy(&bits, depths + index[i], 4);
-        a[i] = uint64_t(bits) << 32 | index[i];
+// Work on `count` things in a few equal pieces, each of consecutive things.
+struct Pieces {
+    int64_t count, number;
+
+    Pieces(const Team& team, int64_t things) : count(things), number(team.size() == 1 ? 1 : 4 * team.size()) {}
+    int64_t first(int64_t piece) const { return count * piece / number; }
+    int64_t last(int64_t piece) const { return count * (piece + 1) / number; }
+};
+
+struct Key {
+    uint32_t depth, gaussian;  // the bits of a positive depth, which are in the order of their values
+};
+
+// In rising order of depth, equal ones in the order they came in: a radix sort by eleven bits at a time.
+inline void sort_by_depth(Team& team, std::vector<Key>& keys) {
+    constexpr int DIGITS = 2048;
+    std::vector<Key> moved(keys.size());
+    const Pieces pieces(team, int64_t(keys.size()));
+    std::vector<uint32_t> places(pieces.number * DIGITS);  // how many keys of a piece have a digit, then where the next one goes
+    for (int shift : {0, 11, 22}) {
+        std::fill(places.begin(), places.end(), 0);
+        team.parallel_for(pieces.number, [&](int64_t piece) {
+            uint32_t* mine = &places[piece * DIGITS];
+            for (int64_t i = pieces.first(piece); i < pieces.last(piece); i++) mine[keys[i].depth >> shift & (DIGITS - 1)]++;
+        });
+        uint32_t place = 0;
+        for (int digit = 0; digit < DIGITS; digit++)
+            for (int64_t piece = 0; piece < pieces.number; piece++) {
+                uint32_t number = places[piece * DIGITS + digit];
+                places[piece * DIGITS + digit] = place;
+                place += number;
+            }
+        team.parallel_for(pieces.number, [&](int64_t piece) {
+            uint32_t* mine = &places[piece * DIGITS];
+            for (int64_t i = pieces.first(piece); i < pieces.last(piece); i++)
+                moved[mine[keys[i].depth >> shift & (DIGITS - 1)]++] = keys[i];
+        });
+        keys.swap(moved);
     }
-    for (int shift : {32, 43, 54}) {
-        size_t count[2049] = {};
-        for (uint64_t k : a) count[(k >> shift & 2047) + 1]++;
-        for (int i = 0; i < 2048; i++) count[i + 1] += count[i];
-        for (uint64_t k : a) b[count[k >> shift & 2047]++] = k;
-        a.swap(b);
-    }
-    for (size_t i = 0; i < n; i++) index[i] = uint32_t(a[i]);
+}
+
+// What can be seen, front to back.
+inline std::vector<Key> visible_by_depth(Team& team, const Images& n, const float* opacities, const int32_t* radii, const float* depths) {
+    const Pieces pieces(team, n.gaussians);
+    std::vector<std::vector<Key>> found(pieces.number);
+    team.parallel_for(pieces.number, [&](int64_t piece) {
+        for (int64_t g = pieces.first(piece); g < pieces.last(piece); g++) {
+            if (radii[2 * g] <= 0 || radii[2 * g + 1] <= 0 || !(opacities[g] >= ALPHA_CUT)) continue;
+            Key key{0, uint32_t(g)};
+            std::memcpy(&key.depth, depths + g, 4);
+            found[piece].push_back(key);
+        }
+    });
+    std::vector<Key> keys = std::move(found[0]);
+    for (int64_t piece = 1; piece < pieces.number; piece++) keys.insert(keys.end(), found[piece].begin(), found[piece].end());
+    sort_by_depth(team, keys);
+    return keys;
 }
 
 struct Reach {  // where in sixteen pixel rows alpha can come up to the cut: between left and right
@@ -90,43 +140,72 @@ inline int64_t clamp_tile(float pixel, int64_t tiles) {  // safe for any float: 
     return int64_t(std::min(std::max(pixel / TILE, 0.0f), float(tiles)));
 }
 
-inline Bins bin_image(const Images& n, const float* means2d, const float* conics, const float* opacities, const int32_t* radii,
-                      const float* depths) {
-    std::vector<uint32_t> order;
-    for (int64_t g = 0; g < n.gaussians; g++)
-        if (radii[2 * g] > 0 && radii[2 * g + 1] > 0 && opacities[g] >= ALPHA_CUT) order.push_back(uint32_t(g));
-    sort_by_depth(depths, order);
-    int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE;
-    Bins bins;
-    bins.tile_first.assign(across * down + 1, 0);
-    bins.splats.reserve(order.size() + 1);
-    std::vector<Record> found;
-    std::vector<uint32_t> tile_of;
-    found.reserve(order.size() * 3), tile_of.reserve(order.size() * 3);
-    for (uint32_t g : order) {
-        const Splat s(means2d + 2 * g, conics + 3 * g, opacities[g], g, int64_t(found.size()));
-        float rx = float(radii[2 * g]), ry = float(radii[2 * g + 1]);
-        int64_t x0 = clamp_tile(s.x - rx, across), x1 = std::min(clamp_tile(s.x + rx, across) + 1, across);
-        int64_t y0 = clamp_tile(s.y - ry, down), y1 = std::min(clamp_tile(s.y + ry, down) + 1, down);
-        for (int64_t ty = y0; ty < y1; ty++) {
-            const Reach reach = reach_of_rows(s, float(ty * TILE));
-            for (int64_t tx = x0; tx < x1; tx++) {
-                float first = float(tx * TILE) + 0.5f, last = first + TILE - 1;
-                uint32_t rows = rows_within(reach, first, last);
-                if (rows == 0) continue;
-                uint8_t row0 = uint8_t(__builtin_ctz(rows)), row1 = uint8_t(32 - __builtin_clz(rows));
-                found.push_back({uint32_t(bins.splats.size()), uint32_t(found.size()), g, row0, row1});
-                tile_of.push_back(uint32_t(ty * across + tx));
-                bins.tile_first[ty * across + tx + 1]++;
-            }
+struct Found {  // a record on its way to its tile
+    uint32_t tile, splat;
+    uint8_t row0, row1;
+};
+
+// Appends a record for every tile that the Gaussian touches and counts them by tile.
+INLINE void find_tiles(const Splat& s, uint32_t index, const int32_t* radii, int64_t across, int64_t down, std::vector<Found>& found,
+                       uint32_t* count) {
+    float rx = float(radii[0]), ry = float(radii[1]);
+    int64_t x0 = clamp_tile(s.x - rx, across), x1 = std::min(clamp_tile(s.x + rx, across) + 1, across);
+    int64_t y0 = clamp_tile(s.y - ry, down), y1 = std::min(clamp_tile(s.y + ry, down) + 1, down);
+    for (int64_t ty = y0; ty < y1; ty++) {
+        const Reach reach = reach_of_rows(s, float(ty * TILE));
+        for (int64_t tx = x0; tx < x1; tx++) {
+            float first = float(tx * TILE) + 0.5f, last = first + TILE - 1;
+            uint32_t rows = rows_within(reach, first, last);
+            if (rows == 0) continue;
+            uint32_t tile = uint32_t(ty * across + tx);
+            found.push_back({tile, index, uint8_t(__builtin_ctz(rows)), uint8_t(32 - __builtin_clz(rows))});
+            count[tile]++;
         }
-        bins.splats.push_back(s);
     }
-    const float nothing[3] = {};
-    bins.splats.emplace_back(nothing, nothing, 1.0f, 0, int64_t(found.size()));
-    for (size_t t = 1; t < bins.tile_first.size(); t++) bins.tile_first[t] += bins.tile_first[t - 1];
-    std::vector<int64_t> next(bins.tile_first.begin(), bins.tile_first.end() - 1);
-    bins.records.resize(found.size());
-    for (size_t i = 0; i < found.size(); i++) bins.records[next[tile_of[i]]++] = found[i];
+}
+
+// The same bins whatever the number of threads: a tile's records lie in the order of depth, slots in the order of Gaussians and tiles.
+inline Bins bin_image(Team& team, const Images& n, const float* means2d, const float* conics, const float* opacities,
+                      const int32_t* radii, const float* depths) {
+    const std::vector<Key> keys = visible_by_depth(team, n, opacities, radii, depths);
+    const int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE, tiles = across * down;
+    const Pieces pieces(team, int64_t(keys.size()));
+    Bins bins;
+    bins.splats.resize(keys.size() + 1);
+    std::vector<std::vector<Found>> found(pieces.number);
+    std::vector<uint32_t> places(pieces.number * tiles);  // how many records of a piece a tile has, then where the next one goes
+    team.parallel_for(pieces.number, [&](int64_t piece) {
+        found[piece].reserve((pieces.last(piece) - pieces.first(piece)) * 4);
+        for (int64_t i = pieces.first(piece); i < pieces.last(piece); i++) {
+            const uint32_t g = keys[i].gaussian, later = keys[std::min(i + 8, pieces.count - 1)].gaussian;
+            for (const void* row : {(const void*)(means2d + 2 * later), (const void*)(conics + 3 * later),
+                                    (const void*)(opacities + later), (const void*)(radii + 2 * later)})
+                __builtin_prefetch(row);  // in the order of depth they lie all over memory
+            bins.splats[i] = Splat(means2d + 2 * g, conics + 3 * g, opacities[g], g, int64_t(found[piece].size()));
+            find_tiles(bins.splats[i], uint32_t(i), radii + 2 * g, across, down, found[piece], &places[piece * tiles]);
+        }
+    });
+    std::vector<int64_t> first_slot(pieces.number + 1);
+    for (int64_t piece = 0; piece < pieces.number; piece++) first_slot[piece + 1] = first_slot[piece] + int64_t(found[piece].size());
+    if (first_slot[pieces.number] > UINT32_MAX) throw std::bad_alloc();
+    bins.tile_first.resize(tiles + 1);
+    uint32_t place = 0;
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        bins.tile_first[tile] = place;
+        for (int64_t piece = 0; piece < pieces.number; piece++) {
+            uint32_t number = places[piece * tiles + tile];
+            places[piece * tiles + tile] = place;
+            place += number;
+        }
+    }
+    bins.tile_first[tiles] = place;
+    bins.splats[keys.size()].first = place;
+    bins.records.resize(place);
+    team.parallel_for(pieces.number, [&](int64_t piece) {
+        uint32_t slot = uint32_t(first_slot[piece]);
+        for (int64_t i = pieces.first(piece); i < pieces.last(piece); i++) bins.splats[i].first += first_slot[piece];
+        for (const Found& f : found[piece])
+            bins.records[places[piece * tiles + f.tile]++] = {f.splat, slot++, keys[f.splat].gaussian, f.row0, f.row1};
+    });
     return bins;
 }

@@ -46,8 +46,10 @@ template <int FIXED>
 struct Kernel {  // FIXED channels, or any number when it is 0
     static constexpr int ROOM = FIXED ? FIXED : 33;
 
-    static void forward(const Images& n, const Tile& tile, const Bins& bins, const float* colors, const float* background,
-                        float* out_colors, float* out_alphas) {
+    // Both return how many tile rows met a Gaussian.
+    static int64_t forward(const Images& n, const Tile& tile, const Bins& bins, const float* colors, const float* background,
+                           float* out_colors, float* out_alphas) {
+        int64_t rows = 0;
         const int D = FIXED ? FIXED : int(n.channels);
         Vec live[TILE][PARTS], opaque[TILE][PARTS], sum[TILE][PARTS][ROOM];
         for (int r = 0; r < TILE; r++)
@@ -65,6 +67,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
             const float* color = colors + int64_t(record.gaussian) * D;
             Vec dx[PARTS];
             for (int p = 0; p < PARTS; p++) dx[p] = columns(tile.x, p) - s.x;
+            rows += record.row1 - record.row0;
             for (int r = record.row0; r < record.row1; r++) {
                 float dy = float(tile.y * TILE + r) + 0.5f - s.y;
                 for (int p = 0; p < PARTS; p++) {
@@ -85,6 +88,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                 }
             }
         }
+        return rows;
     }
 
     static bool finished(const Vec (&live)[TILE][PARTS]) {
@@ -97,17 +101,21 @@ struct Kernel {  // FIXED channels, or any number when it is 0
     }
 
     // Writes 6 + D numbers per record at its slot: the moments h, h dx, h dy, h dx^2, h dx dy, h dy^2 with
-    // h = alpha dL/dalpha summed over the tile's pixels, and the gradient of the colour.
-    static void backward(const Images& n, const Tile& tile, const Bins& bins, const float* colors, const float* out_colors,
-                         const float* out_alphas, const float* g_colors, const float* g_alphas, float* moments) {
+    // h = alpha dL/dalpha summed over the tile's pixels, and the gradient of the colour. And the tile's share of the background's.
+    static int64_t backward(const Images& n, const Tile& tile, const Bins& bins, const float* colors, const float* out_colors,
+                         const float* out_alphas, const float* g_colors, const float* g_alphas, float* moments,
+                            float* g_background) {
         const int D = FIXED ? FIXED : int(n.channels);
         float grad[TILE][ROOM][TILE] = {}, rest[TILE][TILE] = {};  // rest: S above
+        std::fill_n(g_background, D, 0.0f);
         for (int r = 0; r < tile.rows; r++) {
             int64_t pixel = (tile.y * TILE + r) * n.width + tile.x * TILE;
             for (int x = 0; x < tile.cols; x++) {
-                float behind = g_alphas[pixel + x] * (out_alphas[pixel + x] - 1.0f);
+                const float through = 1.0f - out_alphas[pixel + x];
+                float behind = -g_alphas[pixel + x] * through;
                 for (int k = 0; k < D; k++) {
                     grad[r][k][x] = g_colors[(pixel + x) * D + k];
+                    g_background[k] += grad[r][k][x] * through;
                     behind += grad[r][k][x] * out_colors[(pixel + x) * D + k];
                 }
                 rest[r][x] = behind;
@@ -121,6 +129,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
             }
         int64_t tiles_across = (n.width + TILE - 1) / TILE, t = tile.y * tiles_across + tile.x;
         bool done = false;
+        int64_t rows = 0;
         for (int64_t i = bins.tile_first[t]; i < bins.tile_first[t + 1]; i++) {
             const Record record = bins.records[i];
             float* out = moments + int64_t(record.slot) * (6 + D);
@@ -132,6 +141,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
             prefetch(bins, colors, D, i);
             const Splat& s = bins.splats[record.splat];
             const float* color = colors + int64_t(record.gaussian) * D;
+            rows += record.row1 - record.row0;
             Vec total[((6 + ROOM + LANES - 1) / LANES) * LANES] = {};  // six moments, then channels
             for (int p = 0; p < PARTS; p++) {
                 Vec dx = columns(tile.x, p) - s.x, m0{}, m1{}, m2{}, per_channel[ROOM];
@@ -159,32 +169,39 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                 std::memcpy(out + k, &s_k, std::min(LANES, 6 + D - k) * sizeof(float));
             }
         }
+        return rows;
     }
 };
 
-// Calls work(tile) for every tile of an image.
+// Calls work(tile) for every tile of an image and adds up what it returns.
 template <class Work>
-void for_tiles(const Images& n, int threads, const Work& work) {
+int64_t sum_over_tiles(Team& team, const Images& n, const Work& work) {
     int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE;
-    parallel_for(down, threads, [&](int64_t y) {
-        for (int64_t x = 0; x < across; x++)
-            work(Tile{x, y, int(std::min<int64_t>(TILE, n.height - y * TILE)), int(std::min<int64_t>(TILE, n.width - x * TILE))});
+    std::atomic<int64_t> total{0};
+    team.parallel_for(across * down, [&](int64_t i) {
+        int64_t x = i % across, y = i / across;
+        total += work(Tile{x, y, int(std::min<int64_t>(TILE, n.height - y * TILE)), int(std::min<int64_t>(TILE, n.width - x * TILE))});
     });
+    return total;
 }
 
-// Calls work(image, threads): many images are drawn side by side, each by one thread and in its cache; few share the threads.
+// Calls work(image, team): many images are drawn side by side, each by one thread and in its cache; few share the threads.
 template <class Work>
 void for_images(const Images& n, const Work& work) {
+    Team team(n.threads);
     if (n.images >= n.threads) {
-        parallel_for(n.images, n.threads, [&](int64_t i) { work(i, 1); });
+        team.parallel_for(n.images, [&](int64_t i) {
+            Team alone(1);
+            work(i, alone);
+        });
     } else {
-        for (int64_t i = 0; i < n.images; i++) work(i, n.threads);
+        for (int64_t i = 0; i < n.images; i++) work(i, team);
     }
 }
 
 // The moments of one Gaussian, summed over its tiles in their order, become its gradients.
-void gather_gradient(const Splat& s, int64_t last, int64_t D, const float* moments, float* g_mean, float* g_conic, float* g_opacity,
-                     float* g_color) {
+INLINE void gather_gradient(const Splat& s, int64_t last, int64_t D, const float* moments, float* g_mean, float* g_conic, float* g_opacity,
+                            float* g_color) {
     float m[6] = {};
     for (int64_t slot = s.first; slot < last; slot++) {
         const float* from = moments + slot * (6 + D);
@@ -196,16 +213,29 @@ void gather_gradient(const Splat& s, int64_t last, int64_t D, const float* momen
     g_opacity[0] = m[0] / s.opacity;
 }
 
-// Row by row: a sum over all pixels in one go would lose digits.
-void background_gradient(const Images& n, const float* g_out_colors, const float* out_alphas, float* g_background) {
-    int64_t D = n.channels;
-    std::fill_n(g_background, D, 0.0f);
-    for (int64_t y = 0; y < n.height; y++) {
-        float row[33] = {};
-        for (int64_t p = y * n.width; p < (y + 1) * n.width; p++)
-            for (int64_t k = 0; k < D; k++) row[k] += g_out_colors[p * D + k] * (1.0f - out_alphas[p]);
-        for (int64_t k = 0; k < D; k++) g_background[k] += row[k];
-    }
+// Gaussian by Gaussian, so that the gradients are written one after the other; what was not drawn gets zeros.
+void gather_gradients(Team& team, const Images& n, const Bins& bins, const float* moments, float* g_means2d, float* g_conics,
+                      float* g_opacities, float* g_colors) {
+    const int64_t D = n.channels, drawn = int64_t(bins.splats.size()) - 1;
+    std::vector<uint32_t> splat_of(n.gaussians, UINT32_MAX);
+    for (int64_t k = 0; k < drawn; k++) splat_of[bins.splats[k].gaussian] = uint32_t(k);
+    const Pieces pieces(team, n.gaussians);
+    team.parallel_for(pieces.number, [&](int64_t piece) {
+        const int64_t first = pieces.first(piece), last = pieces.last(piece), count = last - first;
+        std::fill_n(g_means2d + 2 * first, 2 * count, 0.0f), std::fill_n(g_conics + 3 * first, 3 * count, 0.0f);
+        std::fill_n(g_colors + D * first, D * count, 0.0f), std::fill_n(g_opacities + first, count, 0.0f);
+        for (int64_t g = first; g < last; g++) {
+            // Splats and moments lie in the order of depth, all over memory. (In a function of their own GCC drops these as useless.)
+            if (g + 16 < last && splat_of[g + 16] != UINT32_MAX) __builtin_prefetch(&bins.splats[splat_of[g + 16]]);
+            if (g + 8 < last && splat_of[g + 8] != UINT32_MAX) {
+                const float* its = moments + bins.splats[splat_of[g + 8]].first * (6 + D);
+                __builtin_prefetch(its), __builtin_prefetch(its + 16);
+            }
+            if (splat_of[g] == UINT32_MAX) continue;
+            const Splat* s = &bins.splats[splat_of[g]];
+            gather_gradient(s[0], s[1].first, D, moments, g_means2d + 2 * g, g_conics + 3 * g, g_opacities + g, g_colors + D * g);
+        }
+    });
 }
 
 }  // namespace
@@ -216,12 +246,15 @@ extern "C" int blend_forward(const Images* sizes, const float* means2d, const fl
     const Images& n = *sizes;
     int64_t pixels = int64_t(n.width) * n.height, N = n.gaussians, D = n.channels;
     auto* kernel = D == 1 ? Kernel<1>::forward : D == 3 ? Kernel<3>::forward : D == 4 ? Kernel<4>::forward : Kernel<0>::forward;
-    for_images(n, [&](int64_t i, int threads) {
-        const Bins bins = bin_image(n, means2d + 2 * i * N, conics + 3 * i * N, opacities + i * N, radii + 2 * i * N, depths + i * N);
-        for_tiles(n, threads, [&](const Tile& tile) {
-            kernel(n, tile, bins, colors + i * N * D, backgrounds ? backgrounds + i * D : nullptr, out_colors + i * pixels * D,
-                   out_alphas + i * pixels);
+    for_images(n, [&](int64_t i, Team& team) {
+        double start = seconds();
+        const Bins bins = bin_image(team, n, means2d + 2 * i * N, conics + 3 * i * N, opacities + i * N, radii + 2 * i * N, depths + i * N);
+        double binned = seconds();
+        int64_t rows = sum_over_tiles(team, n, [&](const Tile& tile) {
+            return kernel(n, tile, bins, colors + i * N * D, backgrounds ? backgrounds + i * D : nullptr, out_colors + i * pixels * D,
+                          out_alphas + i * pixels);
         });
+        if (n.stages) *n.stages = {binned - start, seconds() - binned, 0, rows * TILE, int64_t(bins.records.size())};
     });
     return 0;
 } catch (...) {
@@ -235,25 +268,25 @@ extern "C" int blend_backward(const Images* sizes, const float* means2d, const f
     const Images& n = *sizes;
     int64_t pixels = int64_t(n.width) * n.height, N = n.gaussians, D = n.channels;
     auto* kernel = D == 1 ? Kernel<1>::backward : D == 3 ? Kernel<3>::backward : D == 4 ? Kernel<4>::backward : Kernel<0>::backward;
-    for_images(n, [&](int64_t i, int threads) {
+    for_images(n, [&](int64_t i, Team& team) {
         int64_t g0 = i * N, p0 = i * pixels;
-        const Bins bins = bin_image(n, means2d + 2 * g0, conics + 3 * g0, opacities + g0, radii + 2 * g0, depths + g0);
-        std::unique_ptr<float[]> moments(new float[bins.records.size() * (6 + D) + LANES]);
-        for_tiles(n, threads, [&](const Tile& tile) {
-            kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D, g_out_alphas + p0,
-                   moments.get());
+        double start = seconds();
+        const Bins bins = bin_image(team, n, means2d + 2 * g0, conics + 3 * g0, opacities + g0, radii + 2 * g0, depths + g0);
+        const std::unique_ptr<float[]> moments(new float[bins.records.size() * (6 + D) + LANES]);
+        const int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE;
+        std::vector<float> shares(across * down * D);  // of the background's gradient
+        double binned = seconds();
+        int64_t rows = sum_over_tiles(team, n, [&](const Tile& tile) {
+            return kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D, g_out_alphas + p0,
+                          moments.get(), &shares[(tile.y * across + tile.x) * D]);
         });
-        std::fill_n(g_means2d + 2 * g0, 2 * N, 0.0f), std::fill_n(g_conics + 3 * g0, 3 * N, 0.0f);
-        std::fill_n(g_colors + D * g0, D * N, 0.0f), std::fill_n(g_opacities + g0, N, 0.0f);
-        int64_t visible = int64_t(bins.splats.size()) - 1, piece = 4096;
-        parallel_for((visible + piece - 1) / piece, threads, [&](int64_t part) {
-            for (int64_t k = part * piece; k < std::min(visible, (part + 1) * piece); k++) {
-                int64_t g = g0 + bins.splats[k].gaussian;
-                gather_gradient(bins.splats[k], bins.splats[k + 1].first, D, moments.get(), g_means2d + 2 * g, g_conics + 3 * g,
-                                g_opacities + g, g_colors + D * g);
-            }
-        });
-        background_gradient(n, g_out_colors + p0 * D, out_alphas + p0, g_backgrounds + i * D);
+        double blended = seconds();
+        gather_gradients(team, n, bins, moments.get(), g_means2d + 2 * g0, g_conics + 3 * g0, g_opacities + g0, g_colors + D * g0);
+        std::fill_n(g_backgrounds + i * D, D, 0.0f);
+        for (int64_t tile = 0; tile < across * down; tile++)
+            for (int64_t k = 0; k < D; k++) g_backgrounds[i * D + k] += shares[tile * D + k];
+        if (n.stages)
+            *n.stages = {binned - start, blended - binned, seconds() - blended, rows * TILE, int64_t(bins.records.size())};
     });
     return 0;
 } catch (...) {

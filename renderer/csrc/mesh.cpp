@@ -58,7 +58,7 @@ extern "C" int rasterize_mesh(const Frame* frame, const double* vertices, const 
                               float* depths) try {
     const Frame& n = *frame;
     int64_t pixels = int64_t(n.width) * n.height;
-    parallel_for(n.images, n.threads, [&](int64_t image) {
+    Team(int(std::min<int64_t>(n.threads, n.images))).parallel_for(n.images, [&](int64_t image) {
         const Point* points = reinterpret_cast<const Point*>(vertices) + image * n.vertices;
         int64_t* id = ids + image * pixels;
         float *weight = weights + 3 * image * pixels, *depth = depths + image * pixels;

@@ -211,6 +211,10 @@ INLINE void unproject_block(const Sizes& n, const Shape& s, const View& v, int64
     }
 }
 
+int threads_for(const Sizes& n) {  // starting a thread takes as long as projecting some thousand Gaussians
+    return int(std::min<int64_t>(n.threads, 1 + n.scenes * n.cameras * n.gaussians / 8192));
+}
+
 }  // namespace
 
 extern "C" int project_forward(const Sizes* sizes, const float* means, const float* quats, const float* scales, const float* opacities,
@@ -218,7 +222,7 @@ extern "C" int project_forward(const Sizes* sizes, const float* means, const flo
                                int32_t* radii) try {
     const Sizes& n = *sizes;
     int64_t chunks = (n.gaussians + CHUNK - 1) / CHUNK;
-    parallel_for(n.scenes * chunks, n.threads, [&](int64_t piece) {
+    Team(threads_for(n)).parallel_for(n.scenes * chunks, [&](int64_t piece) {
         int64_t scene = piece / chunks, first = piece % chunks * CHUNK, last = std::min(first + CHUNK, n.gaussians);
         for (int64_t g = first; g < last; g += LANES) {
             int64_t i = scene * n.gaussians + g, count = std::min<int64_t>(LANES, last - g);
@@ -243,7 +247,7 @@ extern "C" int project_backward(const Sizes* sizes, const float* means, const fl
     const Sizes& n = *sizes;
     int64_t chunks = (n.gaussians + CHUNK - 1) / CHUNK;
     std::vector<float> shares(n.scenes * chunks * n.cameras * 12);
-    parallel_for(n.scenes * chunks, n.threads, [&](int64_t piece) {
+    Team(threads_for(n)).parallel_for(n.scenes * chunks, [&](int64_t piece) {
         int64_t scene = piece / chunks, first = piece % chunks * CHUNK, last = std::min(first + CHUNK, n.gaussians);
         std::vector<Vec> g_views(n.cameras * 12, Vec{});
         for (int64_t at = first; at < last; at += LANES) {
