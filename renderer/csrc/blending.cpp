@@ -106,20 +106,24 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                          const float* out_alphas, const float* g_colors, const float* g_alphas, float* moments,
                             float* g_background) {
         const int D = FIXED ? FIXED : int(n.channels);
-        float grad[TILE][ROOM][TILE] = {}, rest[TILE][TILE] = {};  // rest: S above
-        std::fill_n(g_background, D, 0.0f);
+        float grad[TILE][ROOM][TILE] = {}, rest[TILE][TILE] = {}, through[TILE][TILE] = {};  // rest: S above
         for (int r = 0; r < tile.rows; r++) {
             int64_t pixel = (tile.y * TILE + r) * n.width + tile.x * TILE;
             for (int x = 0; x < tile.cols; x++) {
-                const float through = 1.0f - out_alphas[pixel + x];
-                float behind = -g_alphas[pixel + x] * through;
+                through[r][x] = 1.0f - out_alphas[pixel + x];
+                float behind = -g_alphas[pixel + x] * through[r][x];
                 for (int k = 0; k < D; k++) {
                     grad[r][k][x] = g_colors[(pixel + x) * D + k];
-                    g_background[k] += grad[r][k][x] * through;
                     behind += grad[r][k][x] * out_colors[(pixel + x) * D + k];
                 }
                 rest[r][x] = behind;
             }
+        }
+        for (int k = 0; k < D; k++) {
+            Vec shares{};
+            for (int r = 0; r < TILE; r++)
+                for (int p = 0; p < PARTS; p++) shares += load(&grad[r][k][p * LANES]) * load(&through[r][p * LANES]);
+            g_background[k] = sum(shares);
         }
         Vec live[TILE][PARTS], behind[TILE][PARTS];
         for (int r = 0; r < TILE; r++)

@@ -195,8 +195,8 @@ INLINE void unproject_block(const Sizes& n, const Shape& s, const View& v, int64
     Vec along_x = gx_toward[0] * v.R[2][0] + gx_toward[1] * v.R[2][1] + gx_toward[2] * v.R[2][2];
     Vec along_y = gy_toward[0] * v.R[2][0] + gy_toward[1] * v.R[2][1] + gy_toward[2] * v.R[2][2];
     Vec raw_x = o.x * o.inverse_z, raw_y = o.y * o.inverse_z;
-    Vec g_slope_x = (raw_x >= v.low_x) & (raw_x <= v.high_x) ? -ax * along_x : Vec{};
-    Vec g_slope_y = (raw_y >= v.low_y) & (raw_y <= v.high_y) ? -ay * along_y : Vec{};
+    Vec g_slope_x = ((raw_x >= v.low_x) & (raw_x <= v.high_x)) ? -ax * along_x : Vec{};
+    Vec g_slope_y = ((raw_y >= v.low_y) & (raw_y <= v.high_y)) ? -ay * along_y : Vec{};
     g_slope_x += gu[0] * v.fx, g_slope_y += gu[1] * v.fy;
     Vec centre[3] = {g_slope_x * o.inverse_z, g_slope_y * o.inverse_z,
                      gz[0] - o.inverse_z * (g_slope_x * raw_x + g_slope_y * raw_y + g_ax * ax + g_ay * ay)};
