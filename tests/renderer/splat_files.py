@@ -44,9 +44,9 @@ def covariance(quats, scales):
     return turn @ torch.diag_embed(scales**2) @ turn.mT
 
 
-# A head of six vertices: 0 on the chest, 1 half chest half neck, 2 on the neck, 3 half neck half head, 4 and 5 on the head.
+# A head of six vertices: 0 on the chest, 1 half chest half neck, 2 on the neck, 3 neck and head, 4 on a jaw below the head, 5 on the head.
 POINTS = [(0.1, 1.45, 0.0), (0.1, 1.5, 0.05), (-0.1, 1.55, 0.0), (0.05, 1.6, 0.0), (0.0, 1.7, 0.1), (-0.05, 1.75, 0.0)]
-JOINTS = [(1, 0, 0, 0), (1, 2, 0, 0), (2, 0, 0, 0), (2, 4, 0, 0), (4, 0, 0, 0), (4, 0, 0, 0)]
+JOINTS = [(1, 0, 0, 0), (1, 2, 0, 0), (2, 0, 0, 0), (2, 4, 0, 0), (5, 0, 0, 0), (4, 0, 0, 0)]
 WEIGHTS = [(1, 0, 0, 0), (0.5, 0.5, 0, 0), (1, 0, 0, 0), (0.25, 0.75, 0, 0), (1, 0, 0, 0), (1, 0, 0, 0)]
 FACES = [(0, 1, 2), (2, 3, 4), (3, 5, 4)]
 OPENING = [(0, 0, 0), (0, 0, 0), (0, 0, 0), (0, -0.01, 0), (0, -0.02, 0.005), (0, 0, 0)]  # jawOpen, stored whole
@@ -91,6 +91,8 @@ def skin_glb(change=lambda document, binary: None) -> bytes:
         step = np.eye(4)
         step[:3, 3] = [100 * (u - v) for u, v in zip(upper, lower, strict=True)]
         steps.append(step)
+    steps.append(np.eye(4))
+    steps[-1][:3, 3] = (0, -2, 3)
     world = [steps[0]]
     for step in steps[1:]:
         world.append(world[-1] @ step)
@@ -100,17 +102,18 @@ def skin_glb(change=lambda document, binary: None) -> bytes:
         {"name": "hip", "children": [2], "rotation": [-turn[0], 0.0, 0.0, turn[3]]},
         {"name": "chestUpper", "children": [3], "translation": [0, 130, 0]},
         {"name": "neckLower", "children": [4], "translation": steps[3][:3, 3].tolist()},
-        {"name": "head", "translation": steps[4][:3, 3].tolist()},
+        {"name": "head", "children": [6], "translation": steps[4][:3, 3].tolist()},
         {"name": "head_final", "mesh": 0, "skin": 0},
+        {"name": "lowerJaw", "translation": [0, -2, 3]},
     ]
-    joints = [1, 2, 3, 0, 4]
-    binds = b"".join(struct.pack("<16f", *np.linalg.inv(world[joint]).T.reshape(-1)) for joint in joints)
+    joints = [1, 2, 3, 0, 4, 6]
+    binds = b"".join(struct.pack("<16f", *np.linalg.inv(world[min(joint, 5)]).T.reshape(-1)) for joint in joints)
     primitive = {"attributes": attributes, "indices": indices, "targets": [{"POSITION": opening}, {"POSITION": blinking}]}
     document = {
         "asset": {"version": "2.0"},
         "nodes": nodes,
         "meshes": [{"primitives": [primitive], "extras": {"targetNames": ["jawOpen", "eyeBlinkLeft"]}}],
-        "skins": [{"joints": joints, "inverseBindMatrices": accessor(5126, "MAT4", 5, bufferView=view(binds))}],
+        "skins": [{"joints": joints, "inverseBindMatrices": accessor(5126, "MAT4", 6, bufferView=view(binds))}],
         "accessors": accessors,
         "bufferViews": views,
         "buffers": [{"byteLength": len(binary)}],
@@ -131,11 +134,11 @@ def container(text: bytes, binary: bytes) -> bytes:
     )
 
 
-def offset_ply(count: int = 6) -> bytes:
+def offset_ply(count: int = 6, first_logit: float = 1.0) -> bytes:
     """Gaussians of the head above; f_dc is plain RGB."""
     rows = []
     for i in range(count):
-        row = {"x": 0.01 * i, "y": -0.002 * i, "z": 0.005, "nx": 0.0, "ny": 0.0, "nz": 0.0, "opacity": 1.0 - i}
+        row = {"x": 0.01 * i, "y": -0.002 * i, "z": 0.005, "nx": 0.0, "ny": 0.0, "nz": 0.0, "opacity": first_logit - i}
         row |= {"f_dc_0": i / 8, "f_dc_1": 0.5, "f_dc_2": 1.0, "scale_0": -6.0, "scale_1": -5.0 - i / 4, "scale_2": -7.0}
         rows.append(row | {"rot_0": 1.0, "rot_1": 0.1 * i, "rot_2": 0.0, "rot_3": -0.25})
     return ply(rows, [("float", name) for name in inria_names(0)])
@@ -149,7 +152,8 @@ def zipped(members: dict[str, bytes] | list[tuple[str, bytes]], folder: str = "s
     """A zip with Apple's metadata in it, as public avatars have."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(folder, b"")
+        if folder:
+            archive.writestr(folder, b"")
         archive.writestr(f"__MACOSX/{folder}._skin.glb", b"not a mesh")
         archive.writestr(f"__MACOSX/{folder}skin.glb", b"nor this")
         archive.writestr(f"{folder}.DS_Store", b"or this")
