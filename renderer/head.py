@@ -8,6 +8,7 @@ vertices ──> frames of the bound triangles ──> Gaussians in the world
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -37,6 +38,9 @@ class HeadAvatar(nn.Module):
     Colours are ``albedo * (1 + light . (1, normal))``: shading that turns with the head, because a colour that cannot follow it would
     be explained by wrong motion instead.
     """
+
+    # The tensors with one row per Gaussian, for `renderer.density`.
+    per_gaussian: ClassVar[tuple[str, ...]] = ("triangles", "barycentrics", "offsets", "quats", "log_scales", "opacity_logits", "albedo")
 
     triangles: Int[Tensor, "gaussians 3"]  # vertex ids
     barycentrics: Float[Tensor, "gaussians 3"]

@@ -162,7 +162,7 @@ def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "channe
     def view(values: Tensor) -> Tensor:
         return values.expand(*batch, *values.shape[-2:]).reshape(*lead, cameras, *values.shape[-2:])
 
-    colors, alphas, _ = rasterize(
+    colors, alphas, meta = rasterize(
         scene(gaussians.means, 2),
         scene(gaussians.quats, 2),
         scene(gaussians.scales, 2),
@@ -175,7 +175,12 @@ def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "channe
         backgrounds=None if background is None else background.expand(*lead, cameras, background.shape[-1]),
         backend=backend,
     )
-    return Rendering(colors=colors.reshape(*batch, *colors.shape[-3:]), alphas=alphas.reshape(*batch, *alphas.shape[-3:]))
+    return Rendering(
+        colors=colors.reshape(*batch, *colors.shape[-3:]),
+        alphas=alphas.reshape(*batch, *alphas.shape[-3:]),
+        means2d=meta["means2d"],
+        radii=meta["radii"],
+    )
 
 
 @lru_cache

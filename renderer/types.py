@@ -7,7 +7,7 @@ values (not log, not logit). Colours are linear in [0, 1] as far as this package
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -38,3 +38,7 @@ class Rendering:
 
     colors: Float[Tensor, "*batch rows cols channels"]
     alphas: Float[Tensor, "*batch rows cols 1"]
+    # Where the Gaussians fell, pixels. For `renderer.density`: the very tensors that were blended, so that
+    # ``means2d.retain_grad()`` works; their pictures are those of the batch in its order, but not always in its axes.
+    means2d: Float[Tensor, "*pictures gaussians 2"] | None = None
+    radii: Int[Tensor, "*pictures gaussians 2"] | None = None
