@@ -3,6 +3,7 @@
 import ctypes
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -50,10 +51,8 @@ class threads_set:
 
 def peak_bytes(work: Callable[[], object]) -> int | None:
     """How far the process's memory rises above where it stands while ``work`` runs. None where the system does not tell (not Linux)."""
-    try:
+    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)  # what is free but kept would hide what the work takes
-    except (AttributeError, OSError, TypeError):
-        pass  # another C library
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from now
         before = _resident("VmHWM")

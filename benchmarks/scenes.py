@@ -62,9 +62,10 @@ def lam_scene(size: int = 512) -> Scene | None:
     file = Path(os.environ.get("MANGO_SAMPLE_DATA", "")) / "lam_gaussian_heads" / "p2-1.zip"
     if not file.is_file():
         return None
-    from renderer.io import load_lam
+    from renderer.lam import load_lam
 
-    return Scene(f"LAM head@{size}", load_lam(file).gaussians(), portrait_camera(size))
+    lam = load_lam(file)
+    return Scene(f"LAM head@{size}", lam.gaussians(torch.zeros(len(lam.mesh.morph_names))), portrait_camera(size))
 
 
 def background() -> Float[Tensor, "1 3"]:

@@ -92,7 +92,7 @@ def render(motion: Path, avatar: Repeated[tuple[Path, ...]], out: Path, size: in
 
     Args:
         motion: folder that `mango generate` wrote
-        avatar: give it twice: the avatar of person a (left), then of person b (right)
+        avatar: give it twice, person a (left) first: avatar.safetensors of a run, or a LAM avatar (.zip)
         out: the video, .mp4
         size: pixels a side of each person's picture
         head: "builtin" or the head file of the avatars

@@ -23,8 +23,8 @@ from mango.data.json_files import write_json
 from mango.data.motion_files import save_motion
 from mango.diffusion.objective import noise_scheduler
 from mango.head.model import Head, load_head
+from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig, Progress, generate
-from mango.inference.rendering import load_avatar
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import MotionDescription, load_motion_model
 from mango.types import FRAME_RATE, PERSONS, MotionClip

@@ -1,6 +1,6 @@
 """Two motions and two avatars in, one video with sound out: person a on the left and in the left channel.
 
-clip --head with the avatar's shape--> vertices --avatar--> Gaussians --camera--> pictures, a few frames at a time
+clip --avatar--> Gaussians --camera--> pictures, a few frames at a time
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from mango.audio.reading import read_audio
 from mango.data.motion_files import load_motion
 from mango.data.video import write_video
 from mango.errors import InputError
-from mango.head.model import Head, load_head
+from mango.head.model import load_head
+from mango.inference.avatars import Avatar, load_avatar
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.types import PERSONS, SAMPLE_RATE, MotionClip
 from renderer import draw
 from renderer.cameras import portrait_camera
-from renderer.head import HeadAvatar
 from renderer.types import Camera
 
 BACKGROUND = (0.90, 0.91, 0.92)  # neutral, a little cool, so that skin and white shirts both stand out
@@ -43,13 +43,12 @@ def render_motion_folder(
     loaded = load_head(head)
     clips = {person: load_motion(motion / f"{person}.motion.npz", head=loaded) for person in PERSONS}
     drawn = {person: load_avatar(path, loaded) for person, path in zip(PERSONS, avatars, strict=True)}
-    render_dialogue(clips, drawn, loaded, _voices(motion), out, size=size, progress=progress)
+    render_dialogue(clips, drawn, _voices(motion), out, size=size, progress=progress)
 
 
 def render_dialogue(
     clips: Mapping[str, MotionClip],
-    avatars: Mapping[str, HeadAvatar],
-    head: Head,
+    avatars: Mapping[str, Avatar],
     voices: Float[Tensor, "person samples"] | None,
     out: Path,
     *,
@@ -68,57 +67,30 @@ def render_dialogue(
         longer = max(lengths, key=lengths.get)
         found = f"a of {lengths['a']} and b of {lengths['b']}: {longer} is longer by {abs(lengths['a'] - lengths['b'])}"
         raise InputError("motion clips", expected="the same number of frames", found=found, remedy="generate both from one recording")
-    frames = dialogue_frames(clips, avatars, head, size)
+    frames = dialogue_frames(clips, avatars, size)
     if progress:
         frames = _counted(frames, lengths["a"], progress)
     write_video(out, frames, fps=float(clips["a"].fps), audio=voices, audio_rate=SAMPLE_RATE, key_frame_every=None)
 
 
-def dialogue_frames(
-    clips: Mapping[str, MotionClip], avatars: Mapping[str, HeadAvatar], head: Head, size: int
-) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
+def dialogue_frames(clips: Mapping[str, MotionClip], avatars: Mapping[str, Avatar], size: int) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
     """The frames of the video, both people side by side, one at a time."""
-    streams = [person_frames(clips[person], avatars[person], head, portrait_camera(size)) for person in PERSONS]
+    streams = [person_frames(clips[person], avatars[person], portrait_camera(size)) for person in PERSONS]
     for pictures in zip(*streams, strict=True):
         yield torch.cat([bytes_of(picture) for picture in pictures], dim=1)
 
 
 def person_frames(
-    clip: MotionClip, avatar: HeadAvatar, head: Head, camera: Camera, background: Sequence[float] = BACKGROUND
+    clip: MotionClip, avatar: Avatar, camera: Camera, background: Sequence[float] = BACKGROUND
 ) -> Iterator[Float[Tensor, "rows cols 3"]]:
-    """Pictures in [0, 1] of one person at the origin, whose shape is the avatar's: placement in the clip is left out."""
+    """Pictures in [0, 1] of one person at the origin, in the avatar's shape: placement in the clip is left out."""
     device = Runtime(RuntimeConfig()).device
-    avatar, camera = (
-        avatar.to(device),
-        Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height),
-    )
-    person = head.with_shape(avatar.identity.cpu())
-    behind = torch.tensor(background, device=device)
+    camera = Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height)
+    avatar, behind = avatar.to(device), torch.tensor(background, device=device)
     for first in range(0, len(clip), CHUNK):
-        part = clip.frames(slice(first, first + CHUNK))
         with torch.no_grad():
-            vertices = person.vertices(part.expr, part.neck_pose, part.jaw_pose, part.eyes_pose).to(device)
-            colors = draw(avatar(vertices), camera, behind).colors
+            colors = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK))), camera, behind).colors
         yield from colors.clamp(0, 1).cpu()
-
-
-def load_avatar(path: Path, head: Head) -> HeadAvatar:
-    """An avatar that rides on this head."""
-    path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "none"
-        raise InputError(
-            path, expected="an avatar file", found=found, remedy="give the avatar.safetensors of a stage-two or fine-tuning run"
-        )
-    try:
-        avatar = HeadAvatar.load(path)
-    except (ValueError, KeyError, RuntimeError) as error:  # the renderer's own words, or tensors missing or of other shapes
-        remedy = "give the avatar.safetensors of a stage-two or fine-tuning run, or fit the avatar again"
-        raise InputError(path, expected="an avatar file", found=f"something else ({error})", remedy=remedy) from error
-    if avatar.head != head.digest:
-        found, remedy = f"one on head {avatar.head[:12]}", "give --head the file it was fitted with"
-        raise InputError(path, expected=f"an avatar on head {head.digest[:12]} ({head.name})", found=found, remedy=remedy)
-    return avatar.eval().requires_grad_(False)
 
 
 def bytes_of(picture: Float[Tensor, "*rows cols 3"]) -> UInt8[Tensor, "*rows cols 3"]:

@@ -15,10 +15,11 @@ from mango.data.video import write_video
 from mango.errors import InputError
 from mango.evaluation.protocol import LABELS, STILL, Scores, evaluate_checkpoint, picture_scores, write_scores
 from mango.inference.generation import GenerationConfig
-from mango.inference.rendering import bytes_of, load_avatar
+from mango.inference.rendering import bytes_of
 from mango.types import Dialogue, MotionClip, PersonTrack, Side
 from renderer import draw
 from renderer.cameras import portrait_camera
+from renderer.head import HeadAvatar
 
 FRAMES, SIZE = 40, 48
 PHONES = (TruePhone("AA", 0.0, 0.4, 1.0), TruePhone("M", 0.4, 0.48, 0.0), TruePhone("sil", 0.48, 1.6, 0.0))
@@ -115,7 +116,7 @@ def test_what_is_not_defined_is_null(tmp_path):
 
 def test_pictures_by_the_trackers_pose(head, tmp_path):
     """Pictures drawn from an avatar are matched by it, whatever neck the motion has; a mouth that differs shows. Notices frames shifted."""
-    avatars = {f"p0{k}": load_avatar(tiny_avatar(tmp_path / f"{k}.safetensors", head, k), head) for k in (0, 1)}
+    avatars = {f"p0{k}": HeadAvatar.load(tiny_avatar(tmp_path / f"{k}.safetensors", head, k)).requires_grad_(False) for k in (0, 1)}
     camera, clips, sides = portrait_camera(SIZE), {}, {}
     for k, person in enumerate("ab"):
         clips[person] = talking(head, 1.0 + k)

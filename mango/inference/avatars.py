@@ -1,0 +1,94 @@
+"""Avatars by file: one of ours, bound to the parametric head, or a LAM avatar, driven through ARKit's weights."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.errors import InputError
+from mango.head.arkit import ARKIT_NAMES, arkit_from_motion
+from mango.head.model import Head
+from mango.types import MotionClip
+from renderer.head import HeadAvatar
+from renderer.lam import LamHead, load_lam
+from renderer.types import Gaussians
+
+
+@runtime_checkable
+class Avatar(Protocol):
+    """Somebody who can be drawn in motion, with the head at the origin of FLAME's axes."""
+
+    identity: Float[Tensor, "identity"]  # the shape that a motion model is told
+
+    def gaussians(self, clip: MotionClip) -> Gaussians:
+        """One scene a frame, on the avatar's device. The clip's own shape and its placement in the world are left out."""
+
+    def to(self, device: torch.device) -> "Avatar":
+        """The same avatar, its Gaussians there. Motion and the parametric head stay where they are: they are small."""
+
+
+@dataclass(frozen=True)
+class BoundAvatar:
+    """Of stage two or fine-tuning: Gaussians on the head's triangles, in the avatar's own shape."""
+
+    head: Head
+    avatar: HeadAvatar
+
+    @property
+    def identity(self) -> Float[Tensor, "identity"]:
+        return self.avatar.identity.cpu()
+
+    def gaussians(self, clip: MotionClip) -> Gaussians:
+        person = self.head.with_shape(self.identity)
+        vertices = person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose)
+        return self.avatar(vertices.to(self.avatar.triangles.device))
+
+    def to(self, device: torch.device) -> "BoundAvatar":
+        return replace(self, avatar=self.avatar.to(device))
+
+
+@dataclass(frozen=True)
+class LamAvatar:
+    """A LAM avatar, which knows ARKit's 51 shapes and a turn of the head. Weights are held to ARKit's range, 0 to 1."""
+
+    head: Head
+    lam: LamHead
+
+    @property
+    def identity(self) -> Float[Tensor, "identity"]:
+        return torch.zeros(self.head.identities)  # nobody in particular: the avatar's shape is not in the head's terms
+
+    def gaussians(self, clip: MotionClip) -> Gaussians:
+        weights = arkit_from_motion(self.head, clip.expr, clip.jaw_pose, clip.eyes_pose).clamp(0, 1)
+        device = self.lam.offsets.device
+        return self.lam.gaussians(weights.to(device), ARKIT_NAMES, head=clip.neck_pose.to(device))
+
+    def to(self, device: torch.device) -> "LamAvatar":
+        return replace(self, lam=self.lam.to(device))
+
+
+def load_avatar(path: Path, head: Head) -> Avatar:
+    """``avatar.safetensors`` fitted on this head, or a LAM zip for a head with ARKit's expressions."""
+    path = Path(path)
+    ours = "give the avatar.safetensors of a stage-two or fine-tuning run, or a LAM zip"
+    if not path.is_file():
+        raise InputError(path, expected="an avatar file", found="a folder" if path.is_dir() else "none", remedy=ours)
+    try:
+        if path.suffix.lower() == ".zip":
+            lam = load_lam(path)
+        else:
+            avatar = HeadAvatar.load(path)
+    except (ValueError, KeyError, RuntimeError) as error:  # the renderer's own words, or tensors missing or of other shapes
+        raise InputError(path, expected="an avatar file", found=f"something else ({error})", remedy=ours) from error
+    if path.suffix.lower() == ".zip":
+        if not head.joint_expressions:
+            remedy = "use the built-in head, or an avatar fitted on this head"
+            raise InputError(path, expected="a head with ARKit's expressions for a LAM avatar", found=head.name, remedy=remedy)
+        return LamAvatar(head, lam)
+    if avatar.head != head.digest:
+        found, remedy = f"one on head {avatar.head[:12]}", "give --head the file it was fitted with"
+        raise InputError(path, expected=f"an avatar on head {head.digest[:12]} ({head.name})", found=found, remedy=remedy)
+    return BoundAvatar(head, avatar.eval().requires_grad_(False))
