@@ -85,10 +85,9 @@ def posed(
     """Each picture's mesh: the person's own shape, this motion, and where the one-frame clip ``placed`` puts the head in the world."""
     identity = torch.stack([avatars[person].identity for person in persons])
     parts = {name: part[:, None] for name, part in head.layout.unpack(motion).items()}
-    rotation = torch.stack([clip.rotation for clip in placed]).to(motion)
-    translation = torch.stack([clip.translation for clip in placed]).to(motion)
-    still = not bool(rotation.any() or translation.any())
-    where = {} if still else {"rotation": rotation, "translation": translation}
+    places = {name: torch.stack([getattr(clip, name) for clip in placed]) for name in ("rotation", "translation")}
+    moved = any(bool(place.any()) for place in places.values())  # asked where the clips are: no waiting for a device
+    where = {name: place.to(motion) for name, place in places.items()} if moved else {}
     return head.with_shape(identity).vertices(**parts, **where)[:, 0]
 
 

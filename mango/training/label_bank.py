@@ -71,4 +71,4 @@ class LabelBank:
             return
         expected = {"/".join(key) for key in self.bank}
         assert expected == set(state), f"another bank: {sorted(expected ^ set(state))[:4]}"
-        self.bank = {tuple(key.rsplit("/", 1)): tensor for key, tensor in state.items()}
+        self.bank = {key: state["/".join(key)].to(label) for key, label in self.labels.items()}

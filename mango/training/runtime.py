@@ -35,6 +35,8 @@ class Runtime:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.device = _device(config.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # float32 means float32: left alone, cuDNN's convolutions would round to ten bits
         self._accelerator = _accelerator(self.device) if self.processes > 1 else None
 
     @property

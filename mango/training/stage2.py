@@ -72,7 +72,8 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     """The motion model learns from the bank's labels and, through its one-shot x0, from the pictures."""
     config, model, batch = studio.config, learners.motion.model, lesson.windows
     labels = _bank_windows(learners.bank, batch)
-    shot = one_shot_x0(model, batch, labels, studio.noise, config.conditions, studio.context, (config.seed, step))
+    with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
+        shot = one_shot_x0(model, batch, labels, studio.noise, config.conditions, studio.context, (config.seed, step))
     told = batch.keep & ~shot.given
     towards_bank = motion_losses(
         shot.clean,

@@ -41,13 +41,17 @@ class Studio:
     head: Head
     noise: NoiseSchedule
     context: int
-    device: torch.device
+    runtime: Runtime
     placed: Mapping[Key, MotionClip]  # the tracker's clips, for placement in the world
     background: Float[Tensor, "3"]
     surface: Surface
     lessons: Supply
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
     facts: Mapping[str, Any]  # for run.json
+
+    @property
+    def device(self) -> torch.device:
+        return self.runtime.device
 
 
 @dataclass
@@ -95,7 +99,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         head=head,
         noise=noise_schedule(description.diffusion),
         context=description.context,
-        device=runtime.device,
+        runtime=runtime,
         placed=placed,
         background=background.to(runtime.device),
         surface=lip_surface(head, head.layout, lips=config.lip_weight).to(runtime.device),
