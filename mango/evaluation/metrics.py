@@ -10,6 +10,7 @@ All of them are means over time within one clip; averaging over clips, ignoring 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -136,6 +137,36 @@ def closure_error(
         if phone.symbol.lower() in BILABIALS and frames.start < len(truth):
             errors.append((prediction[frames].min() - truth[frames].min()).clamp_min(0))
     return MILLIMETRES * torch.stack(errors).mean() if errors else truth.new_tensor(torch.nan)
+
+
+# Eyelids
+
+
+EYELIDS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper and lower lid, of iBUG's 68 points
+BLINK = 0.75  # of the usual opening: below it the eyes are taken to be closing
+
+
+@dataclass(frozen=True)
+class Blinks:
+    """When blinks happen is chance, given a voice; how deep and how often they are is not."""
+
+    depths: list[float]  # of each blink, 1 = lids meet
+    per_minute: float
+
+
+def eye_opening(head, vertices: Vertices) -> Float[Tensor, "time"]:
+    """Mean distance of upper and lower lids, mm."""
+    points = head.landmarks(vertices)
+    return MILLIMETRES * torch.stack([(points[:, upper] - points[:, lower]).norm(dim=-1) for upper, lower in EYELIDS]).mean(0)
+
+
+def blinks(opening: Float[Tensor, "time"], fps: float | int = FRAME_RATE) -> Blinks:
+    """Stretches in which the eyes are less than 0.75 as open as in the clip's median frame; depth = 1 - smallest / median."""
+    usual = opening.median()
+    closing = torch.nn.functional.pad((opening < BLINK * usual).int(), (1, 1)).diff()
+    firsts, ends = (closing == 1).nonzero()[:, 0].tolist(), (closing == -1).nonzero()[:, 0].tolist()
+    depths = [1 - float(opening[first:end].min() / usual) for first, end in zip(firsts, ends, strict=True)]
+    return Blinks(depths, 60 * len(depths) * fps / len(opening))
 
 
 # Pictures

@@ -54,10 +54,10 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     config, recorded = studio.config, lesson.recorded
     banked = torch.stack([learners.bank.bank[shot[:2]][shot[2]] for shot in recorded.shots])
     motion = learners.motion.model.denormalised(banked)
-    losses = _compared(_rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
+    losses = compared(rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
     people = sorted(set(recorded.persons))
     losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
-    loss = _weighted(losses, config.head_pictures) + config.offset_penalty * losses["offset_penalty"]
+    loss = weighted(losses, config.head_pictures) + config.offset_penalty * losses["offset_penalty"]
     taught = [learners.cameras, *(learners.heads[person] for person in people)]
     for learner in taught:
         learner.optimizer.zero_grad(set_to_none=True)
@@ -86,12 +86,12 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         weights=config.motion_losses,
     )
     with frozen(*learners.avatars.values(), learners.cameras.model):
-        motion = _with_tracked_neck(model, shot.clean, lesson)
-        rendering = _rendered(studio, learners, motion, lesson.recorded)
+        motion = with_tracked_neck(model, model.denormalised(shot.clean[lesson.places]), lesson)
+        rendering = rendered(studio, learners, motion, lesson.recorded)
         speaking = batch.speaking[lesson.places]
         heeded = speaking + (1 - speaking) * config.silent_pictures
-        towards_pictures = _compared(rendering, lesson.recorded, config.motion_pictures, config.motion_regions, heeded)
-        loss = total(towards_bank, config.motion_losses) + _weighted(towards_pictures, config.motion_pictures)
+        towards_pictures = compared(rendering, lesson.recorded, config.motion_pictures, config.motion_regions, heeded)
+        loss = total(towards_bank, config.motion_losses) + weighted(towards_pictures, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
 
@@ -112,21 +112,18 @@ def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
             raise InputError(where, expected="a finite loss", found=str(float(value)), remedy=remedy)
 
 
-def _weighted(losses: Losses, weights: PictureLossWeights) -> Float[Tensor, ""]:
+def weighted(losses: Losses, weights: PictureLossWeights) -> Float[Tensor, ""]:
     return sum(weight * losses[name] for name, weight in asdict(weights).items() if weight)
 
 
-def _with_tracked_neck(
-    model: MotionModel, clean: Float[Tensor, "batch person time width"], lesson: Lesson
-) -> Float[Tensor, "pictures width"]:
-    """Predicted motion of the pictures' frames; head pose stays the tracker's: pictures fix it poorly and lips would pay for it."""
-    predicted = model.denormalised(clean[lesson.places])
+def with_tracked_neck(model: MotionModel, predicted: Float[Tensor, "pictures width"], lesson: Lesson) -> Float[Tensor, "pictures width"]:
+    """Motion of the pictures' frames; head pose stays the tracker's: pictures fix it poorly and lips would pay for it."""
     tracked = lesson.windows.motion[lesson.places]
     neck = model.layout.where("neck_pose")
     return torch.cat([predicted[:, : neck.start], tracked[:, neck], predicted[:, neck.stop :]], dim=1)
 
 
-def _rendered(studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch) -> Rendering:
+def rendered(studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch) -> Rendering:
     """The recorded pictures drawn from ``motion`` by the avatars as they are."""
     placed = [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
     vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed)
@@ -134,7 +131,7 @@ def _rendered(studio: Studio, learners: Learners, motion: Float[Tensor, "picture
     return drawn(learners.avatars, vertices, recorded, cameras, studio.background)
 
 
-def _compared(
+def compared(
     rendering: Rendering,
     recorded: PictureBatch,
     weights: PictureLossWeights,
@@ -204,8 +201,13 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     model, batch, recorded, config = learners.motion.averaged, lesson.windows, lesson.recorded, studio.config
     shot = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, NO_NOISE, studio.context, (0, "validation"))
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
-    rendering = _rendered(studio, replace(learners, cameras=unrefined), _with_tracked_neck(model, shot.clean, lesson), recorded)
-    losses = _compared(rendering, recorded, config.head_pictures, config.head_regions)
-    losses["total"] = _weighted(losses, config.head_pictures)
+    rendering = rendered(
+        studio,
+        replace(learners, cameras=unrefined),
+        with_tracked_neck(model, model.denormalised(shot.clean[lesson.places]), lesson),
+        recorded,
+    )
+    losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
+    losses["total"] = weighted(losses, config.head_pictures)
     pictures = torch.cat([recorded.colors, rendering.colors.clamp(0, 1)], dim=2)[:8].movedim(-1, 1)
     return Examination({name: float(value) for name, value in losses.items()}, pictures.cpu())

@@ -1,0 +1,7 @@
+"""Do pictures teach the motion what the tracker got wrong? Synthetic truth, spoilt labels, every control: ``python -m benchmarks.lifting``.
+
+scales.py    the frozen data, and sizes         rows.py      what is compared, and what starts from what
+training.py  how each kind of row is trained    controls.py  pictures that tell the wrong story
+refit.py     labels refitted frame by frame     scoring.py   numbers against the truth, clip by clip
+digests.py   when a row may be used again       report.py    table, verdicts, figures
+"""

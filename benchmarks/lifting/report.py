@@ -1,0 +1,128 @@
+"""The table, what was asked of it, and whether it was reached."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+from scipy.stats import wasserstein_distance
+
+from benchmarks.lifting import digests
+from benchmarks.lifting.rows import ROWS
+from benchmarks.lifting.scoring import LABELS, cost_of
+from benchmarks.lifting.training import Bench
+from mango.data.json_files import write_json
+from mango.evaluation.catalogue import MEASURES
+from mango.provenance import provenance
+
+COLUMNS = ("lve_max", "lve_max_speaking", "lve_max_listening", "lve_dynamic", "upper_face", "lip_velocity", "lip_opening_slope", "closure")
+CONTROLS = ("shuffled", "shifted", "wrong_person", "static")
+LONGER = ("longer_steps", "longer_time")
+Scores = Mapping[str, Mapping]
+
+
+def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str) -> Table:
+    """OUT/<scale>-<seed>/lifting.json (or lifting-val.json), and the table for the terminal."""
+    verdicts = judged(bench, rows, scores)
+    content = {
+        "facts": {**provenance(), "scale": bench.scale.name, "seed": bench.seed, "split": split, "code": digests.of_code()},
+        "rows": {row: {"title": ROWS[row].title, "cost": vars(cost_of(bench, row)), **scores[row]} for row in rows},
+        "labels": scores[LABELS],
+        "truth": {name: scores["truth"][name] for name in ("blink_depths", "blink_rates", "opening")},
+        "training_labels": {title: scores[title] for title in scores if title.startswith("training labels")},
+        "intervals": {row: interval(scores, row) for row in rows if row not in LONGER and longer_of(scores)},
+        "verdicts": verdicts,
+    }
+    write_json(file_of(bench, split), content)
+    return table(bench, rows, scores, split, verdicts)
+
+
+def file_of(bench: Bench, split: str) -> Path:
+    return bench.rows / ("lifting.json" if split == "test" else f"lifting-{split}.json")
+
+
+def longer_of(scores: Scores) -> str | None:
+    """The better of the two longer controls."""
+    there = [row for row in LONGER if row in scores]
+    return min(there, key=lambda row: scores[row]["means"]["lve_max"]) if there else None
+
+
+def interval(scores: Scores, row: str, measure: str = "lve_max", draws: int = 2000) -> tuple[float, float]:
+    """95 % of resampled clips: the row over the better longer control, paired clip by clip (bootstrap)."""
+    mine, theirs = (np.array([clip[measure] for clip in scores[name]["clips"]]) for name in (row, longer_of(scores)))
+    chosen = np.random.default_rng(0).integers(len(mine), size=(draws, len(mine)))
+    low, high = np.quantile(mine[chosen].mean(1) / theirs[chosen].mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
+    """Each number that was asked for, as far as its rows are there."""
+    found: list[dict] = []
+
+    def ask(what: str, value: float, limit: float, *, at_least: bool = False) -> None:
+        met = value >= limit if at_least else value <= limit
+        found.append({"what": what, "value": value, "limit": limit, "at_least": at_least, "met": bool(met)})
+
+    longer = longer_of(scores)
+    if "stage2" not in rows or longer is None:
+        return found
+    two, base, one = (scores[row]["means"] for row in ("stage2", longer, "stage1"))
+    ask(f"stage two / {longer}: LVE max", two["lve_max"] / base["lve_max"], 0.90)
+    if "oracle" in rows:
+        best = scores["oracle"]["means"]
+        for name, words, limit in (("lve_max", "overall", 0.45), ("lve_dynamic", "dynamic", 0.55), ("lve_max_speaking", "speaking", 0.45),
+                                   ("lve_max_listening", "listening", 0.0)):  # fmt: skip
+            ask(f"gap to the oracle closed, {words}", (one[name] - two[name]) / (one[name] - best[name]), limit, at_least=True)
+    ask("closure gap error, mm", two["closure"], 1.5)
+    ask("lip opening slope, distance from 1", abs(two["lip_opening_slope"] - 1), 0.05)
+    ask("lip velocity error over stage one's", two["lip_velocity"] / one["lip_velocity"], 0.75)
+    ask("listening frames over stage one's: LVE", two["lve_max_listening"] / one["lve_max_listening"], 1.0)
+    for name, words in (("blink_depths", "blink depth"), ("blink_rates", "blink rate")):
+        far = {row: wasserstein_distance(scores[row][name], scores["truth"][name]) if scores[row][name] else math.inf
+               for row in ("stage1", "stage2")}  # fmt: skip
+        if math.isfinite(far["stage1"]) and far["stage1"] > 0:
+            ask(f"{words}: distance to the truth's distribution over stage one's", far["stage2"] / far["stage1"], 1.0)
+    labels, corrected = (scores[f"training labels: {name}"]["means"]["upper_face"] for name in ("tracker", "stage2"))
+    ask("training labels, upper face: error over the tracker's", corrected / labels, 0.80)
+    for row in CONTROLS:
+        if row in rows:
+            ask(f"{ROWS[row].title}: LVE over longer stage one's", scores[row]["means"]["lve_max"] / base["lve_max"], 1.0, at_least=True)
+    if "refit" in rows:
+        ask("refitted labels over stage two: LVE", scores["refit"]["means"]["lve_max"] / two["lve_max"], 1.0, at_least=True)
+    cost = cost_of(bench, "stage2")
+    ask("processor time per rendered frame, ms", 1000 * cost.cpu_seconds / cost.frames_rendered, 8.0)
+    return found
+
+
+def table(bench: Bench, rows: Sequence[str], scores: Scores, split: str, verdicts: Sequence[Mapping]) -> Table:
+    clips = len(scores["truth"]["blink_rates"])
+    shown = Table(title=f"{bench.scale.name}, seed {bench.seed}, {split}: {clips} clips", caption="\n".join(map(words_of, verdicts)))
+    shown.add_column("row", no_wrap=True)
+    for column in COLUMNS:
+        shown.add_column(f"{MEASURES[column].name} {MEASURES[column].unit}".strip(), justify="right")
+    shown.add_column("over longer", justify="right")
+    shown.add_column("minutes", justify="right")
+    longer = longer_of(scores)
+    for row in (LABELS, *rows):
+        means = scores[row]["means"]
+        ratio = f"{means['lve_max'] / scores[longer]['means']['lve_max']:.3f}" if longer else ""
+        minutes = f"{cost_of(bench, row).cpu_seconds / 60:.1f}" if row in rows else ""
+        title = ROWS[row].title if row in rows else "tracker's labels"
+        shown.add_row(title, *(f"{means[column]:.{MEASURES[column].digits}f}" for column in COLUMNS), ratio, minutes)
+    return shown
+
+
+def words_of(verdict: Mapping) -> str:
+    sign, mark = (">=" if verdict["at_least"] else "<="), ("met    " if verdict["met"] else "NOT MET")
+    return f"{mark} {verdict['what']}: {verdict['value']:.3f} ({sign} {verdict['limit']:g})"
+
+
+def prediction_interval(values: Sequence[float], share: float = 0.95) -> tuple[float, float]:
+    """Where one more seed is expected to fall, from a few: mean +- t s sqrt(1 + 1/n), Student's t with n - 1 degrees of freedom."""
+    from scipy.stats import t
+
+    n, mean, deviation = len(values), statistics.mean(values), statistics.stdev(values)
+    half = float(t.ppf(0.5 + share / 2, n - 1)) * deviation * math.sqrt(1 + 1 / n)
+    return mean - half, mean + half
