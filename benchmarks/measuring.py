@@ -1,10 +1,12 @@
-"""Clocks and yardsticks. Machines are noisy, so every figure is the best of several tries and stands beside one of the same run."""
+"""Clocks and yardsticks. Machines are noisy, so every figure comes from several tries; on a CPU it stands beside one of the same run."""
 
 import ctypes
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -24,6 +26,33 @@ def best_seconds(*works: Callable[[], object], tries: int = 15, least: float = 0
             best[k] = min(best[k], time.perf_counter() - start)
         done += 1
     return best
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one piece of work, each time from an idle device to an idle device."""
+
+    median: float
+    best: float
+    peak_bytes: int | None  # most that was allocated on the device meanwhile; None on the CPU
+
+
+def timed(work: Callable[[], object], device: torch.device, *, tries: int, warm_up: int, most: float = 10.0) -> Timing:
+    """``work`` after ``warm_up`` unmeasured tries; ``tries`` times, or fewer (three at least) once ``most`` seconds have passed."""
+    for _ in range(warm_up):
+        work()
+    on_card = device.type == "cuda"
+    if on_card:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds: list[float] = []
+    while len(seconds) < 3 or (len(seconds) < tries and sum(seconds) < most):
+        start = time.perf_counter()
+        work()
+        if on_card:
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return Timing(median(seconds), min(seconds), torch.cuda.max_memory_allocated(device) if on_card else None)
 
 
 def sgemm_flops(threads: int = 1) -> float:
