@@ -507,6 +507,20 @@ def test_an_avatar_names_all_its_rows(tmp_path):
     assert len(again.offsets) == len(avatar.offsets) > 57 and torch.equal(again(vertices).means, avatar(vertices).means)
 
 
+@pytest.mark.cuda
+def test_on_cuda_as_on_the_cpu():
+    """The same Gaussians grow and go, and halves lie in the same places: the noise is the CPU's."""
+    (vertices, here), (_, there) = bound(60), bound(60)
+    there.cuda()
+    gradients, config = torch.arange(60) % 3 * 1e-3, replace(NOW, split_scale=0.05, reset_every=1)
+    expected = refined(here, config, gradients, vertices=vertices)
+    found = refined(there, config, gradients, vertices=vertices.cuda())
+    assert torch.equal(found.origins.cpu(), expected.origins) and found.split == expected.split > 0 and found.reset
+    for name in here.per_gaussian:
+        assert getattr(there, name).is_cuda
+        torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name))
+
+
 @hypothesis.settings(max_examples=60, derandomize=True, deadline=None, database=None)
 @hypothesis.given(
     count=st.integers(0, 40),
