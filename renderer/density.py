@@ -5,6 +5,7 @@
         gaussians = avatar(vertices)                    # or Gaussians made of free tensors
         rendering = draw(gaussians, camera)
         rendering.means2d.retain_grad()
+        optimizer.zero_grad()
         loss(rendering).backward()
         optimizer.step()
         control.observe(gaussians.scales, rendering.means2d.grad, rendering.radii, camera.width, camera.height)
@@ -17,9 +18,8 @@ What is controlled is a dict (or ``nn.ParameterDict``) of tensors with one row p
 ``per_gaussian`` as `renderer.head.HeadAvatar` does. Four of them have a meaning here, the others are copied along:
 
     means or offsets    where a Gaussian is; means metres in the world, offsets in the frame and scale of its triangle
-    quats               wxyz, need not be normalised    |
-    log_scales          of the standard deviations      | all three in the frame and units of means or offsets
-    opacity_logits      one axis                        |
+    quats, log_scales   rotation wxyz and log of the standard deviations, in the same frame and unit
+    opacity_logits      one axis
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class DensityConfig:
     # where they overlap ("shared", Rota Bulo et al., "Revising densification in Gaussian splatting", 2024).
     new_opacity: Literal["inherited", "shared"] = "inherited"
     one_per_triangle: bool = True  # bound Gaussians only: the most opaque of a triangle stays whatever its size or opacity
-    most: int = 1_000_000  # no more Gaussians than this; those with the largest gradients come first
+    most: int = 1_000_000  # grows to no more Gaussians than this, those with the largest gradients first; removes none for it
     seed: int = 0  # the halves of a split Gaussian lie at random places, a function of seed and step
 
     def __post_init__(self):
