@@ -52,7 +52,7 @@ LEARNING = [  # what trains, selects or stops early: no way at all may lead from
     "mango.data.pictures",
     *SCRIPTS,
 ]
-OPTIONAL = {"smplx": [], "chumpy": [], "anny": [], "pytorch3d": ["mango.adapters"], "gsplat": ["renderer.backends.gsplat"]}
+OPTIONAL = {"smplx": [], "chumpy": [], "anny": [], "pytorch3d": ["renderer.mesh_pytorch3d"], "gsplat": ["renderer.backends.gsplat"]}
 NAMES_THE_DEVICE = "mango.training.runtime"
 REPORTS_ON_DEVICES = "mango.app.doctor"  # "cuda" is also the name of an extra there; it places nothing
 
