@@ -124,10 +124,10 @@ def project_backward_op(
     viewmats: Tensor,
     Ks: Tensor,
     radii: Tensor,
-    g_means2d: Tensor,
-    g_depths: Tensor,
-    g_conics: Tensor,
-    g_compensations: Tensor,
+    g_means2d: Tensor | None,
+    g_depths: Tensor | None,
+    g_conics: Tensor | None,
+    g_compensations: Tensor | None,
     width: int,
     height: int,
     eps2d: float,
@@ -154,6 +154,7 @@ def _(means, quats, scales, viewmats, *others):
 
 def project_setup(ctx, inputs, output) -> None:
     means, quats, scales, _, viewmats, Ks, *ctx.sizes = inputs
+    ctx.set_materialize_grads(False)  # zeros for outputs that no loss looks at cost time, and wake torch's threads
     ctx.save_for_backward(means, quats, scales, viewmats, Ks, output[-1].detach())
 
 
@@ -210,7 +211,7 @@ def blend_backward_op(
     out_colors: Tensor,
     out_alphas: Tensor,
     g_out_colors: Tensor,
-    g_out_alphas: Tensor,
+    g_out_alphas: Tensor | None,
     width: int,
     height: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -232,12 +233,15 @@ def _(means2d, conics, colors, opacities, *others):
 
 def blend_setup(ctx, inputs, output) -> None:
     means2d, conics, colors, opacities, radii, depths, backgrounds, *ctx.sizes = inputs
+    ctx.set_materialize_grads(False)  # as above
     ctx.has_background = backgrounds is not None
     # Detached: an output that its own node holds on to is a reference cycle, and images pile up until the collector runs.
     ctx.save_for_backward(means2d, conics, colors, opacities, radii, depths, *(t.detach() for t in output))
 
 
 def blend_gradient(ctx, g_colors, g_alphas):
+    if g_colors is None:
+        g_colors = torch.zeros_like(ctx.saved_tensors[6])
     g_means2d, g_conics, g_channels, g_opacities, g_backgrounds = blend_backward_op(*ctx.saved_tensors, g_colors, g_alphas, *ctx.sizes)
     return g_means2d, g_conics, g_channels, g_opacities, None, None, g_backgrounds if ctx.has_background else None, None, None
 

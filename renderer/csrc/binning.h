@@ -97,12 +97,14 @@ inline std::vector<Key> visible_by_depth(Team& team, const Images& n, const floa
     const Pieces pieces(team, n.gaussians);
     std::vector<std::vector<Key>> found(pieces.number);
     team.parallel_for(pieces.number, [&](int64_t piece) {
+        std::vector<Key> mine;  // not found[piece]: neighbours there share a cache line, and threads would fight for it
         for (int64_t g = pieces.first(piece); g < pieces.last(piece); g++) {
             if (radii[2 * g] <= 0 || radii[2 * g + 1] <= 0 || !(opacities[g] >= ALPHA_CUT)) continue;
             Key key{0, uint32_t(g)};
             std::memcpy(&key.depth, depths + g, 4);
-            found[piece].push_back(key);
+            mine.push_back(key);
         }
+        found[piece] = std::move(mine);
     });
     std::vector<Key> keys = std::move(found[0]);
     for (int64_t piece = 1; piece < pieces.number; piece++) keys.insert(keys.end(), found[piece].begin(), found[piece].end());
@@ -175,15 +177,17 @@ inline Bins bin_image(Team& team, const Images& n, const float* means2d, const f
     std::vector<std::vector<Found>> found(pieces.number);
     std::vector<uint32_t> places(pieces.number * tiles);  // how many records of a piece a tile has, then where the next one goes
     team.parallel_for(pieces.number, [&](int64_t piece) {
-        found[piece].reserve((pieces.last(piece) - pieces.first(piece)) * 4);
+        std::vector<Found> mine;  // as above
+        mine.reserve((pieces.last(piece) - pieces.first(piece)) * 4);
         for (int64_t i = pieces.first(piece); i < pieces.last(piece); i++) {
             const uint32_t g = keys[i].gaussian, later = keys[std::min(i + 8, pieces.count - 1)].gaussian;
             for (const void* row : {(const void*)(means2d + 2 * later), (const void*)(conics + 3 * later),
                                     (const void*)(opacities + later), (const void*)(radii + 2 * later)})
                 __builtin_prefetch(row);  // in the order of depth they lie all over memory
-            bins.splats[i] = Splat(means2d + 2 * g, conics + 3 * g, opacities[g], g, int64_t(found[piece].size()));
-            find_tiles(bins.splats[i], uint32_t(i), radii + 2 * g, across, down, found[piece], &places[piece * tiles]);
+            bins.splats[i] = Splat(means2d + 2 * g, conics + 3 * g, opacities[g], g, int64_t(mine.size()));
+            find_tiles(bins.splats[i], uint32_t(i), radii + 2 * g, across, down, mine, &places[piece * tiles]);
         }
+        found[piece] = std::move(mine);
     });
     std::vector<int64_t> first_slot(pieces.number + 1);
     for (int64_t piece = 0; piece < pieces.number; piece++) first_slot[piece + 1] = first_slot[piece] + int64_t(found[piece].size());

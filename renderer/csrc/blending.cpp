@@ -111,7 +111,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
             int64_t pixel = (tile.y * TILE + r) * n.width + tile.x * TILE;
             for (int x = 0; x < tile.cols; x++) {
                 through[r][x] = 1.0f - out_alphas[pixel + x];
-                float behind = -g_alphas[pixel + x] * through[r][x];
+                float behind = g_alphas ? -g_alphas[pixel + x] * through[r][x] : 0.0f;
                 for (int k = 0; k < D; k++) {
                     grad[r][k][x] = g_colors[(pixel + x) * D + k];
                     behind += grad[r][k][x] * out_colors[(pixel + x) * D + k];
@@ -281,7 +281,7 @@ extern "C" int blend_backward(const Images* sizes, const float* means2d, const f
         std::vector<float> shares(across * down * D);  // of the background's gradient
         double binned = seconds();
         int64_t rows = sum_over_tiles(team, n, [&](const Tile& tile) {
-            return kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D, g_out_alphas + p0,
+            return kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D, g_out_alphas ? g_out_alphas + p0 : nullptr,
                           moments.get(), &shares[(tile.y * across + tile.x) * D]);
         });
         double blended = seconds();

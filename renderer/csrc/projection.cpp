@@ -158,16 +158,16 @@ INLINE void unproject_block(const Sizes& n, const Shape& s, const View& v, int64
     Int visible{};
     for (int i = 0; i < LANES; i++) visible[i] = i < count && radii[2 * i] > 0 && radii[2 * i + 1] > 0 ? -1 : 0;
     if (!any(visible)) return;
-    Vec gu[2], gz[1], gc[3], ga[1];
-    gather(g_means2d, 2, count, nothing, gu);
-    gather(g_depths, 1, count, nothing, gz);
-    gather(g_conics, 3, count, nothing, gc);
+    Vec gu[2] = {}, gz[1] = {}, gc[3] = {}, ga[1] = {};
+    if (g_means2d) gather(g_means2d, 2, count, nothing, gu);
+    if (g_depths) gather(g_depths, 1, count, nothing, gz);
+    if (g_conics) gather(g_conics, 3, count, nothing, gc);
     Seen o = see(s, v, n.near_plane, n.far_plane, n.eps2d);
     Vec inverse = 1.0f / (visible ? o.det : splat(1));
     // Through the determinant as see() writes it. The textbook -C G C cancels to nothing for thin Gaussians.
     Vec a = (o.yy + n.eps2d) * inverse, b = -o.xy * inverse, c = (o.xx + n.eps2d) * inverse;
     Vec g_det = -(gc[0] * a + gc[1] * b + gc[2] * c) * inverse, g_area = Vec{};
-    if (n.antialiased) {  // compensation = area / sqrt(det)
+    if (n.antialiased && g_compensations) {  // compensation = area / sqrt(det)
         gather(g_compensations, 1, count, nothing, ga);
         Vec area = vsqrt(o.area2), root = vsqrt(inverse);
         g_det -= 0.5f * ga[0] * area * root * inverse;
@@ -240,6 +240,7 @@ extern "C" int project_forward(const Sizes* sizes, const float* means, const flo
     return 1;
 }
 
+// Gradients that nobody has are null.
 extern "C" int project_backward(const Sizes* sizes, const float* means, const float* quats, const float* scales, const float* viewmats,
                                 const float* Ks, const int32_t* radii, const float* g_means2d, const float* g_depths,
                                 const float* g_conics, const float* g_compensations, float* g_means, float* g_quats, float* g_scales,
@@ -257,8 +258,9 @@ extern "C" int project_backward(const Sizes* sizes, const float* means, const fl
             for (int64_t c = 0; c < n.cameras; c++) {
                 int64_t camera = scene * n.cameras + c, o = camera * n.gaussians + at;
                 View view(viewmats + 16 * camera, Ks + 9 * camera, n.width, n.height);
-                unproject_block(n, shape, view, count, radii + 2 * o, g_means2d + 2 * o, g_depths + o, g_conics + 3 * o,
-                                g_compensations + o, g, &g_views[12 * c]);
+                auto from = [o](const float* gradient, int width) { return gradient ? gradient + width * o : nullptr; };
+                unproject_block(n, shape, view, count, radii + 2 * o, from(g_means2d, 2), from(g_depths, 1), from(g_conics, 3),
+                                from(g_compensations, 1), g, &g_views[12 * c]);
             }
             Vec turned[4];
             quaternion_gradient(shape.q, g.rotation, turned);
