@@ -51,11 +51,11 @@ struct Bins {  // of one image
     std::vector<int64_t> tile_first;  // tiles + 1
 };
 
-// Work on `count` things in a few equal pieces, each of consecutive things.
+// Many things in pieces of some two thousand: what a piece needs of memory stays in the cache, and threads have something to share.
 struct Pieces {
     int64_t count, number;
 
-    Pieces(const Team& team, int64_t things) : count(things), number(team.size() == 1 ? 1 : 4 * team.size()) {}
+    explicit Pieces(int64_t things) : count(things), number(std::min<int64_t>(64, 1 + things / 2048)) {}
     int64_t first(int64_t piece) const { return count * piece / number; }
     int64_t last(int64_t piece) const { return count * (piece + 1) / number; }
 };
@@ -68,7 +68,7 @@ struct Key {
 inline void sort_by_depth(Team& team, std::vector<Key>& keys) {
     constexpr int DIGITS = 2048;
     std::vector<Key> moved(keys.size());
-    const Pieces pieces(team, int64_t(keys.size()));
+    const Pieces pieces(int64_t(keys.size()));
     std::vector<uint32_t> places(pieces.number * DIGITS);  // how many keys of a piece have a digit, then where the next one goes
     for (int shift : {0, 11, 22}) {
         std::fill(places.begin(), places.end(), 0);
@@ -94,7 +94,7 @@ inline void sort_by_depth(Team& team, std::vector<Key>& keys) {
 
 // What can be seen, front to back.
 inline std::vector<Key> visible_by_depth(Team& team, const Images& n, const float* opacities, const int32_t* radii, const float* depths) {
-    const Pieces pieces(team, n.gaussians);
+    const Pieces pieces(n.gaussians);
     std::vector<std::vector<Key>> found(pieces.number);
     team.parallel_for(pieces.number, [&](int64_t piece) {
         std::vector<Key> mine;  // not found[piece]: neighbours there share a cache line, and threads would fight for it
@@ -171,7 +171,7 @@ inline Bins bin_image(Team& team, const Images& n, const float* means2d, const f
                       const int32_t* radii, const float* depths) {
     const std::vector<Key> keys = visible_by_depth(team, n, opacities, radii, depths);
     const int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE, tiles = across * down;
-    const Pieces pieces(team, int64_t(keys.size()));
+    const Pieces pieces(int64_t(keys.size()));
     Bins bins;
     bins.splats.resize(keys.size() + 1);
     std::vector<std::vector<Found>> found(pieces.number);
