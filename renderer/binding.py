@@ -5,8 +5,9 @@ except that a Gaussian sits at its own barycentric point and not at the centroid
 
     position = barycentric point + s R local        rotation = R (x) q        scale = s exp(log_scale)
 
-Everything is computed coordinate by coordinate on planes of shape ``*batch gaussians``: on a CPU that is several times as fast,
-forward and backward, as small matrices in the last two axes.
+`placed` is what to call: the compiled form where there is one, several times as fast, else `placed_plainly`, the definition. That is
+computed coordinate by coordinate on planes of shape ``*batch gaussians``: on a CPU that is several times as fast, forward and backward,
+as small matrices in the last two axes.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ class TriangleFrames:
         """The frames as matrices, for those who want them so."""
         return torch.stack([torch.stack(axis, dim=-1) for axis in (self.along, self.normal, self.across)], dim=-1)
 
+    def normals(self) -> Float[Tensor, "*batch gaussians 3"]:
+        return torch.stack(self.normal, dim=-1)
+
 
 def triangle_frames(vertices: Float[Tensor, "*batch verts 3"], faces: Int[Tensor, "gaussians 3"]) -> TriangleFrames:
     """The frame of each triangle in ``faces`` (one row per Gaussian). Without area: scale and frame go to zero, never NaN."""
@@ -47,6 +51,70 @@ def triangle_frames(vertices: Float[Tensor, "*batch verts 3"], faces: Int[Tensor
     return TriangleFrames(corners, along, normal, across, scale=0.5 * (_dot(base, along) + _dot(across, side).abs()))
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where bound Gaussians are in the world: what the mesh alone decides."""
+
+    means: Float[Tensor, "*batch gaussians 3"]
+    quats: Float[Tensor, "*batch gaussians 4"]  # wxyz, not normalised
+    scales: Float[Tensor, "*batch gaussians 3"]
+    normals: Float[Tensor, "*batch gaussians 3"]  # of their triangles, length 1 (or 0 where there is no area)
+
+    def gaussians(self, opacities: Float[Tensor, "gaussians"], colors: Float[Tensor, "*#batch gaussians channels"]) -> Gaussians:
+        """With looks; ``opacities`` are plain."""
+        batch = self.means.shape[:-1]
+        colors = colors.expand(*batch, colors.shape[-1])
+        return Gaussians(means=self.means, quats=self.quats, scales=self.scales, opacities=opacities.expand(batch), colors=colors)
+
+
+def placed(
+    vertices: Float[Tensor, "*batch verts 3"],
+    triangles: Int[Tensor, "gaussians 3"],
+    barycentrics: Float[Tensor, "gaussians 3"],
+    offsets: Float[Tensor, "gaussians 3"],
+    quats: Float[Tensor, "gaussians 4"],
+    log_scales: Float[Tensor, "gaussians 3"],
+) -> Places:
+    """Where Gaussians on ``triangles`` (vertex numbers) are. ``offsets`` and scales are in units of the triangle's scale.
+
+    Compiled for float32 on a CPU with a compiler, plain PyTorch elsewhere. Errors: ValueError for triangles of other vertices.
+    """
+    from renderer.backends import cpu
+
+    on_mesh = (barycentrics, offsets, quats, log_scales)
+    tensors = (vertices, *on_mesh)
+    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors) or cpu.obstacle() is not None:
+        return placed_plainly(triangle_frames(vertices, triangles), *on_mesh)
+    from renderer.backends.cpu_binding import bind_op
+
+    batch = vertices.shape[:-2]
+    results = bind_op(vertices.reshape(-1, *vertices.shape[-2:]), triangles, barycentrics, offsets, quats, log_scales.exp())
+    return Places(*(result.reshape(*batch, *result.shape[1:]) for result in results))
+
+
+def placed_plainly(
+    frames: TriangleFrames,
+    barycentrics: Float[Tensor, "gaussians 3"],
+    offsets: Float[Tensor, "gaussians 3"],
+    quats: Float[Tensor, "gaussians 4"],
+    log_scales: Float[Tensor, "gaussians 3"],
+) -> Places:
+    """`placed` in plain PyTorch: the definition."""
+    weights, pushes = barycentrics.unbind(-1), offsets.unbind(-1)
+    along, normal, across = ([frames.scale * x for x in axis] for axis in (frames.along, frames.normal, frames.across))
+    means = [
+        sum(w * corner[i] for w, corner in zip(weights, frames.corners, strict=True))
+        + along[i] * pushes[0] + normal[i] * pushes[1] + across[i] * pushes[2]
+        for i in range(3)
+    ]  # fmt: skip
+    return Places(
+        means=torch.stack(means, dim=-1),
+        quats=torch.stack(quaternion_product(frame_quaternion(frames), quats.unbind(-1)), dim=-1),
+        scales=frames.scale[..., None] * log_scales.exp(),
+        normals=frames.normals(),
+    )
+
+
 def bound_gaussians(
     frames: TriangleFrames,
     barycentrics: Float[Tensor, "gaussians 3"],
@@ -56,22 +124,8 @@ def bound_gaussians(
     opacities: Float[Tensor, "gaussians"],
     colors: Float[Tensor, "*#batch gaussians channels"],
 ) -> Gaussians:
-    """Gaussians in the world from their places on the mesh. ``opacities`` are plain, ``offsets`` in units of the triangle's scale."""
-    weights, pushes = barycentrics.unbind(-1), offsets.unbind(-1)
-    along, normal, across = ([frames.scale * x for x in axis] for axis in (frames.along, frames.normal, frames.across))
-    means = [
-        sum(w * corner[i] for w, corner in zip(weights, frames.corners, strict=True))
-        + along[i] * pushes[0] + normal[i] * pushes[1] + across[i] * pushes[2]
-        for i in range(3)
-    ]  # fmt: skip
-    batch = frames.scale.shape
-    return Gaussians(
-        means=torch.stack(means, dim=-1),
-        quats=torch.stack(quaternion_product(frame_quaternion(frames), quats.unbind(-1)), dim=-1),
-        scales=frames.scale[..., None] * log_scales.exp(),
-        opacities=opacities.expand(batch),
-        colors=colors.expand(*batch, colors.shape[-1]),
-    )
+    """Gaussians in the world, for those who need the frames too. ``opacities`` are plain."""
+    return placed_plainly(frames, barycentrics, offsets, quats, log_scales).gaussians(opacities, colors)
 
 
 def frame_quaternion(frames: TriangleFrames) -> tuple[Plane, Plane, Plane, Plane]:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from renderer.binding import TriangleFrames, bound_gaussians, triangle_frames
+from renderer.binding import placed, triangle_frames
 from renderer.types import Gaussians
 
 FORMAT = 1
@@ -69,20 +69,12 @@ class HeadAvatar(nn.Module):
 
     def forward(self, vertices: Float[Tensor, "*batch verts 3"]) -> Gaussians:
         """Gaussians on posed vertices (metres, the world of the vertices)."""
-        frames = triangle_frames(vertices, self.triangles)
-        return bound_gaussians(
-            frames,
-            self.barycentrics,
-            self.offsets,
-            self.quats,
-            self.log_scales,
-            self.opacity_logits.sigmoid(),
-            self.shaded(frames),
-        )
+        places = placed(vertices, self.triangles, self.barycentrics, self.offsets, self.quats, self.log_scales)
+        return places.gaussians(self.opacity_logits.sigmoid(), self.shaded(places.normals))
 
-    def shaded(self, frames: TriangleFrames) -> Float[Tensor, "*batch gaussians 3"]:
-        normal = torch.stack(frames.normal, dim=-1)
-        return self.albedo * (1 + self.light[0] + normal @ self.light[1:])
+    def shaded(self, normals: Float[Tensor, "*batch gaussians 3"]) -> Float[Tensor, "*batch gaussians 3"]:
+        """Colours of Gaussians whose triangles face where ``normals`` say."""
+        return self.albedo * (1 + self.light[0] + normals @ self.light[1:])
 
     def save(self, path: Path) -> None:
         """One safetensors file: attributes, binding, and whose head it rides on (a digest, never the head itself)."""

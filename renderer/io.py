@@ -158,7 +158,7 @@ def avatar_splats(avatar: HeadAvatar, template: Float[Tensor, "verts 3"], faces:
             quats=avatar.quats.clone(),
             log_scales=avatar.log_scales.clone(),
             opacity_logits=avatar.opacity_logits.clone(),
-            harmonics=_harmonics(avatar.shaded(frames)),
+            harmonics=_harmonics(avatar.shaded(frames.normals())),
             faces=_face_ids(avatar.triangles, faces),
         )
 

@@ -1,7 +1,7 @@
 // 3D Gaussians to 2D ones and the gradient back, LANES Gaussians at a time. The same numbers as renderer/projection.py.
 #include <algorithm>
 
-#include "simd.h"
+#include "rows.h"
 #include "threads.h"
 
 namespace {
@@ -28,21 +28,6 @@ struct Shape {  // LANES Gaussians in the world
     Vec mean[3], q[4], inverse_norm, scale[3], rotation[3][3], half[3][3];
 };
 
-// Gathers columns of an array of rows of `width` floats; lanes past the end repeat `fill`.
-INLINE void gather(const float* rows, int width, int64_t count, const float* fill, Vec* columns) {
-    float buffer[4][LANES];
-    for (int i = 0; i < LANES; i++)
-        for (int k = 0; k < width; k++) buffer[k][i] = i < count ? rows[i * width + k] : fill[k];
-    for (int k = 0; k < width; k++) columns[k] = load(buffer[k]);
-}
-
-INLINE void scatter(float* rows, int width, int64_t count, const Vec* columns) {
-    float buffer[4][LANES];
-    for (int k = 0; k < width; k++) store(buffer[k], columns[k]);
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < width; k++) rows[i * width + k] = buffer[k][i];
-}
-
 INLINE Shape shape_of(const float* means, const float* quats, const float* scales, int64_t count) {
     const float nothing[4] = {0, 0, 0, 0}, identity[4] = {1, 0, 0, 0};
     Shape s;
@@ -66,13 +51,6 @@ struct Seen {  // LANES Gaussians in one camera
     Vec x, y, z, inverse_z, slope_x, slope_y, toward_x[3], toward_y[3], m1[3], m2[3], xx, xy, yy, cross[3], area2, det;
     Int visible;
 };
-
-INLINE void cross_product(const Vec* a, const Vec* b, Vec* out) {
-    out[0] = a[1] * b[2] - a[2] * b[1];
-    out[1] = a[2] * b[0] - a[0] * b[2];
-    out[2] = a[0] * b[1] - a[1] * b[0];
-}
-INLINE Vec dot(const Vec* a, const Vec* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 
 INLINE Seen see(const Shape& s, const View& v, float near_plane, float far_plane, float eps2d) {
     Seen o;

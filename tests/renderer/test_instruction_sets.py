@@ -15,7 +15,7 @@ import pytest
 from renderer.rasterize import BACKENDS
 
 HERE = Path(__file__).parent
-CHOSEN = "test_cpu_backend_matches_the_reference or (test_degenerate_scenes and classic) or test_same_as_every_triangle"
+CHOSEN = "test_cpu_backend_matches_the_reference or (test_degenerate_scenes and classic) or test_same_as_every_triangle or test_compiled"
 # flags, what this CPU must have for them, and the registers that code built with them does not touch
 SETS = {
     "SSE2": (["-march=x86-64"], {"sse2"}, "ymm"),
@@ -31,7 +31,8 @@ first, *others = sys.argv[1:]
 compilation.native, compilation.COMPILE = lambda: first, (*compilation.COMPILE, *others)
 compilation.library()
 sys.exit(pytest.main(["-x", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider", "-k", {CHOSEN!r},
-                      {str(HERE / "test_rasterizer_accuracy.py")!r}, {str(HERE / "test_mesh.py")!r}]))
+                      {str(HERE / "test_rasterizer_accuracy.py")!r}, {str(HERE / "test_mesh.py")!r},
+                      {str(HERE / "test_binding_compiled.py")!r}]))
 """
 
 
