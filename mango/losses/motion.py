@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mango.head.layout import MotionLayout
 
-Surface = Callable[[Tensor], Tensor]  # flat motion ["batch person time width"] -> points ["batch person time points 3"], millimetres
+# Flat motion ["batch person time width"] -> points ["batch person time points 3"] whose distances are millimetres.
+Surface = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 from mango.head.layout import MotionLayout
 from mango.losses.motion import FrameLoss, MotionLossWeights, motion_losses, total
-from mango.losses.surface import lip_surface
+from mango.losses.surface import condensed, lip_points, lip_surface
 
 LAYOUT = MotionLayout(4)
 ALL = MotionLossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
@@ -109,13 +109,35 @@ class LinearHead:
         return points + neck_pose[:, None] * 10
 
 
-def test_lip_surface_is_the_derivative_in_millimetres_without_the_neck():
-    linear = lip_surface(LinearHead(), LAYOUT, lips=4.0, every=7)  # lips 0, 1, 2 and the other point 3
+def test_lip_points_move_by_the_derivative_in_millimetres_without_the_neck():
+    directions = lip_points(LinearHead(), LAYOUT, lips=4.0, every=7)  # lips 0, 1, 2 and the other point 3
     motion = torch.zeros(LAYOUT.width)
     motion[3], motion[2] = 1.0, 1.0
     motion[LAYOUT.where("jaw_pose").start] = 0.01
     motion[LAYOUT.where("neck_pose")] = 5.0
-    points = linear(motion)
+    points = (motion @ directions.flatten(1)).unflatten(-1, (-1, 3))
     lip, other = math.sqrt(4 / 3.25), math.sqrt(1 / 3.25)
     expected = torch.tensor([[0, -1, 0], [0, -1, 0], [2, -1, 0], [3, 0, 0]]) * torch.tensor([lip, lip, lip, other])[:, None]
     torch.testing.assert_close(points, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "points"), [(53, 578), (53, 18), (7, 400), (16, 4), (5, 1)])
+def test_condensed_points_are_as_far_apart(width, points):
+    """Fault planted and seen red: the mean over fewer points without the correction for their number."""
+    random = torch.Generator().manual_seed(width)
+    directions = torch.randn(width, points, 3, generator=random, dtype=torch.float64)
+    directions[1] = 0.0  # a channel that moves nothing: the neck
+    fewer = condensed(directions)
+    assert fewer.shape[1] == min(-(-width // 3), points)
+    difference = torch.randn(9, width, generator=random, dtype=torch.float64)
+    mean_square = [torch.einsum("bw,wpk->bpk", difference, each).square().sum(-1).mean(-1) for each in (directions, fewer)]
+    torch.testing.assert_close(*mean_square)
+    assert (fewer[1] == 0).all()
+
+
+def test_lip_surface_has_the_distances_of_the_lip_points(head):
+    directions, surface = lip_points(head, head.layout, lips=8.0, every=8), lip_surface(head, head.layout, lips=8.0)
+    motion = 0.1 * torch.randn(6, head.layout.width, generator=torch.Generator().manual_seed(0))
+    exact = (motion.double() @ directions.flatten(1).double()).square().sum(-1) / directions.shape[1]
+    torch.testing.assert_close(surface(motion).square().sum(-1).mean(-1), exact.float())
+    assert surface.directions.shape[1] == 54
