@@ -11,10 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mango.errors import InputError
+from mango.losses.ssim import ssim
 
-SSIM_WINDOW = 11
-SSIM_SIGMA = 1.5
-SSIM_BORDER = SSIM_WINDOW // 2  # rows and columns that the map lacks on each side
+__all__ = ["l1", "lpips", "ssim"]
 
 
 def l1(
@@ -22,38 +21,6 @@ def l1(
 ) -> Float[Tensor, "*batch rows cols channels"]:
     """Absolute difference."""
     return (prediction - truth).abs()
-
-
-def ssim(
-    prediction: Float[Tensor, "*batch rows cols channels"], truth: Float[Tensor, "*batch rows cols channels"]
-) -> Float[Tensor, "*batch inner_rows inner_cols channels"]:
-    """Structural similarity (Wang et al. 2004, eq. 13) per pixel and channel; 1 = equal, higher is better.
-
-    Gaussian window of 11x11, sigma 1.5, K1 = 0.01, K2 = 0.03, range 1, weighted moments without sample correction. Only windows
-    that lie wholly inside the picture count (the original's choice), so the map lacks ``SSIM_BORDER`` pixels on each side
-    and no padding rule enters the number.
-    """
-    rows, cols = prediction.shape[-3:-1]
-    assert min(rows, cols) >= SSIM_WINDOW, f"SSIM needs pictures of at least {SSIM_WINDOW} pixels a side, got {rows}x{cols}"
-    x, y = prediction.movedim(-1, -3), truth.movedim(-1, -3)
-    blur_rows, blur_cols = _blur(rows, x), _blur(cols, x)
-    # As products with banded matrices: on a CPU 10-20 times faster than a convolution with one channel.
-    moments = blur_rows @ torch.stack([x, y, x * x, y * y, x * y]) @ blur_cols.T
-    mean_x, mean_y, square_x, square_y, product = moments.unbind(0)
-    c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * (product - mean_x * mean_y) + c2) / (square_x - mean_x**2 + square_y - mean_y**2 + c2)
-    return (luminance * structure).movedim(-3, -1)
-
-
-def _blur(size: int, like: Tensor) -> Float[Tensor, "inner size"]:
-    """The Gaussian window at every place where it fits, as a banded matrix."""
-    offsets = torch.arange(SSIM_WINDOW, dtype=like.dtype, device=like.device) - SSIM_BORDER
-    window = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    window = window / window.sum()
-    inner = size - 2 * SSIM_BORDER
-    places = torch.arange(inner, device=like.device)[:, None] + torch.arange(SSIM_WINDOW, device=like.device)
-    return like.new_zeros(inner, size).scatter(1, places, window.expand(inner, -1))
 
 
 def lpips(

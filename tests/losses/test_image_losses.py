@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mango.errors import InputError
-from mango.losses.image import SSIM_BORDER, l1, lpips, ssim
+from mango.losses.image import l1, lpips, ssim
+from mango.losses.ssim import BORDER, ssim_plainly
 
 
 def pictures(rows=17, cols=14, seed=0, dtype=torch.float64):
@@ -45,13 +46,37 @@ def test_ssim_is_unreduced_and_local():
     changed[20, 22, 1] += 0.3
     touched = (ssim(changed, truth) < 1 - 1e-9).nonzero()
     assert set(touched[:, 2].tolist()) == {1}
-    assert touched[:, 0].min() == 20 - 2 * SSIM_BORDER and touched[:, 0].max() == 20
-    assert touched[:, 1].min() == 22 - 2 * SSIM_BORDER and touched[:, 1].max() == 22
+    assert touched[:, 0].min() == 20 - 2 * BORDER and touched[:, 0].max() == 20
+    assert touched[:, 1].min() == 22 - 2 * BORDER and touched[:, 1].max() == 22
 
 
 def test_ssim_gradient():
     x, y = pictures(12, 11)
     assert torch.autograd.gradcheck(lambda p: ssim(p, y), x[..., :1].expand(-1, -1, 3).clone().requires_grad_())
+
+
+@pytest.mark.parametrize("size", [(11, 11), (42, 43), (75, 20)])
+def test_ssim_picture_by_picture_is_the_plain_one(size):
+    """Sizes of one window, of one block and the beginning of the next, of two blocks and a rest; gradients for either or both pictures.
+
+    Planted and seen red: a block that starts a row late, the second picture's mean in place of the first's, half of q's gradient.
+    """
+    x, y = (torch.stack([one, other]) for one, other in zip(pictures(*size), pictures(*size, seed=1), strict=True))
+    direction = torch.randn(2, size[0] - 10, size[1] - 10, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def results(similarity, asked, dtype):
+        given = [picture.to(dtype, copy=True).requires_grad_(k in asked) for k, picture in enumerate((x, y))]
+        value = similarity(*given)
+        (value * direction.to(dtype)).sum().backward()
+        assert [picture.grad is not None for picture in given] == [k in asked for k in (0, 1)]
+        return [value.detach(), *(picture.grad for picture in given if picture.grad is not None)]
+
+    for asked in ((0,), (1,), (0, 1)):
+        exact = results(ssim_plainly, asked, torch.float64)
+        torch.testing.assert_close(results(ssim, asked, torch.float64), exact)
+        found, yardstick = (results(similarity, asked, torch.float32) for similarity in (ssim, ssim_plainly))
+        for mine, plain, truth in zip(found, yardstick, exact, strict=True):
+            assert (mine - truth).norm() <= 4 * (plain - truth).norm()
 
 
 def test_ssim_of_equal_pictures_is_one_in_float32():
