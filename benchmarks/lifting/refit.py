@@ -21,7 +21,7 @@ from mango.training.lessons import Lesson
 from mango.training.optim import Learner, OptimizerConfig, make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime
-from mango.training.stage2 import compared, frozen, rendered, teach_head, weighted, with_tracked_neck
+from mango.training.stage2 import compared, frozen, registered, rendered, teach_head, weighted
 from mango.training.studio import Learners, Studio, open_studio
 from mango.types import PERSONS, MotionClip
 
@@ -106,7 +106,7 @@ def teach_labels(studio: Studio, learners: Learners, variables: Learner, lesson:
     with frozen(*learners.avatars.values(), learners.cameras.model):
         shots = lesson.recorded.shots
         motion = model.denormalised(torch.cat([module.motion(shot[:2], slice(shot[2], shot[2] + 1)) for shot in shots]))
-        drawing = rendered(studio, learners, with_tracked_neck(model, motion, lesson), lesson.recorded)
+        drawing = rendered(studio, learners, registered(studio, learners, motion, lesson.recorded), lesson.recorded)
         speaking = lesson.windows.speaking[lesson.places]
         heeded = speaking + (1 - speaking) * config.silent_pictures
         losses = compared(drawing, lesson.recorded, config.motion_pictures, config.motion_regions, heeded)

@@ -1,6 +1,6 @@
 """The people of a run: one avatar each, shared by all their clips, and drawing many of them in one call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from mango.head.model import Head
 from mango.types import MotionClip
 from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
 from renderer.rasterize import draw
-from renderer.types import Camera, Rendering
+from renderer.types import Camera, Gaussians, Rendering
 
 DENSITY = {"face": 1.0, "lips": 4.0, "left_eye": 6.0, "right_eye": 6.0, "eyelids": 3.0, "brows": 2.0, "teeth": 1.0, "mouth_cavity": 0.5}
 ELSEWHERE = 0.5  # scalp, neck
@@ -96,15 +96,20 @@ def drawn(
     vertices: Float[Tensor, "pictures verts 3"],
     recorded: PictureBatch,
     camera_from_world: Float[Tensor, "pictures 4 4"],
-    background: Float[Tensor, "3"],
+    background: Float[Tensor, "channels"],
+    carry: Callable[[Gaussians, str, list[int]], Gaussians] | None = None,
     backend: str = "auto",
 ) -> Rendering:
-    """The pictures again, as the avatars would look: every person's Gaussians in one call of the rasterizer."""
+    """The pictures again, as the avatars would look: every person's Gaussians in one call of the rasterizer.
+
+    ``carry(gaussians, person, pictures)`` may give the Gaussians of a person's pictures other channels than their colours.
+    """
     order = sorted(range(len(recorded.persons)), key=lambda picture: recorded.persons[picture])
     scenes = []
     for person in sorted(set(recorded.persons)):
         chosen = [picture for picture in order if recorded.persons[picture] == person]
-        scenes.append(avatars[person](vertices[chosen]))
+        scene = avatars[person](vertices[chosen])
+        scenes.append(carry(scene, person, chosen) if carry else scene)
     rows, cols = recorded.size
     camera = Camera(camera_from_world[order], recorded.intrinsics[order], width=cols, height=rows)
     rendering = draw(joined(scenes), camera, background, backend)

@@ -29,8 +29,15 @@ class BankConfig:
 class LabelBank:
     """Normalised motion ``(time, width)`` per dialogue and person."""
 
-    def __init__(self, labels: Mapping[Key, Float[Tensor, "time width"]], silent: Mapping[Key, Bool[Tensor, "time"]], frozen: slice):
+    def __init__(
+        self,
+        labels: Mapping[Key, Float[Tensor, "time width"]],
+        silent: Mapping[Key, Bool[Tensor, "time"]],
+        frozen: slice,
+        necks: Mapping[Key, Float[Tensor, "time 3"]],
+    ):
         self.labels = {key: tensor.clone() for key, tensor in labels.items()}
+        self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
         self.bank = {key: tensor.clone() for key, tensor in labels.items()}
         self.silent, self.frozen = dict(silent), frozen
 
@@ -63,12 +70,13 @@ class LabelBank:
         return mean
 
     def state(self) -> dict[str, Tensor]:
-        return {"/".join(key): tensor for key, tensor in self.bank.items()}
+        return {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
 
     def restore(self, state: Mapping[str, Tensor] | None) -> None:
         """From ``state()``; None leaves a new bank as it is."""
         if state is None:
             return
-        expected = {"/".join(key) for key in self.bank}
+        expected = set(self.state())
         assert expected == set(state), f"another bank: {sorted(expected ^ set(state))[:4]}"
-        self.bank = {key: state["/".join(key)].to(label) for key, label in self.labels.items()}
+        for name in ("bank", "necks"):
+            setattr(self, name, {key: state["/".join((name, *key))].to(label) for key, label in self.labels.items()})

@@ -59,7 +59,7 @@ def pixel_weights(recorded: PictureBatch, regions: RegionWeights) -> Float[Tenso
     weights = regions.background + (regions.head - regions.background) * recorded.mattes
     for landmarks, weight in ((MOUTH, regions.mouth), (RIGHT_EYE, regions.eyes), (LEFT_EYE, regions.eyes)):
         inside = _box(recorded.landmarks[:, landmarks], recorded.size, regions.margin)
-        weights = torch.where(inside, weights.clamp_min(weight), weights)
+        weights = torch.where(inside, weight, weights)
     return weights
 
 

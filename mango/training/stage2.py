@@ -4,7 +4,8 @@
         ▲                                   │                                                                   │
         └──── follows x0 at low levels ─────┘  <───────────────────── gradient ──────────────────────── recorded picture
 
-In phases of the head learner the same picture is drawn from the bank's motion and the gradient ends in avatars and cameras.
+In phases of the head learner the same picture is drawn from the bank's motion and the gradient ends in avatars and cameras. Head pose is
+registered to every picture before it is compared (`mango.training.registration`).
 Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
 """
 
@@ -19,18 +20,19 @@ from torch import Tensor, nn
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.errors import InputError
+from mango.head.model import Head
 from mango.losses.motion import motion_losses, total
-from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
+from mango.training.registration import follow_weights, neck_places, turn_towards, turned, with_flow
 from mango.training.stage1 import NO_NOISE, one_shot_x0
 from mango.training.studio import Learners, Studio
-from mango.types import PERSONS
-from renderer.types import Rendering
+from mango.types import PERSONS, MotionClip
+from renderer.types import Camera, Gaussians, Rendering
 
 Losses = dict[str, Float[Tensor, ""]]
 
@@ -53,7 +55,7 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     """Avatars and cameras learn to draw the recorded pictures from the bank's motion."""
     config, recorded = studio.config, lesson.recorded
     banked = torch.stack([learners.bank.bank[shot[:2]][shot[2]] for shot in recorded.shots])
-    motion = learners.motion.model.denormalised(banked)
+    motion = registered(studio, learners, learners.motion.model.denormalised(banked), recorded)
     losses = compared(rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
     people = sorted(set(recorded.persons))
     losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
@@ -86,7 +88,7 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         weights=config.motion_losses,
     )
     with frozen(*learners.avatars.values(), learners.cameras.model):
-        motion = with_tracked_neck(model, model.denormalised(shot.clean[lesson.places]), lesson)
+        motion = registered(studio, learners, model.denormalised(shot.clean[lesson.places]), lesson.recorded)
         rendering = rendered(studio, learners, motion, lesson.recorded)
         speaking = batch.speaking[lesson.places]
         heeded = speaking + (1 - speaking) * config.silent_pictures
@@ -116,17 +118,49 @@ def weighted(losses: Losses, weights: PictureLossWeights) -> Float[Tensor, ""]:
     return sum(weight * losses[name] for name, weight in asdict(weights).items() if weight)
 
 
-def with_tracked_neck(model: MotionModel, predicted: Float[Tensor, "pictures width"], lesson: Lesson) -> Float[Tensor, "pictures width"]:
-    """Motion of the pictures' frames; head pose stays the tracker's: pictures fix it poorly and lips would pay for it."""
-    tracked = lesson.windows.motion[lesson.places]
-    neck = model.layout.where("neck_pose")
-    return torch.cat([predicted[:, : neck.start], tracked[:, neck], predicted[:, neck.stop :]], dim=1)
+def with_neck(
+    head: Head, motion: Float[Tensor, "pictures width"], neck_pose: Float[Tensor, "pictures 3"]
+) -> Float[Tensor, "pictures width"]:
+    """Head pose is never the model's when pictures are drawn: a predicted nod at another moment would be paid for by the lips."""
+    neck = head.layout.where("neck_pose")
+    return torch.cat([motion[:, : neck.start], neck_pose, motion[:, neck.stop :]], dim=1)
+
+
+def registered(
+    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch
+) -> Float[Tensor, "pictures width"]:
+    """``motion`` with the head pose at which its drawing lies best on the recorded pictures; the bank remembers it for each frame."""
+    head, config, necks = studio.head, studio.config.registration, learners.bank.necks
+    neck_pose = torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots])
+    with torch.no_grad():
+        follows = follow_weights(head, learners.avatars, recorded.persons)
+        root, joint = neck_places(head, learners.avatars, recorded.persons, placed(studio, recorded))
+        cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
+        behind = torch.cat([studio.background, studio.background.new_zeros(6)])
+
+        def carry(gaussians: Gaussians, person: str, pictures: list[int]) -> Gaussians:
+            rows, cols = recorded.size
+            camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
+            return with_flow(gaussians, follows[person].expand(len(pictures), -1), joint[pictures], camera)
+
+        for _ in range(config.iterations):
+            vertices = posed(head, learners.avatars, recorded.persons, with_neck(head, motion, neck_pose), placed(studio, recorded))
+            drawing = drawn(learners.avatars, vertices, recorded, cameras, behind, carry)
+            turn = turn_towards(recorded, drawing.colors, config)
+            neck_pose = turned(neck_pose, (root.mT @ turn[..., None])[..., 0])  # the neck turns in the frame of the root
+        for shot, pose in zip(recorded.shots, neck_pose, strict=True):
+            necks[shot[:2]][shot[2]] = pose
+    return with_neck(head, motion, neck_pose)
+
+
+def placed(studio: Studio, recorded: PictureBatch) -> list[MotionClip]:
+    """Where the tracker puts each picture's person in the world."""
+    return [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
 
 
 def rendered(studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch) -> Rendering:
     """The recorded pictures drawn from ``motion`` by the avatars as they are."""
-    placed = [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
-    vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed)
+    vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed(studio, recorded))
     cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
     return drawn(learners.avatars, vertices, recorded, cameras, studio.background)
 
@@ -193,7 +227,7 @@ class Examination:
 def examination(studio: Studio, learners: Learners) -> Examination | None:
     """On held-out dialogues of known people, with fixed windows and noise; None where there are none.
 
-    The tracker's cameras stand as they are: those of held-out clips were never refined.
+    Head pose is registered from the tracker's; the tracker's cameras stand as they are: those of held-out clips were never refined.
     """
     if studio.examination is None:
         return None
@@ -201,12 +235,10 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     model, batch, recorded, config = learners.motion.averaged, lesson.windows, lesson.recorded, studio.config
     shot = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, NO_NOISE, studio.context, (0, "validation"))
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
-    rendering = rendered(
-        studio,
-        replace(learners, cameras=unrefined),
-        with_tracked_neck(model, model.denormalised(shot.clean[lesson.places]), lesson),
-        recorded,
-    )
+    necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
+    examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, model.layout.where("neck_pose"), necks))
+    motion = registered(studio, examined, model.denormalised(shot.clean[lesson.places]), recorded)
+    rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)
     pictures = torch.cat([recorded.colors, rendering.colors.clamp(0, 1)], dim=2)[:8].movedim(-1, 1)

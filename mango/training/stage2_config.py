@@ -8,6 +8,7 @@ from mango.training.alternation import Schedule
 from mango.training.label_bank import BankConfig
 from mango.training.optim import OptimizerConfig
 from mango.training.picture_losses import PictureLossWeights, RegionWeights
+from mango.training.registration import RegistrationConfig
 from mango.training.run import Every
 from mango.training.runtime import RuntimeConfig
 from mango.training.stage1 import ConditionNoise
@@ -39,6 +40,7 @@ class Stage2Config:
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
     bank: BankConfig = field(default_factory=BankConfig)
+    registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     head_pictures: PictureLossWeights = field(default_factory=PictureLossWeights)  # what avatars and cameras learn from
     motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=100.0, ssim=0.0, silhouette=0.0))
     head_regions: RegionWeights = field(default_factory=RegionWeights)  # where avatars look

@@ -139,12 +139,14 @@ def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> d
 
 def new_bank(windows: Windows, model: MotionModel) -> LabelBank:
     """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound."""
-    labels, silent = {}, {}
+    labels, silent, necks = {}, {}, {}
+    neck = model.layout.where("neck_pose")
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
             labels[held.id, side] = model.normalised(held.motion[number].to(model.motion_mean))
             silent[held.id, side] = held.keep[number] & (held.speaking[number] < 0.5)
-    return LabelBank(labels, silent, model.layout.where("neck_pose"))
+            necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
+    return LabelBank(labels, silent, neck, necks)
 
 
 def _held_out(config: Stage2Config, dialogues: DialogueSet, people: tuple[str, ...], windows) -> Windows | None:

@@ -10,7 +10,7 @@ A, B = ("d0", "a"), ("d1", "b")
 def bank():
     labels = {A: torch.zeros(20, 4), B: torch.ones(12, 4)}
     silent = {A: torch.arange(20) < 5, B: torch.arange(12) < 3}
-    return LabelBank(labels, silent, frozen=slice(2, 3))
+    return LabelBank(labels, silent, slice(2, 3), {A: torch.zeros(20, 3), B: torch.ones(12, 3)})
 
 
 def test_it_follows_kept_inner_frames_of_other_parts_only():
@@ -43,10 +43,12 @@ def test_windows_repeat_the_ends():
 def test_state_goes_round():
     labels, other = bank(), bank()
     labels.follow(A, 0, torch.randn(10, 4), torch.ones(10, dtype=torch.bool), BankConfig())
+    labels.necks[B][3] = 0.25
     other.restore(labels.state())
-    assert all(torch.equal(labels.bank[key], other.bank[key]) for key in (A, B))
+    assert all(torch.equal(labels.bank[key], other.bank[key]) and torch.equal(labels.necks[key], other.necks[key]) for key in (A, B))
+    assert other.necks[B][3, 0] == 0.25 and other.bank[A].abs().sum() > 0
 
 
 def test_nobody_silent_means_no_pin():
-    labels = LabelBank({A: torch.zeros(5, 4)}, {A: torch.zeros(5, dtype=torch.bool)}, slice(0, 0))
+    labels = LabelBank({A: torch.zeros(5, 4)}, {A: torch.zeros(5, dtype=torch.bool)}, slice(0, 0), {A: torch.zeros(5, 3)})
     assert (labels.pin() == 0).all()
