@@ -130,6 +130,49 @@ def test_mattes_are_the_brightness(tmp_path):
         assert worst(matte, np.full((32, 32), level)) <= 2
 
 
+@pytest.mark.parametrize("color_range", [1, 2], ids=["limited", "full"])
+def test_mattes_are_swscales_numbers(tmp_path, color_range):
+    """Every level, those outside the limited range included. Planted and seen red: levels cut off instead of rounded."""
+    from mango.data.video_index import exact_conversion
+
+    with av.open(str(tmp_path / "mask.mp4"), "w") as film:
+        stream = film.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.color_range = color_range
+        frame = av.VideoFrame.from_ndarray(np.full((96, 64), 128, np.uint8), format="yuv420p")
+        np.frombuffer(frame.planes[0], np.uint8)[:] = np.repeat(np.arange(256), 16).astype(np.uint8)  # one luma level after the other
+        film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+    with av.open(str(tmp_path / "mask.mp4")) as film:
+        frame = next(film.decode(video=0))
+        exact = frame.reformat(format="gray", interpolation=exact_conversion(), src_color_range=color_range, dst_color_range=2)
+    assert np.array_equal(VideoFrames(tmp_path / "mask.mp4").mattes([0])[0], exact.to_ndarray())
+    assert len(np.unique(exact.to_ndarray())) > 200
+
+
+def test_films_of_key_frames_share_a_codec(tmp_path, picture, monkeypatch):
+    """Read in turn, by frames and by mattes, each film shows its own. Planted and seen red: a film that is not turned to."""
+    from mango.data.video import _Decoder
+
+    films, made, make = [], [], _Decoder.__init__
+    for number in range(3):
+        write_video(tmp_path / f"{number}.mp4", (picture(20 * number + i) for i in range(8)))
+        films.append(VideoFrames(tmp_path / f"{number}.mp4"))
+    whole = [film.frames(range(8)) for film in films]
+    monkeypatch.setattr(_Decoder, "__init__", lambda self, kind: (made.append(kind), make(self, kind))[1])
+    wrong = []
+
+    def read():
+        for film, pictures in zip(films, whole, strict=True):
+            if not all(torch.equal(film.frames([i])[0], pictures[i]) for i in (7, 2)) or film.mattes([3]).shape != (1, 64, 64):
+                wrong.append(film.path)
+
+    reader = threading.Thread(target=read)  # a thread that has no codec yet
+    reader.start()
+    reader.join()
+    assert wrong == [] and len(made) == 1
+
+
 def test_threads_read_one_film_at_once(film):
     frames = VideoFrames(film)
     whole, wrong = frames.frames(range(60)), []
@@ -174,7 +217,7 @@ def test_pickled_readers_read(film):
 def test_more_films_than_may_be_open(tmp_path, picture):
     films = []
     for number in range(20):
-        write_video(tmp_path / f"{number}.mp4", [picture(number, 16, 16)])
+        write_video(tmp_path / f"{number}.mp4", [picture(number, 16, 16)] * 2, key_frame_every=None)
         films.append(VideoFrames(tmp_path / f"{number}.mp4"))
     first = [film.frames([0]) for film in films]
     assert all(torch.equal(film.frames([0]), seen) for film, seen in zip(films, first, strict=True))
