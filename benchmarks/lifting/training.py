@@ -183,7 +183,9 @@ def bank_labels(bench: Bench, row: str) -> Mapping[tuple[str, str], MotionClip]:
     bank = read_tensors(newest_checkpoint(bench.run(row) / "checkpoints") / "bank.safetensors")
     clips = {}
     for key, normalised in bank.items():
-        id, side = key.rsplit("/", 1)
+        part, id, side = key.split("/")
+        if part != "bank":
+            continue
         label = dialogues.dialogue(id).side(side).motion
         clips[id, side] = replace(head.layout.clip(model.denormalised(normalised), label.shape, head.digest), fps=label.fps)
     return clips
