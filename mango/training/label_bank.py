@@ -20,8 +20,8 @@ Key = tuple[str, str]  # dialogue, person
 class BankConfig:
     """How the bank follows."""
 
-    rate: float = 0.2  # share of a new prediction
-    below: float = 0.3  # only predictions at noise levels below this share of the schedule
+    rate: float = 0.5  # share of a new prediction
+    below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
     pin_every: int = 5  # motion steps between rest pins; 0 = never
 

@@ -30,7 +30,7 @@ from renderer.types import Camera, Gaussians
 class RegistrationConfig:
     """How head pose follows pictures."""
 
-    iterations: int = 1  # per picture each time it is looked at; 0 = the tracker's pose is believed
+    iterations: int = 2  # per picture each time it is looked at; 0 = the tracker's pose is believed
     prior_degrees: float = 1.0  # how far off a tracker's pose usually is
     noise: float = 0.05  # of a picture against its drawing, per pixel, that pixels do not share
     outlier: float = 0.15  # differences beyond this count less and less (Geman and McClure)

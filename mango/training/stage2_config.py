@@ -42,7 +42,7 @@ class Stage2Config:
     bank: BankConfig = field(default_factory=BankConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     head_pictures: PictureLossWeights = field(default_factory=PictureLossWeights)  # what avatars and cameras learn from
-    motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=100.0, ssim=0.0, silhouette=0.0))
+    motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=300.0, ssim=0.0, silhouette=0.0))
     head_regions: RegionWeights = field(default_factory=RegionWeights)  # where avatars look
     motion_regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.2, head=1.0, mouth=16.0, eyes=6.0))
     silent_pictures: float = 0.0  # weight, for the motion, of pictures in which their person is silent: rest is the labels' to say
