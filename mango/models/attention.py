@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+from mango.models.linear import Linear, linear
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.queries_keys_values = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(
         self,
@@ -104,9 +106,9 @@ class AlignedAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.queries = nn.Linear(width, width)
-        self.keys_values = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.queries = Linear(width, width)
+        self.keys_values = Linear(width, 2 * width)
+        self.out = Linear(width, width)
 
     def memory(self, features: Float[Tensor, "batch time width"], rotary: Rotary) -> Memory:
         keys, values = (split_heads(x, self.heads) for x in self.keys_values(features).chunk(2, dim=-1))
@@ -127,9 +129,9 @@ class AlignedGate(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.values = nn.Linear(width, width)
-        self.gate = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.values = Linear(width, width)
+        self.gate = Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(
         self, motion: Float[Tensor, "batch time width"], values: Float[Tensor, "batch time width"]

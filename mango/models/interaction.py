@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mango.models.attention import Rotary, SelfAttention
 from mango.models.layers import FeedForward
+from mango.models.linear import Linear
 
 
 class InteractionLayer(nn.Module):
@@ -32,7 +33,7 @@ class DualAudioInteraction(nn.Module):
 
     def __init__(self, width: int, heads: int, depth: int, ratio: int):
         super().__init__()
-        self.role = nn.ModuleDict({"own": nn.Linear(width, width), "heard": nn.Linear(width, width)})  # the bias is the role embedding
+        self.role = nn.ModuleDict({"own": Linear(width, width), "heard": Linear(width, width)})  # the bias is the role embedding
         self.speaking = nn.Parameter(torch.randn(2, width) * 0.02)  # silent, speaking
         self.speaking_unknown = nn.Parameter(torch.randn(width) * 0.02)
         self.layers = nn.ModuleList(InteractionLayer(width, heads, ratio) for _ in range(depth))

@@ -19,6 +19,7 @@ from mango.models.attention import Memory, Rotary, visible
 from mango.models.denoiser import DenoiserLayer, LayerMemory, Masks
 from mango.models.interaction import DualAudioInteraction
 from mango.models.layers import LevelEmbedding, Modulation, VoiceStem, modulated
+from mango.models.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ class MotionModel(nn.Module):
         self.stem = VoiceStem(voice_width, width, config.voice_kernel)
         self.no_own, self.no_heard, self.no_identity = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(3))
         self.interaction = DualAudioInteraction(width, heads, config.interaction_depth, config.mlp_ratio)
-        self.tokens = nn.Linear(layout.width + 1, width)  # + the context flag
+        self.tokens = Linear(layout.width + 1, width)  # + the context flag
         self.level = LevelEmbedding(width)
         self.identity = nn.Linear(identity_width, width)
         self.layers = nn.ModuleList(DenoiserLayer(width, heads, config.mlp_ratio) for _ in range(config.depth))
         self.last_modulation = Modulation(width, ("shift", "scale"))
-        self.out = nn.Linear(width, layout.width)
+        self.out = Linear(width, layout.width)
         nn.init.zeros_(self.out.weight)  # an untrained model predicts the training set's mean pose
         nn.init.zeros_(self.out.bias)
 
