@@ -51,11 +51,11 @@ struct Bins {  // of one image
     std::vector<int64_t> tile_first;  // tiles + 1
 };
 
-// Many things in pieces of some two thousand: what a piece needs of memory stays in the cache, and threads have something to share.
+// Many things in up to eight pieces of two thousand or more: threads have something to share, and few counts have to be kept.
 struct Pieces {
     int64_t count, number;
 
-    explicit Pieces(int64_t things) : count(things), number(std::min<int64_t>(64, 1 + things / 2048)) {}
+    explicit Pieces(int64_t things) : count(things), number(std::min<int64_t>(8, 1 + things / 2048)) {}
     int64_t first(int64_t piece) const { return count * piece / number; }
     int64_t last(int64_t piece) const { return count * (piece + 1) / number; }
 };
