@@ -17,6 +17,7 @@ SCENES = {
     "four channels, sizes a multiple of the tile": (ball(channels=4, width=32, height=48, seed=4), {}),
     "32 channels": (ball(80, channels=32, batch=(1,), seed=5), {}),
     "antialiased": (ball(seed=6, size=0.004), {"rasterize_mode": "antialiased"}),
+    "more Gaussians than one piece of binning": (ball(6000, batch=(), width=33, height=25, seed=10, size=0.002), {}),
     "colour and depth": (ball(150, seed=7), {"render_mode": "RGB+D"}),
     "expected depth": (ball(150, seed=8), {"render_mode": "ED"}),
     "colour and expected depth": (ball(150, seed=9), {"render_mode": "RGB+ED"}),
