@@ -63,18 +63,33 @@ def turn_towards(
     recorded: PictureBatch, drawn: Float[Tensor, "pictures rows cols 9"], config: RegistrationConfig
 ) -> Float[Tensor, "pictures 3"]:
     """The turn about the axes of the world, radians, that brings the drawing (with its flow channels) nearer to the picture."""
-    colors, flow = drawn[..., :3], drawn[..., 3:].unflatten(-1, (3, 2))
-    residual = recorded.colors - colors
-    slope = torch.stack(torch.gradient(colors, dim=(2, 1)), dim=-1)  # pictures rows cols 3 (u, v)
-    change = -torch.einsum("pyxcd,pyxad->pyxca", slope, flow)  # what comes along was upstream before
-    trust = pixel_weights(recorded, config.regions)[..., None] / (1 + (residual / config.outlier).square()[..., None]).square()
-    weighed = trust * change
-    normal = torch.einsum("pyxca,pyxcb->pab", weighed, change)
-    towards = torch.einsum("pyxca,pyxc->pa", weighed, residual)
+    weights = pixel_weights(recorded, config.regions)
+    pictures = zip(recorded.colors, drawn, weights, strict=True)
+    normal, towards = map(torch.stack, zip(*(_normal_equations(*picture, config.outlier) for picture in pictures), strict=True))
     prior = (config.noise / torch.deg2rad(torch.tensor(config.prior_degrees))).square() * torch.eye(3)
     turn = torch.linalg.solve(normal + prior.to(normal), towards)
     largest = torch.deg2rad(torch.tensor(config.largest_degrees)).to(turn)
     return turn * (largest / turn.norm(dim=-1, keepdim=True).clamp_min(1e-9)).clamp_max(1)
+
+
+def _normal_equations(
+    recorded: Float[Tensor, "rows cols 3"], drawn: Float[Tensor, "rows cols 9"], weight: Float[Tensor, "rows cols 1"], outlier: float
+) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]:
+    """J^T W J and J^T W r of one picture.
+
+    Flow is the same for the three colours, so colours are summed before flow comes in: J = -slope . flow is never written down.
+    """
+    planes = drawn.movedim(-1, 0).contiguous()
+    colors, flow = planes[:3], planes[3:].unflatten(0, (3, 2)).flatten(2)  # axis uv pixels
+    residual = (recorded.movedim(-1, 0) - colors).flatten(1)
+    slope = torch.stack(torch.gradient(colors, dim=(2, 1)), dim=1).flatten(2)  # colour uv pixels
+    trust = weight.flatten() / (1 + (residual / outlier).square()).square()
+    weighed = trust[:, None] * slope
+    pull = (weighed * residual[:, None]).sum(0)  # uv pixels
+    structure = (weighed[:, :, None] * slope[:, None]).sum(0)  # uv uv pixels
+    bent = (structure * flow[:, None]).sum(2)  # axis uv pixels
+    # Minus: what comes along was upstream before.
+    return flow.flatten(1) @ bent.flatten(1).mT, -(flow.flatten(1) @ pull.flatten())
 
 
 def turned(neck_pose: Float[Tensor, "pictures 3"], turn: Float[Tensor, "pictures 3"]) -> Float[Tensor, "pictures 3"]:
