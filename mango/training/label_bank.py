@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.errors import InputError
+
 Key = tuple[str, str]  # dialogue, person
 
 
@@ -73,10 +75,15 @@ class LabelBank:
         return {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
 
     def restore(self, state: Mapping[str, Tensor] | None) -> None:
-        """From ``state()``; None leaves a new bank as it is."""
+        """From ``state()``; None leaves a new bank as it is. Errors: InputError when it is the bank of other clips or of an older version."""
         if state is None:
             return
         expected = set(self.state())
-        assert expected == set(state), f"another bank: {sorted(expected ^ set(state))[:4]}"
+        if expected != set(state):
+            other = ", ".join(sorted(expected ^ set(state))[:4])
+            remedy = "the run was begun with other dialogues or by an older version: give a new run folder"
+            raise InputError(
+                "the checkpoint's label bank", expected="the clips of this run", found=f"a difference in {other} ...", remedy=remedy
+            )
         for name in ("bank", "necks"):
             setattr(self, name, {key: state["/".join((name, *key))].to(label) for key, label in self.labels.items()})

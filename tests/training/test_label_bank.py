@@ -1,7 +1,9 @@
 """The bank follows what it may and is pinned where nobody speaks."""
 
+import pytest
 import torch
 
+from mango.errors import InputError
 from mango.training.label_bank import BankConfig, LabelBank
 
 A, B = ("d0", "a"), ("d1", "b")
@@ -47,6 +49,11 @@ def test_state_goes_round():
     other.restore(labels.state())
     assert all(torch.equal(labels.bank[key], other.bank[key]) and torch.equal(labels.necks[key], other.necks[key]) for key in (A, B))
     assert other.necks[B][3, 0] == 0.25 and other.bank[A].abs().sum() > 0
+
+
+def test_another_bank_is_refused():
+    with pytest.raises(InputError, match=r"bank/d0/a.*new run folder"):
+        bank().restore({"d0/a": torch.zeros(20, 4), "d1/b": torch.zeros(12, 4)})
 
 
 def test_nobody_silent_means_no_pin():
