@@ -75,15 +75,17 @@ class LabelBank:
         return {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
 
     def restore(self, state: Mapping[str, Tensor] | None) -> None:
-        """From ``state()``; None leaves a new bank as it is. Errors: InputError when it is the bank of other clips or of an older version."""
+        """From ``state()``; None leaves a new bank as it is.
+
+        Errors: InputError when it is the bank of other clips or of an older version.
+        """
         if state is None:
             return
         expected = set(self.state())
         if expected != set(state):
             other = ", ".join(sorted(expected ^ set(state))[:4])
             remedy = "the run was begun with other dialogues or by an older version: give a new run folder"
-            raise InputError(
-                "the checkpoint's label bank", expected="the clips of this run", found=f"a difference in {other} ...", remedy=remedy
-            )
+            found = f"a difference in {other} ..."
+            raise InputError("the checkpoint's label bank", expected="the clips of this run", found=found, remedy=remedy)
         for name in ("bank", "necks"):
             setattr(self, name, {key: state["/".join((name, *key))].to(label) for key, label in self.labels.items()})
