@@ -17,7 +17,7 @@ struct Tile {
 
 // Splats and colours lie all over memory; those of the records to come are called for in time.
 INLINE void prefetch(const Bins& bins, const float* colors, int D, int64_t i) {
-    const Record& later = bins.records[std::min<int64_t>(i + 6, int64_t(bins.records.size()) - 1)];
+    const Record& later = bins.records[std::min<int64_t>(i + 6, bins.number_of_records() - 1)];
     __builtin_prefetch(&bins.splats[later.splat]);
     __builtin_prefetch(colors + int64_t(later.gaussian) * D);
 }
@@ -58,7 +58,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                 opaque[r][p] = Vec{};
                 for (int k = 0; k < D; k++) sum[r][p][k] = Vec{};
             }
-        int64_t tiles_across = (n.width + TILE - 1) / TILE, t = tile.y * tiles_across + tile.x;
+        const int64_t t = tile.y * n.across() + tile.x;
         for (int64_t i = bins.tile_first[t]; i < bins.tile_first[t + 1]; i++) {
             if (i % 16 == 15 && finished(live)) break;
             const Record record = bins.records[i];
@@ -131,7 +131,7 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                 live[r][p] = r < tile.rows ? (columns(0, p) < float(tile.cols) ? splat(1) : Vec{}) : Vec{};
                 behind[r][p] = load(&rest[r][p * LANES]);
             }
-        int64_t tiles_across = (n.width + TILE - 1) / TILE, t = tile.y * tiles_across + tile.x;
+        const int64_t t = tile.y * n.across() + tile.x;
         bool done = false;
         int64_t rows = 0;
         for (int64_t i = bins.tile_first[t]; i < bins.tile_first[t + 1]; i++) {
@@ -180,9 +180,9 @@ struct Kernel {  // FIXED channels, or any number when it is 0
 // Calls work(tile) for every tile of an image and adds up what it returns.
 template <class Work>
 int64_t sum_over_tiles(Team& team, const Images& n, const Work& work) {
-    int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE;
+    const int64_t across = n.across();
     std::atomic<int64_t> total{0};
-    team.parallel_for(across * down, [&](int64_t i) {
+    team.parallel_for(n.tiles(), [&](int64_t i) {
         int64_t x = i % across, y = i / across;
         total += work(Tile{x, y, int(std::min<int64_t>(TILE, n.height - y * TILE)), int(std::min<int64_t>(TILE, n.width - x * TILE))});
     });
@@ -220,9 +220,9 @@ INLINE void gather_gradient(const Splat& s, int64_t last, int64_t D, const float
 // Gaussian by Gaussian, so that the gradients are written one after the other; what was not drawn gets zeros.
 void gather_gradients(Team& team, const Images& n, const Bins& bins, const float* moments, float* g_means2d, float* g_conics,
                       float* g_opacities, float* g_colors) {
-    const int64_t D = n.channels, drawn = int64_t(bins.splats.size()) - 1;
+    const int64_t D = n.channels;
     std::vector<uint32_t> splat_of(n.gaussians, UINT32_MAX);
-    for (int64_t k = 0; k < drawn; k++) splat_of[bins.splats[k].gaussian] = uint32_t(k);
+    for (int64_t k = 0; k < bins.drawn; k++) splat_of[bins.splats[k].gaussian] = uint32_t(k);
     const Pieces pieces(n.gaussians);
     team.parallel_for(pieces.number, [&](int64_t piece) {
         const int64_t first = pieces.first(piece), last = pieces.last(piece), count = last - first;
@@ -242,23 +242,42 @@ void gather_gradients(Team& team, const Images& n, const Bins& bins, const float
     });
 }
 
+// New bins of an image: where they are to be kept, or else in `own`.
+Bins bin_anew(Team& team, const Images& n, const Footprints& in, unsigned char* kept, std::unique_ptr<Line[]>& own) {
+    if (!kept) own.reset(new Line[lines_for_bins(n, in)]);
+    const Bins bins = bin_image(team, n, in, kept ? kept : own[0].bytes);
+    if (kept) bins.clear_gaps(kept + n.bins_bytes);
+    return bins;
+}
+
 }  // namespace
+
+// Sets bins_bytes to what the bins of any one of the images need at most.
+extern "C" int measure_bins(Images* sizes, const float* means2d, const float* opacities, const int32_t* radii) {
+    const Footprints all{means2d, nullptr, opacities, radii, nullptr};
+    int64_t most = 0;
+    for (int64_t i = 0; i < sizes->images; i++) most = std::max(most, lines_for_bins(*sizes, all.of(i, sizes->gaussians)));
+    sizes->bins_bytes = most * int64_t(sizeof(Line));
+    return 0;
+}
 
 extern "C" int blend_forward(const Images* sizes, const float* means2d, const float* conics, const float* colors, const float* opacities,
                              const int32_t* radii, const float* depths, const float* backgrounds, float* out_colors,
                              float* out_alphas) try {
     const Images& n = *sizes;
+    const Footprints all{means2d, conics, opacities, radii, depths};
     int64_t pixels = int64_t(n.width) * n.height, N = n.gaussians, D = n.channels;
     auto* kernel = D == 1 ? Kernel<1>::forward : D == 3 ? Kernel<3>::forward : D == 4 ? Kernel<4>::forward : Kernel<0>::forward;
     for_images(n, [&](int64_t i, Team& team) {
         double start = seconds();
-        const Bins bins = bin_image(team, n, means2d + 2 * i * N, conics + 3 * i * N, opacities + i * N, radii + 2 * i * N, depths + i * N);
+        std::unique_ptr<Line[]> own;
+        const Bins bins = bin_anew(team, n, all.of(i, N), n.bins ? n.bins + i * n.bins_bytes : nullptr, own);
         double binned = seconds();
         int64_t rows = sum_over_tiles(team, n, [&](const Tile& tile) {
             return kernel(n, tile, bins, colors + i * N * D, backgrounds ? backgrounds + i * D : nullptr, out_colors + i * pixels * D,
                           out_alphas + i * pixels);
         });
-        if (n.stages) *n.stages = {binned - start, seconds() - binned, 0, rows * TILE, int64_t(bins.records.size())};
+        if (n.stages) *n.stages = {binned - start, seconds() - binned, 0, rows * TILE, bins.number_of_records()};
     });
     return 0;
 } catch (...) {
@@ -270,27 +289,28 @@ extern "C" int blend_backward(const Images* sizes, const float* means2d, const f
                               const float* g_out_colors, const float* g_out_alphas, float* g_means2d, float* g_conics, float* g_colors,
                               float* g_opacities, float* g_backgrounds) try {
     const Images& n = *sizes;
+    const Footprints all{means2d, conics, opacities, radii, depths};
     int64_t pixels = int64_t(n.width) * n.height, N = n.gaussians, D = n.channels;
     auto* kernel = D == 1 ? Kernel<1>::backward : D == 3 ? Kernel<3>::backward : D == 4 ? Kernel<4>::backward : Kernel<0>::backward;
     for_images(n, [&](int64_t i, Team& team) {
         int64_t g0 = i * N, p0 = i * pixels;
         double start = seconds();
-        const Bins bins = bin_image(team, n, means2d + 2 * g0, conics + 3 * g0, opacities + g0, radii + 2 * g0, depths + g0);
-        const std::unique_ptr<float[]> moments(new float[bins.records.size() * (6 + D) + LANES]);
-        const int64_t across = (n.width + TILE - 1) / TILE, down = (n.height + TILE - 1) / TILE;
-        std::vector<float> shares(across * down * D);  // of the background's gradient
+        std::unique_ptr<Line[]> own;
+        const Bins bins = n.bins ? Bins(n.bins + i * n.bins_bytes, n.tiles()) : bin_anew(team, n, all.of(i, N), nullptr, own);
+        const std::unique_ptr<float[]> moments(new float[bins.number_of_records() * (6 + D) + LANES]);
+        std::vector<float> shares(n.tiles() * D);  // of the background's gradient
         double binned = seconds();
         int64_t rows = sum_over_tiles(team, n, [&](const Tile& tile) {
-            return kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D, g_out_alphas ? g_out_alphas + p0 : nullptr,
-                          moments.get(), &shares[(tile.y * across + tile.x) * D]);
+            return kernel(n, tile, bins, colors + g0 * D, out_colors + p0 * D, out_alphas + p0, g_out_colors + p0 * D,
+                          g_out_alphas ? g_out_alphas + p0 : nullptr, moments.get(), &shares[(tile.y * n.across() + tile.x) * D]);
         });
         double blended = seconds();
         gather_gradients(team, n, bins, moments.get(), g_means2d + 2 * g0, g_conics + 3 * g0, g_opacities + g0, g_colors + D * g0);
         std::fill_n(g_backgrounds + i * D, D, 0.0f);
-        for (int64_t tile = 0; tile < across * down; tile++)
+        for (int64_t tile = 0; tile < n.tiles(); tile++)
             for (int64_t k = 0; k < D; k++) g_backgrounds[i * D + k] += shares[tile * D + k];
         if (n.stages)
-            *n.stages = {binned - start, blended - binned, seconds() - blended, rows * TILE, int64_t(bins.records.size())};
+            *n.stages = {binned - start, blended - binned, seconds() - blended, rows * TILE, bins.number_of_records()};
     });
     return 0;
 } catch (...) {

@@ -1,6 +1,7 @@
 """How the CPU backend behaves as a citizen: builds, threads, forks, modes, memory, everybody's floating point; and clear errors."""
 
 import gc
+import itertools
 import logging
 import os
 import subprocess
@@ -54,8 +55,8 @@ def test_ops_obey_torchs_rules(cpu):
     channels = scene["colors"].repeat_interleave(2, 0)
     opacities = scene["opacities"].repeat_interleave(2, 0)
     inputs = [t.clone().requires_grad_() for t in (means2d, conics, channels, opacities)]
-    for background in (None, scene["backgrounds"].flatten(0, 1).clone().requires_grad_()):
-        torch.library.opcheck(cpu.blend_op, (*inputs, radii, depths, background, 20, 18))
+    for background, keep in itertools.product((None, scene["backgrounds"].flatten(0, 1).clone().requires_grad_()), (False, True)):
+        torch.library.opcheck(cpu.blend_op, (*inputs, radii, depths, background, 20, 18, keep))
 
 
 def test_loading_leaves_everybodys_denormals_alone(cpu):
@@ -176,6 +177,86 @@ def test_pictures_are_freed_at_once(cpu):
         assert all(reference() is None for reference in gone)
     finally:
         gc.enable()
+
+
+def gradient_of(colors, means, **options):
+    return torch.autograd.grad(colors.square().sum(), means, **options)[0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_drawings_that_wait_for_their_gradients(cpu, threads):
+    """The backward pass uses the bins of its own forward pass, as often as it is asked to.
+
+    Faults planted: one place for the bins of all calls; bins changed by the backward pass that used them.
+    """
+    torch.set_num_threads(threads)
+    scenes = [converted(ball(60, cameras=2, width=width, seed=width), torch.float32) for width in (50, 50, 34)]
+    leaves = [scene.pop("means").requires_grad_() for scene in scenes]
+
+    def colors(k):
+        return renderer.rasterize(leaves[k], **scenes[k], backend="cpu")[0]
+
+    expected = [gradient_of(colors(k), leaves[k]) for k in range(3)]
+    waiting = [colors(k) for k in range(3)]
+    for k in (1, 0, 2, 0, 1, 2):
+        assert torch.equal(gradient_of(waiting[k], leaves[k], retain_graph=True), expected[k])
+
+
+def test_bins_can_move(cpu):
+    """As they do in graphs that are kept on disk or on another device. Fault planted: the backward pass reads where they were written."""
+    scene = converted(ball(40), torch.float32)
+    means = scene.pop("means").requires_grad_()
+    expected = gradient_of(renderer.rasterize(means, **scene, backend="cpu")[0], means)
+
+    left_behind = []
+
+    def moved(tensor):
+        copy = tensor.clone()
+        if tensor.dtype == torch.uint8:
+            tensor.numpy().fill(0)
+            left_behind.append(tensor)
+        return copy
+
+    with torch.autograd.graph.saved_tensors_hooks(moved, lambda copy: copy):
+        colors = renderer.rasterize(means, **scene, backend="cpu")[0]
+    assert torch.equal(gradient_of(colors, means), expected)
+
+
+def test_bins_live_as_long_as_their_graph(cpu):
+    """Faults planted: another reference to them in the graph; kept by the graph as its own output."""
+    scene = converted(ball(40), torch.float32)
+    means, bins = scene.pop("means").requires_grad_(), []
+
+    def seen(tensor):
+        if tensor.dtype == torch.uint8:
+            bins.append(weakref.ref(tensor.untyped_storage()))
+        return tensor
+
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(seen, lambda tensor: tensor):
+            used, left = (renderer.rasterize(means, **scene, backend="cpu")[0] for _ in range(2))
+        assert [reference() is not None for reference in bins] == [True, True]
+        gradient_of(used, means)
+        assert [reference() is not None for reference in bins] == [False, True]
+        del left
+        assert bins[1]() is None
+    finally:
+        gc.enable()
+
+
+def test_no_bins_are_kept_without_a_gradient(cpu, monkeypatch):
+    """Faults planted: bins kept whatever is asked of the drawing; for constants; under `no_grad`."""
+    scene, called, call = converted(ball(40), torch.float32), [], cpu.call
+    monkeypatch.setattr(cpu, "call", lambda function, *rest: (called.append(function), call(function, *rest))[1])
+    renderer.rasterize(**scene, backend="cpu")
+    learnt = {**scene, "backgrounds": scene["backgrounds"].requires_grad_()}
+    with torch.no_grad():
+        renderer.rasterize(**learnt, backend="cpu")
+    assert called == ["project_forward", "blend_forward"] * 2
+    renderer.rasterize(**learnt, backend="cpu")
+    assert "measure_bins" in called
 
 
 def test_strided_inputs(cpu):
