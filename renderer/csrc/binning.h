@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "simd.h"
@@ -73,7 +74,7 @@ inline int64_t lines(int64_t bytes) { return (bytes + int64_t(sizeof(Line)) - 1)
 
 // The bins of one image in somebody else's memory: a count, tile_first, splats, records. No pointer is stored there: a copy is as good.
 struct Bins {
-    int64_t tiles, drawn;  // how many Gaussians are
+    int64_t tiles, drawn;  // how many tiles there are, and Gaussians to be seen
     int64_t* tile_first;  // tiles + 1
     Splat* splats;        // front to back, one more at the end for its `first`
     Record* records;      // tile by tile, front to back

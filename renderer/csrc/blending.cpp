@@ -106,7 +106,8 @@ struct Kernel {  // FIXED channels, or any number when it is 0
                          const float* out_alphas, const float* g_colors, const float* g_alphas, float* moments,
                             float* g_background) {
         const int D = FIXED ? FIXED : int(n.channels);
-        float grad[TILE][ROOM][TILE] = {}, rest[TILE][TILE] = {}, through[TILE][TILE] = {};  // rest: S above
+        float grad[TILE][ROOM][TILE], rest[TILE][TILE] = {}, through[TILE][TILE] = {};  // rest: S above
+        for (int r = 0; r < TILE; r++) std::memset(grad[r], 0, D * sizeof grad[r][0]);
         for (int r = 0; r < tile.rows; r++) {
             int64_t pixel = (tile.y * TILE + r) * n.width + tile.x * TILE;
             for (int x = 0; x < tile.cols; x++) {
@@ -146,7 +147,8 @@ struct Kernel {  // FIXED channels, or any number when it is 0
             const Splat& s = bins.splats[record.splat];
             const float* color = colors + int64_t(record.gaussian) * D;
             rows += record.row1 - record.row0;
-            Vec total[((6 + ROOM + LANES - 1) / LANES) * LANES] = {};  // six moments, then channels
+            Vec total[6 + ROOM];  // six moments, then channels
+            for (int k = 0; k < 6 + D; k++) total[k] = Vec{};
             for (int p = 0; p < PARTS; p++) {
                 Vec dx = columns(tile.x, p) - s.x, m0{}, m1{}, m2{}, per_channel[ROOM];
                 for (int k = 0; k < D; k++) per_channel[k] = Vec{};

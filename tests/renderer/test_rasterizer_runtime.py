@@ -3,6 +3,7 @@
 import gc
 import itertools
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -257,6 +258,19 @@ def test_no_bins_are_kept_without_a_gradient(cpu, monkeypatch):
     assert called == ["project_forward", "blend_forward"] * 2
     renderer.rasterize(**learnt, backend="cpu")
     assert "measure_bins" in called
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_gradient_that_is_not_a_number_stays_in_its_tile(cpu, channels):
+    """Fault planted: one channel of a tile's working memory not cleared; it shows where a picture ends within the next tile."""
+    scene = converted(ball(60, batch=(), channels=channels, width=24, height=24), torch.float32)
+    learnt = [scene[name].requires_grad_() for name in ("means", "colors")]
+    drawing, _, meta = renderer.rasterize(**scene, backend="cpu")
+    toward = torch.ones_like(drawing)
+    toward[:, :16, :16] = math.nan
+    elsewhere = (meta["means2d"] - meta["radii"] > 16).any(-1)[0] & (meta["radii"] > 0).all(-1)[0]
+    for gradient in torch.autograd.grad(drawing, learnt, toward):
+        assert elsewhere.any() and gradient[elsewhere].isfinite().all() and gradient.isnan().any()
 
 
 def test_strided_inputs(cpu):
