@@ -74,13 +74,13 @@ console = Console(width=150)
 
 @dataclass(frozen=True)
 class Load:
-    """What one step of stage two draws: ``pictures`` of each of two people in each of ``windows`` windows."""
+    """What one step of stage two draws: ``pictures`` of each of ``windows`` windows."""
 
     windows: int
     pictures: int
 
     def __str__(self) -> str:
-        return f"{2 * self.windows * self.pictures} pictures"
+        return f"{self.windows * self.pictures} pictures"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Sizes:
     )
     stage1: Stage1Config = field(default_factory=Stage1Config)  # paper scale, batches of 32
     num_gaussians: int = 60_000  # of an avatar
-    loads: tuple[Load, ...] = (Load(1, 1), Load(8, 2))  # the least there is, and configs/stage2.yaml's
+    loads: tuple[Load, ...] = (Load(1, 2), Load(8, 4))  # the least there is, and configs/stage2.yaml's
     alternations: int = 8  # of the loop, in one go
     minutes: float = 1.0  # of dialogue to generate
     sampling: GenerationConfig = field(default_factory=GenerationConfig)

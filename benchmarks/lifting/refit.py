@@ -89,7 +89,7 @@ def refit(bench: Bench, row: str, *, frames: float) -> Cost:
         spent = timed(bench, row, 0, fit)
         relabelled(bench, row, refitted_clips(bench, fitted["labels"]))
     trained = stage_one(bench, row, steps=bench.scale.motion_steps, after="stage1", labels=folder)
-    rendered_frames = 2 * config.windows * config.pictures * steps
+    rendered_frames = config.windows * config.pictures * steps
     return replace(trained, steps=spent.steps + steps + trained.steps, frames_rendered=rendered_frames)
 
 

@@ -121,7 +121,7 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
         save_avatars(config.run / "avatars", learners.avatars)
         return run.exit_code
 
-    return timed(bench, row, config.steps, train, frames=2 * config.windows * config.pictures * config.steps)
+    return timed(bench, row, config.steps, train, frames=config.windows * config.pictures * config.steps)
 
 
 def frozen_head(config: Stage2Config) -> Stage2Config:

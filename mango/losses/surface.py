@@ -47,7 +47,7 @@ def lip_points(head, layout: MotionLayout, *, lips: float, every: int) -> Float[
     points = torch.cat([chosen, others])
     weight = torch.cat([torch.full((len(chosen),), lips), torch.ones(len(others))])
     weight = (weight / weight.mean()).sqrt()
-    directions = _derivative_at_rest(head, layout, points) * MILLIMETRES * weight[:, None]
+    directions = derivative_at_rest(head, layout, points) * MILLIMETRES * weight[:, None]
     directions[layout.where("neck_pose")] = 0.0
     return directions
 
@@ -62,7 +62,7 @@ def condensed(directions: Float[Tensor, "width points 3"]) -> Float[Tensor, "wid
     return coordinates * (coordinates.shape[1] / directions.shape[1]) ** 0.5
 
 
-def _derivative_at_rest(head, layout: MotionLayout, points: Tensor, step: float = 1e-2) -> Float[Tensor, "width points 3"]:
+def derivative_at_rest(head, layout: MotionLayout, points: Tensor, step: float = 1e-2) -> Float[Tensor, "width points 3"]:
     """d vertices / d motion of the mean person: one frame per channel and sign."""
     each = torch.eye(layout.width) * step
     neutral = head.with_shape(torch.zeros(head.identities))

@@ -8,6 +8,7 @@ frames the bank's mean is therefore held to the tracker's mean.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,6 +26,7 @@ class BankConfig:
     rate: float = 0.5  # share of a new prediction
     below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
+    rest: Literal["closed", "tracked"] = "closed"  # what labels begin with in silence: touching lips, or what the tracker says
     pin_every: int = 5  # motion steps between rest pins; 0 = never
 
 

@@ -1,15 +1,18 @@
-"""Head pose from pictures: the small turn of the neck that lays a drawing onto its recorded picture.
+"""Motion from pictures: the small correction of head pose, lips and eyes that lays a drawing onto its recorded picture.
 
 A tracker's head pose is off by a degree or so in every frame. That is a pixel: avatars learnt under it are blurred, and what is left of
-the picture loss is registration, not lips. The turn is found as image registration finds it (Lucas and Kanade 1981; Baker and Matthews,
-"Lucas-Kanade 20 Years On", 2004): with r the recorded minus the drawn picture and J the change of each pixel per radian,
+the picture loss is registration, not lips. And the gradient of a picture loss is a poor step for lips: the jaw moves a hundred pixels, the
+corner of the mouth three. Both are found as image registration finds them (Lucas and Kanade 1981; Baker and Matthews, "Lucas-Kanade 20
+Years On", 2004): with r the recorded minus the drawn picture and J the change of each pixel per unit of each unknown,
 
-    turn = (J^T W J + prior)^-1 J^T W r,     J = -(gradient of the drawing) . (how far a turn about each axis moves each pixel)
+    step = (J^T W J + prior)^-1 (J^T W r - prior . corrected already)
+    J = -(gradient of the drawing) . (how far a unit of each unknown moves each pixel)
 
-The second factor is drawn like a colour: every Gaussian carries how its centre moves in the picture.
+The second factor is drawn like a colour: every Gaussian carries how its centre moves in the picture. The unknowns are three turns of the
+neck and the directions in which the tracker's labels vary most where the eye looks; all in units of their prior standard deviation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import roma
@@ -20,76 +23,139 @@ from torch import Tensor
 from mango.data.pictures import PictureBatch
 from mango.head.assets import JOINTS
 from mango.head.model import Head
+from mango.losses.surface import LinearSurface, derivative_at_rest
 from mango.training.picture_losses import RegionWeights, pixel_weights
 from mango.types import MotionClip
 from renderer.head import HeadAvatar
 from renderer.types import Camera, Gaussians
 
+TURNS = 3  # unknowns that turn the neck, about x, y and z of the world
+
 
 @dataclass(frozen=True)
 class RegistrationConfig:
-    """How head pose follows pictures."""
+    """How motion follows pictures."""
 
-    iterations: int = 2  # per picture each time it is looked at; 0 = the tracker's pose is believed
-    prior_degrees: float = 1.0  # how far off a tracker's pose usually is
-    noise: float = 0.05  # of a picture against its drawing, per pixel, that pixels do not share
+    iterations: int = 2  # per picture each time it is looked at; 0 = the motion and the tracker's head pose are believed
+    directions: int = 11  # of lips and face that are looked for besides the head's pose; each costs two channels of 32
+    neck_degrees: float = 1.0  # how far off a tracker's head pose usually is
+    motion: float = 0.5  # how far off motion usually is, in standard deviations of the labels along a direction
+    alike: float = 16.0  # neighbouring pixels differ from the drawing for the same reason: that many count as one
     outlier: float = 0.15  # differences beyond this count less and less (Geman and McClure)
-    largest_degrees: float = 3.0  # turn of one iteration
-    regions: RegionWeights = field(
-        default_factory=lambda: RegionWeights(background=0.0, head=1.0, mouth=0.1, eyes=1.0)
-    )  # lips move by themselves
+    largest: float = 3.0  # step of one iteration, in prior standard deviations
+    regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.0, head=1.0, mouth=2.0, eyes=2.0))
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Ways in which a face moves, each as long as labels usually are off along it."""
+
+    motion: Float[Tensor, "directions width"]
+    vertices: Float[Tensor, "directions verts 3"]  # metres at rest, in the frame of the skull
+
+    def to(self, device: torch.device) -> "Directions":
+        return Directions(self.motion.to(device), self.vertices.to(device))
+
+
+def principal_directions(
+    head: Head,
+    labels: Iterable[Float[Tensor, "_ width"]],
+    surface: LinearSurface,
+    config: RegistrationConfig,
+    *,
+    spare: float = 0.3,
+) -> Directions:
+    """The directions of ``labels`` (motion in the head's units) that move the points of ``surface`` most.
+
+    Errors of labels need not look like labels, so that ``spare`` of the covariance is that of independent channels.
+    """
+    frames = torch.cat(list(labels)).double()
+    covariance = torch.cov(frames.T)
+    covariance = (1 - spare) * covariance + spare * covariance.diag().diag()
+    neck = head.layout.where("neck_pose")
+    covariance[neck], covariance[:, neck] = 0.0, 0.0
+    values, axes = torch.linalg.eigh(covariance)
+    root = axes * values.clamp_min(0).sqrt()  # covariance = root root^T
+    seen = root.T @ surface.directions.double()
+    _, turned = torch.linalg.eigh(seen @ seen.T)  # ascending
+    motion = config.motion * (root @ turned).T.flip(0)[: config.directions].float()
+    at_rest = derivative_at_rest(head, head.layout, torch.arange(len(head.template)))
+    return Directions(motion, torch.einsum("kw,wvi->kvi", motion, at_rest))
+
+
+def moves_of(
+    avatar: HeadAvatar, head: Head, directions: Directions
+) -> tuple[Float[Tensor, "gaussians"], Float[Tensor, "directions gaussians 3"]]:
+    """How far each Gaussian goes along with the neck (all the way but for the shoulders), and how the directions move it at rest."""
+    follows = ((1 - head.skin_weights[:, 0])[avatar.triangles] * avatar.barycentrics).sum(-1)
+    moves = sum(directions.vertices[:, avatar.triangles[:, corner]] * avatar.barycentrics[:, corner, None] for corner in range(3))
+    return follows, moves
 
 
 def with_flow(
-    gaussians: Gaussians, follows: Float[Tensor, "pictures gaussians"], neck: Float[Tensor, "pictures 3"], camera: Camera
+    gaussians: Gaussians,
+    moves: Sequence[Float[Tensor, "pictures gaussians 3"]],
+    camera: Camera,
 ) -> Gaussians:
-    """The same Gaussians with nine channels: RGB, and how a turn of the neck about x, y and z moves them in the picture (u, v each),
-    pixels per radian.
+    """The same Gaussians with channels RGB and, for each of ``moves`` (of their centres, metres, as the camera sees them), how far that
+    is in the picture: u, v, pixels.
     """
     rotation, shift = camera.camera_from_world[:, :3, :3], camera.camera_from_world[:, None, :3, 3]
     seen = gaussians.means @ rotation.mT + shift
-    arms = follows[..., None] * (gaussians.means - neck[:, None])
-    focal = camera.intrinsics[:, None, [0, 1], [0, 1]]
-    flows = []
-    for axis in torch.eye(3).to(arms):
-        moves = torch.linalg.cross(axis.expand_as(arms), arms) @ rotation.mT
-        depth = seen[..., 2:].clamp_min(1e-3)
-        flows.append(focal * (moves[..., :2] - seen[..., :2] / depth * moves[..., 2:]) / depth)
+    focal, depth = camera.intrinsics[:, None, [0, 1], [0, 1]], seen[..., 2:].clamp_min(1e-3)
+    across, per_metre = seen[..., :2] / depth, focal / depth
+    flows = [per_metre * (move[..., :2] - across * move[..., 2:]) for move in moves]
     colors = torch.cat([gaussians.colors, *flows], dim=-1)
     return Gaussians(gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors)
 
 
-def turn_towards(
-    recorded: PictureBatch, drawn: Float[Tensor, "pictures rows cols 9"], config: RegistrationConfig
-) -> Float[Tensor, "pictures 3"]:
-    """The turn about the axes of the world, radians, that brings the drawing (with its flow channels) nearer to the picture."""
+def neck_moves(
+    gaussians: Gaussians, follows: Float[Tensor, "gaussians"], neck: Float[Tensor, "pictures 3"], camera: Camera, unit: float
+) -> list[Float[Tensor, "pictures gaussians 3"]]:
+    """How a turn of the neck by ``unit`` radians about each axis of the world moves the centres, as the camera sees them."""
+    rotation = camera.camera_from_world[:, :3, :3]
+    arms = unit * follows[:, None] * ((gaussians.means - neck[:, None]) @ rotation.mT)
+    return [torch.linalg.cross(axis[:, None].expand_as(arms), arms) for axis in rotation.unbind(-1)]
+
+
+def correction(
+    recorded: PictureBatch,
+    drawn: Float[Tensor, "pictures rows cols channels"],
+    already: Float[Tensor, "pictures unknowns"],
+    config: RegistrationConfig,
+) -> Float[Tensor, "pictures unknowns"]:
+    """The step that brings the drawing (RGB, then u and v of each unknown) nearer to the picture, in prior standard deviations.
+
+    ``already``: what has been corrected before. The prior holds the sum: avatars that move with all their poses the other way would draw
+    the same pictures, and nothing else keeps them from it.
+    """
     weights = pixel_weights(recorded, config.regions)
     pictures = zip(recorded.colors, drawn, weights, strict=True)
-    normal, towards = map(torch.stack, zip(*(_normal_equations(*picture, config.outlier) for picture in pictures), strict=True))
-    prior = (config.noise / torch.deg2rad(torch.tensor(config.prior_degrees))).square() * torch.eye(3)
-    turn = torch.linalg.solve(normal + prior.to(normal), towards)
-    largest = torch.deg2rad(torch.tensor(config.largest_degrees)).to(turn)
-    return turn * (largest / turn.norm(dim=-1, keepdim=True).clamp_min(1e-9)).clamp_max(1)
+    normal, towards, noise = map(torch.stack, zip(*(_normal_equations(*picture, config.outlier) for picture in pictures), strict=True))
+    prior = config.alike * noise.clamp_min(1e-6)[:, None]
+    step = torch.linalg.solve(normal + torch.diag_embed(prior.expand_as(already)), towards - prior * already)
+    return step.clamp(-config.largest, config.largest)
 
 
 def _normal_equations(
-    recorded: Float[Tensor, "rows cols 3"], drawn: Float[Tensor, "rows cols 9"], weight: Float[Tensor, "rows cols 1"], outlier: float
-) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]:
-    """J^T W J and J^T W r of one picture.
+    recorded: Float[Tensor, "rows cols 3"], drawn: Float[Tensor, "rows cols channels"], weight: Float[Tensor, "rows cols 1"], outlier: float
+) -> tuple[Float[Tensor, "unknowns unknowns"], Float[Tensor, "unknowns"], Float[Tensor, ""]]:
+    """J^T W J, J^T W r, and the mean square of r of one picture.
 
     Flow is the same for the three colours, so colours are summed before flow comes in: J = -slope . flow is never written down.
     """
     planes = drawn.movedim(-1, 0).contiguous()
-    colors, flow = planes[:3], planes[3:].unflatten(0, (3, 2)).flatten(2)  # axis uv pixels
+    colors, flow = planes[:3], planes[3:].unflatten(0, (-1, 2)).flatten(2)  # unknown uv pixels
     residual = (recorded.movedim(-1, 0) - colors).flatten(1)
     slope = torch.stack(torch.gradient(colors, dim=(2, 1)), dim=1).flatten(2)  # colour uv pixels
     trust = weight.flatten() / (1 + (residual / outlier).square()).square()
     weighed = trust[:, None] * slope
     pull = (weighed * residual[:, None]).sum(0)  # uv pixels
     structure = (weighed[:, :, None] * slope[:, None]).sum(0)  # uv uv pixels
-    bent = (structure * flow[:, None]).sum(2)  # axis uv pixels
+    bent = (structure * flow[:, None]).sum(2)  # unknown uv pixels
+    noise = (trust * residual.square()).sum() / trust.sum().clamp_min(1e-9)
     # Minus: what comes along was upstream before.
-    return flow.flatten(1) @ bent.flatten(1).mT, -(flow.flatten(1) @ pull.flatten())
+    return flow.flatten(1) @ bent.flatten(1).mT, -(flow.flatten(1) @ pull.flatten()), noise
 
 
 def turned(neck_pose: Float[Tensor, "pictures 3"], turn: Float[Tensor, "pictures 3"]) -> Float[Tensor, "pictures 3"]:
@@ -97,10 +163,9 @@ def turned(neck_pose: Float[Tensor, "pictures 3"], turn: Float[Tensor, "pictures
     return roma.rotvec_composition((turn, neck_pose))
 
 
-def follow_weights(head: Head, avatars: Mapping[str, HeadAvatar], persons: Sequence[str]) -> dict[str, Float[Tensor, "gaussians"]]:
-    """How far each person's Gaussians go along with the neck: all the way but for the shoulders."""
-    follows = 1 - head.skin_weights[:, 0]
-    return {person: (follows[avatars[person].triangles] * avatars[person].barycentrics).sum(-1) for person in sorted(set(persons))}
+def turn_between(first: Float[Tensor, "pictures 3"], second: Float[Tensor, "pictures 3"]) -> Float[Tensor, "pictures 3"]:
+    """The turn about the axes of the root that leads from one neck pose to the other."""
+    return roma.rotvec_composition((second, -first))
 
 
 def neck_places(

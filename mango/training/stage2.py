@@ -9,10 +9,12 @@ registered to every picture before it is compared (`mango.training.registration`
 Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -21,14 +23,15 @@ from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.errors import InputError
 from mango.head.model import Head
-from mango.losses.motion import motion_losses, total
+from mango.losses.motion import MotionLossWeights, motion_losses, total
+from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from mango.training.registration import follow_weights, neck_places, turn_towards, turned, with_flow
+from mango.training.registration import TURNS, correction, moves_of, neck_moves, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, one_shot_x0
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS, MotionClip
@@ -87,13 +90,18 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         surface=studio.surface,
         weights=config.motion_losses,
     )
+    predicted, recorded = shot.clean[lesson.places], lesson.recorded
+    speaking = batch.speaking[lesson.places]
+    heeded = speaking + (1 - speaking) * config.silent_pictures
     with frozen(*learners.avatars.values(), learners.cameras.model):
-        motion = registered(studio, learners, model.denormalised(shot.clean[lesson.places]), lesson.recorded)
-        rendering = rendered(studio, learners, motion, lesson.recorded)
-        speaking = batch.speaking[lesson.places]
-        heeded = speaking + (1 - speaking) * config.silent_pictures
-        towards_pictures = compared(rendering, lesson.recorded, config.motion_pictures, config.motion_regions, heeded)
-        loss = total(towards_bank, config.motion_losses) + weighted(towards_pictures, config.motion_pictures)
+        motion = model.denormalised(predicted)
+        seen = registered(studio, learners, motion.detach(), recorded)
+        losses = {name: (heeded * values).mean() for name, values in towards_seen(studio, model, predicted, seen).items()}
+        loss = total(towards_bank, config.motion_losses) + config.registered * sum(losses.values())
+        if any(asdict(config.motion_pictures).values()):
+            rendering = rendered(studio, learners, with_neck(studio.head, motion, seen[:, model.layout.where("neck_pose")]), recorded)
+            from_pixels = compared(rendering, recorded, config.motion_pictures, config.motion_regions, heeded)
+            losses, loss = losses | from_pixels, loss + weighted(from_pixels, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
 
@@ -102,7 +110,24 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     if config.bank.pin_every and own_step % config.bank.pin_every == 0:
         learners.bank.pin()
     named = {f"bank_{name}": loss.mean() for name, loss in towards_bank.items()}
-    return {**named, **towards_pictures, "total": loss, "gradient_norm": torch.tensor(norm)}
+    return {**named, **losses, "total": loss, "gradient_norm": torch.tensor(norm)}
+
+
+def towards_seen(
+    studio: Studio, model: MotionModel, predicted: Float[Tensor, "pictures width"], seen: Float[Tensor, "pictures width"]
+) -> dict[str, Float[Tensor, "pictures"]]:
+    """How far predicted (normalised) frames are from the motion that their pictures show; head pose does not count. Weighted."""
+    neck = model.layout.where("neck_pose")
+    target = with_neck(studio.head, model.normalised(seen), predicted[:, neck].detach())
+    every = predicted.new_ones(1, 1, len(predicted), dtype=torch.bool)
+    weights = MotionLossWeights(
+        parameters=studio.config.motion_losses.parameters,
+        vertices=studio.config.motion_losses.vertices,
+        **dict.fromkeys(("velocity", "acceleration", "vertex_velocity", "neck_velocity"), 0.0),
+    )
+    losses = motion_losses(predicted[None, None], target[None, None], every, every, layout=model.layout, std=model.motion_std,
+                           surface=studio.surface, weights=weights)  # fmt: skip
+    return {f"seen_{name}": getattr(weights, name) * loss.values[0, 0] for name, loss in losses.items()}
 
 
 def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
@@ -129,28 +154,43 @@ def with_neck(
 def registered(
     studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch
 ) -> Float[Tensor, "pictures width"]:
-    """``motion`` with the head pose at which its drawing lies best on the recorded pictures; the bank remembers it for each frame."""
-    head, config, necks = studio.head, studio.config.registration, learners.bank.necks
-    neck_pose = torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots])
-    with torch.no_grad():
-        follows = follow_weights(head, learners.avatars, recorded.persons)
-        root, joint = neck_places(head, learners.avatars, recorded.persons, placed(studio, recorded))
-        cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
-        behind = torch.cat([studio.background, studio.background.new_zeros(6)])
+    """``motion`` corrected so that its drawing lies best on the recorded pictures.
 
-        def carry(gaussians: Gaussians, person: str, pictures: list[int]) -> Gaussians:
-            rows, cols = recorded.size
-            camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
-            return with_flow(gaussians, follows[person].expand(len(pictures), -1), joint[pictures], camera)
+    Head pose starts from what the bank remembers of each frame, and is remembered; everything else starts from ``motion``.
+    """
+    head, config, necks = studio.head, studio.config.registration, learners.bank.necks
+    where, unit = placed(studio, recorded), math.radians(config.neck_degrees)
+    tracked = torch.cat([clip.neck_pose for clip in where]).to(motion)
+    with torch.no_grad():
+        motion = with_neck(head, motion, torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots]))
+        neck = head.layout.where("neck_pose")
+        root, joint = neck_places(head, learners.avatars, recorded.persons, where)
+        cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
+        behind = torch.cat([studio.background, studio.background.new_zeros(2 * (TURNS + len(studio.directions.motion)))])
+        moves = {person: moves_of(learners.avatars[person], head, studio.directions) for person in sorted(set(recorded.persons))}
+        changed = motion.new_zeros(len(motion), len(studio.directions.motion))
 
         for _ in range(config.iterations):
-            vertices = posed(head, learners.avatars, recorded.persons, with_neck(head, motion, neck_pose), placed(studio, recorded))
+            skull = cameras[:, :3, :3] @ root @ roma.rotvec_to_rotmat(motion[:, neck])
+
+            def carry(gaussians: Gaussians, person: str, pictures: list[int], skull: Tensor = skull) -> Gaussians:
+                rows, cols = recorded.size
+                camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
+                follows, of_directions = moves[person]
+                turning = neck_moves(gaussians, follows, joint[pictures], camera, unit)
+                talking = [of_direction @ skull[pictures].mT for of_direction in of_directions]
+                return with_flow(gaussians, [*turning, *talking], camera)
+
+            vertices = posed(head, learners.avatars, recorded.persons, motion, where)
             drawing = drawn(learners.avatars, vertices, recorded, cameras, behind, carry)
-            turn = turn_towards(recorded, drawing.colors, config)
-            neck_pose = turned(neck_pose, (root.mT @ turn[..., None])[..., 0])  # the neck turns in the frame of the root
-        for shot, pose in zip(recorded.shots, neck_pose, strict=True):
+            already = (root @ turn_between(tracked, motion[:, neck])[..., None])[..., 0] / unit
+            step = correction(recorded, drawing.colors, torch.cat([already, changed], dim=1), config)
+            turn = (root.mT @ (unit * step[:, :TURNS, None]))[..., 0]  # the neck turns in the frame of the root
+            changed = changed + step[:, TURNS:]
+            motion = with_neck(head, motion + step[:, TURNS:] @ studio.directions.motion, turned(motion[:, neck], turn))
+        for shot, pose in zip(recorded.shots, motion[:, neck], strict=True):
             necks[shot[:2]][shot[2]] = pose
-    return with_neck(head, motion, neck_pose)
+    return motion
 
 
 def placed(studio: Studio, recorded: PictureBatch) -> list[MotionClip]:

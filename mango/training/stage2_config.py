@@ -31,7 +31,7 @@ class Stage2Config:
     seed: int = 0
     steps: int = 20_000
     windows: int = 6  # of both people, per step
-    pictures: int = 2  # per person and window
+    pictures: int = 4  # per window, of either person
     train_split: str = "train"
     validation_split: str | None = "val"
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
@@ -45,6 +45,7 @@ class Stage2Config:
     motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=300.0, ssim=0.0, silhouette=0.0))
     head_regions: RegionWeights = field(default_factory=RegionWeights)  # where avatars look
     motion_regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.2, head=1.0, mouth=16.0, eyes=6.0))
+    registered: float = 1.0
     silent_pictures: float = 0.0  # weight, for the motion, of pictures in which their person is silent: rest is the labels' to say
     motion_losses: MotionLossWeights = field(default_factory=MotionLossWeights)
     lip_weight: float = 8.0  # as in stage one

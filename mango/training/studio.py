@@ -1,6 +1,6 @@
 """Setting up stage two: what stays the same over a run, and what learns in it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,14 @@ from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
 from mango.models.motion import MotionModel
-from mango.training.alternation import learned_before
+from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import new_avatars, parameter_groups
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
+from mango.training.registration import Directions, principal_directions
+from mango.training.rest import closed_at_rest, closing_direction
 from mango.training.runtime import Runtime
 from mango.training.stage1 import load_motion_model
 from mango.training.stage2_config import Stage2Config
@@ -45,6 +47,7 @@ class Studio:
     placed: Mapping[Key, MotionClip]  # the tracker's clips, for placement in the world
     background: Float[Tensor, "3"]
     surface: Surface
+    directions: Directions
     lessons: Supply
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
     facts: Mapping[str, Any]  # for run.json
@@ -90,10 +93,17 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
     background = torch.full((3,), config.background)
 
-    def supply(of: Windows) -> Supply:
-        pictures = Pictures(dialogues, of.clips, background)
-        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures)
+    def of_speech(step: int) -> bool:
+        """Motion does not heed pictures of silence when their weight is 0: none are drawn."""
+        return not config.silent_pictures and phase_at(step - 1, config.schedule).learner == "motion"
 
+    def supply(of: Windows, of_speech: Callable[[int], bool] | None = None) -> Supply:
+        pictures = Pictures(dialogues, of.clips, background)
+        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures, of_speech=of_speech)
+
+    surface = lip_surface(head, head.layout, lips=config.lip_weight)
+    labels = [side for held in training.dialogues for side in held.motion]
+    directions = principal_directions(head, labels, surface, config.registration)
     studio = Studio(
         config=config,
         head=head,
@@ -102,8 +112,9 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         runtime=runtime,
         placed=placed,
         background=background.to(runtime.device),
-        surface=lip_surface(head, head.layout, lips=config.lip_weight).to(runtime.device),
-        lessons=supply(training),
+        surface=surface.to(runtime.device),
+        directions=directions.to(runtime.device),
+        lessons=supply(training, of_speech),
         examination=supply(held_out) if held_out else None,
         facts={"stage": 2, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
@@ -125,7 +136,7 @@ def make_learners(studio: Studio, training: Windows, model: MotionModel, descrip
         motion=make_learner("motion", model, config.motion_optimizer, motion_steps, description=description),
         heads={person: _head_learner(avatar.to(studio.device), config, head_steps) for person, avatar in avatars.items()},
         cameras=make_learner("cameras", cameras, config.camera_optimizer, head_steps, groups=camera_groups),
-        bank=new_bank(training, model),
+        bank=new_bank(training, model, shapes, studio.head if config.bank.rest == "closed" else None),
     )
 
 
@@ -137,15 +148,26 @@ def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> d
     return {person: torch.stack(found).mean(0) for person, found in sorted(shapes.items())}
 
 
-def new_bank(windows: Windows, model: MotionModel) -> LabelBank:
-    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound."""
+def new_bank(
+    windows: Windows, model: MotionModel, shapes: Mapping[str, Float[Tensor, "identity"]], closes: Head | None = None
+) -> LabelBank:
+    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound.
+
+    With a head, lips are closed at rest (`mango.training.rest`).
+    """
     labels, silent, necks = {}, {}, {}
     neck = model.layout.where("neck_pose")
+    direction = (
+        closing_direction(closes, torch.cov(torch.cat([side for held in windows.dialogues for side in held.motion]).T)) if closes else None
+    )
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
-            labels[held.id, side] = model.normalised(held.motion[number].to(model.motion_mean))
-            silent[held.id, side] = held.keep[number] & (held.speaking[number] < 0.5)
-            necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
+            motion, quiet = held.motion[number], held.keep[number] & (held.speaking[number] < 0.5)
+            if closes is not None:
+                motion = closed_at_rest(closes, motion, shapes[windows.clips[held.id, side]], quiet, direction)
+            labels[held.id, side] = model.normalised(motion.to(model.motion_mean))
+            silent[held.id, side] = quiet
+            necks[held.id, side] = motion[:, neck].to(model.motion_mean)
     return LabelBank(labels, silent, neck, necks)
 
 
