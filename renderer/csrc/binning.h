@@ -95,11 +95,13 @@ struct Bins {
     }
 };
 
-// Many things in up to eight pieces of two thousand or more: threads have something to share, and few counts have to be kept.
+constexpr int64_t FEW = 2048, MANY = 32768;  // things that take tens of nanoseconds each, or one or two
+
+// Things in up to eight pieces, each of half of `least` or more: threads share what is worth sharing, and few counts have to be kept.
 struct Pieces {
     int64_t count, number;
 
-    explicit Pieces(int64_t things) : count(things), number(std::min<int64_t>(8, 1 + things / 2048)) {}
+    Pieces(int64_t things, int64_t least) : count(things), number(std::min<int64_t>(8, 1 + things / least)) {}
     int64_t first(int64_t piece) const { return count * piece / number; }
     int64_t last(int64_t piece) const { return count * (piece + 1) / number; }
 };
@@ -131,7 +133,7 @@ struct Key {
 inline void sort_by_depth(Team& team, std::vector<Key>& keys) {
     constexpr int DIGITS = 2048;
     std::vector<Key> moved(keys.size());
-    const Pieces pieces(int64_t(keys.size()));
+    const Pieces pieces(int64_t(keys.size()), MANY);
     std::vector<uint32_t> places(pieces.number * DIGITS);  // how many keys of a piece have a digit, then where the next one goes
     for (int shift : {0, 11, 22}) {
         std::fill(places.begin(), places.end(), 0);
@@ -151,7 +153,7 @@ inline void sort_by_depth(Team& team, std::vector<Key>& keys) {
 
 // What can be seen, front to back.
 inline std::vector<Key> visible_by_depth(Team& team, const Images& n, const Footprints& in) {
-    const Pieces pieces(n.gaussians);
+    const Pieces pieces(n.gaussians, MANY);
     std::vector<std::vector<Key>> found(pieces.number);
     team.parallel_for(pieces.number, [&](int64_t piece) {
         std::vector<Key> mine;  // not found[piece]: neighbours there share a cache line, and threads would fight for it
@@ -248,7 +250,7 @@ INLINE void find_tiles(const Splat& s, uint32_t index, const int32_t* radii, int
 inline Bins bin_image(Team& team, const Images& n, const Footprints& in, unsigned char* memory) {
     const std::vector<Key> keys = visible_by_depth(team, n, in);
     const int64_t across = n.across(), down = n.down(), tiles = n.tiles();
-    const Pieces pieces(int64_t(keys.size()));
+    const Pieces pieces(int64_t(keys.size()), FEW);
     *reinterpret_cast<int64_t*>(memory) = pieces.count;
     const Bins bins(memory, tiles);
     std::vector<std::vector<Found>> found(pieces.number);

@@ -225,7 +225,7 @@ void gather_gradients(Team& team, const Images& n, const Bins& bins, const float
     const int64_t D = n.channels;
     std::vector<uint32_t> splat_of(n.gaussians, UINT32_MAX);
     for (int64_t k = 0; k < bins.drawn; k++) splat_of[bins.splats[k].gaussian] = uint32_t(k);
-    const Pieces pieces(n.gaussians);
+    const Pieces pieces(n.gaussians, FEW);
     team.parallel_for(pieces.number, [&](int64_t piece) {
         const int64_t first = pieces.first(piece), last = pieces.last(piece), count = last - first;
         std::fill_n(g_means2d + 2 * first, 2 * count, 0.0f), std::fill_n(g_conics + 3 * first, 3 * count, 0.0f);
