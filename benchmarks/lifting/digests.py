@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import mango
-from benchmarks.lifting.rows import ROWS
+from benchmarks.lifting.rows import ROWS, Changed
 from benchmarks.lifting.training import Bench
 from mango.data.dialogues import DialogueSet
 
@@ -34,6 +34,8 @@ STAGE_TWO_ONLY = (
     "mango/training/picture_losses.py",
     "mango/training/finetune.py",
     "mango/training/camera_refinement.py",
+    "mango/training/registration.py",
+    "mango/training/rest.py",
     "mango/training/alternation.py",
     "mango/losses/image.py",
 )
@@ -48,7 +50,8 @@ def of_row(bench: Bench, row: str) -> str:
     code = files_digest(LEARNING + (DRAWING if pictures else ()), without=() if pictures else STAGE_TWO_ONLY)
     sizes = {field.name: getattr(bench.scale, field.name) for field in fields(bench.scale) if field.name not in ("data", "samplings")}
     parents = [of_row(bench, parent) for parent in ROWS[row].after]
-    return of(code, sizes, bench.seed, DialogueSet.open(bench.data).digest, row, parents)
+    settings = ROWS[row].train.settings if isinstance(ROWS[row].train, Changed) else {}
+    return of(code, sizes, bench.seed, DialogueSet.open(bench.data).digest, row, parents, dict(settings))
 
 
 def of_scores(bench: Bench, row: str) -> str:
@@ -58,7 +61,10 @@ def of_scores(bench: Bench, row: str) -> str:
 
 def of_code() -> str:
     """Of everything that makes the numbers."""
-    return files_digest(("mango", "renderer", "benchmarks/lifting", "train_stage1.py"), without=("mango/app", "mango/cli.py"))
+    return files_digest(
+        ("mango", "renderer", "benchmarks/lifting", "train_stage1.py"),
+        without=("mango/app", "mango/cli.py", "benchmarks/lifting/figures.py"),
+    )
 
 
 def files_digest(names: tuple[str, ...], *, without: tuple[str, ...] = ()) -> str:

@@ -13,9 +13,10 @@ from benchmarks.lifting import digests
 from benchmarks.lifting.rows import ROWS
 from benchmarks.lifting.scoring import LABELS, cost_of
 from benchmarks.lifting.training import Bench
-from mango.data.json_files import write_json
+from mango.data.json_files import read_json, write_json
 from mango.evaluation.catalogue import MEASURES
 from mango.provenance import provenance
+from mango.types import PERSONS
 
 COLUMNS = ("lve_max", "lve_max_speaking", "lve_max_listening", "lve_dynamic", "upper_face", "lip_velocity", "lip_opening_slope", "closure")
 CONTROLS = ("shuffled", "shifted", "wrong_person", "static")
@@ -23,8 +24,13 @@ LONGER = ("longer_steps", "longer_time")
 Scores = Mapping[str, Mapping]
 
 
-def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str) -> Table:
-    """OUT/<scale>-<seed>/lifting.json (or lifting-val.json), and the table for the terminal."""
+def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str, skipped: Mapping[str, str]) -> Table:
+    """OUT/<scale>-<seed>/lifting.json (or lifting-val.json), and the table for the terminal.
+
+    ``skipped``: rows that could not be trained here, and why; what an earlier call left out stays named until it is there.
+    """
+    path = file_of(bench, split)
+    before = read_json(path).get("skipped", {}) if path.exists() else {}
     verdicts = judged(bench, rows, scores)
     content = {
         "facts": {**provenance(), "scale": bench.scale.name, "seed": bench.seed, "split": split, "code": digests.of_code()},
@@ -32,10 +38,11 @@ def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str) -> Tabl
         "labels": scores[LABELS],
         "truth": {name: scores["truth"][name] for name in ("blink_depths", "blink_rates", "opening")},
         "training_labels": {title: scores[title] for title in scores if title.startswith("training labels")},
-        "intervals": {row: interval(scores, row) for row in rows if row not in LONGER and longer_of(scores)},
+        "intervals": {row: interval([scores], row) for row in rows if row not in LONGER and longer_of(scores)},
         "verdicts": verdicts,
+        "skipped": {row: reason for row, reason in {**before, **skipped}.items() if row not in rows},
     }
-    write_json(file_of(bench, split), content)
+    write_json(path, content)
     return table(bench, rows, scores, split, verdicts)
 
 
@@ -49,11 +56,25 @@ def longer_of(scores: Scores) -> str | None:
     return min(there, key=lambda row: scores[row]["means"]["lve_max"]) if there else None
 
 
-def interval(scores: Scores, row: str, measure: str = "lve_max", draws: int = 2000) -> tuple[float, float]:
-    """95 % of resampled clips: the row over the better longer control, paired clip by clip (bootstrap)."""
-    mine, theirs = (np.array([clip[measure] for clip in scores[name]["clips"]]) for name in (row, longer_of(scores)))
-    chosen = np.random.default_rng(0).integers(len(mine), size=(draws, len(mine)))
-    low, high = np.quantile(mine[chosen].mean(1) / theirs[chosen].mean(1), [0.025, 0.975])
+def ratio(scores: Scores, row: str, measure: str = "lve_max") -> float:
+    """The row over the better longer control."""
+    return scores[row]["means"][measure] / scores[longer_of(scores)]["means"][measure]
+
+
+def interval(seeds: Sequence[Scores], row: str, measure: str = "lve_max", draws: int = 2000) -> tuple[float, float]:
+    """95 % interval of the ratio, mean over seeds, when the dialogues of every seed are drawn anew (paired bootstrap).
+
+    Whole dialogues are drawn: both sides of one, and all samplings of it, say nearly the same and would feign certainty.
+    """
+    random, ratios = np.random.default_rng(0), np.zeros(draws)
+    for scores in seeds:
+        dialogues = len(scores[LABELS]["clips"]) // len(PERSONS)
+        chosen = random.integers(dialogues, size=(draws, dialogues))
+        mine, theirs = (
+            np.array([clip[measure] for clip in scores[name]["clips"]]).reshape(dialogues, -1).mean(1) for name in (row, longer_of(scores))
+        )
+        ratios += mine[chosen].mean(1) / theirs[chosen].mean(1) / len(seeds)
+    low, high = np.quantile(ratios, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -63,15 +84,16 @@ def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
 
     def ask(what: str, value: float, limit: float, *, at_least: bool = False) -> None:
         met = value >= limit if at_least else value <= limit
-        found.append({"what": what, "value": value, "limit": limit, "at_least": at_least, "met": bool(met)})
+        if math.isfinite(value):  # else nobody speaks, or there is no bilabial
+            found.append({"what": what, "value": value, "limit": limit, "at_least": at_least, "met": bool(met)})
 
     longer = longer_of(scores)
     if "stage2" not in rows or longer is None:
         return found
-    two, base, one = (scores[row]["means"] for row in ("stage2", longer, "stage1"))
+    two, base, one = (measured(scores, row) for row in ("stage2", longer, "stage1"))
     ask(f"stage two / {longer}: LVE max", two["lve_max"] / base["lve_max"], 0.90)
     if "oracle" in rows:
-        best = scores["oracle"]["means"]
+        best = measured(scores, "oracle")
         for name, words, limit in (("lve_max", "overall", 0.45), ("lve_dynamic", "dynamic", 0.55), ("lve_max_speaking", "speaking", 0.45),
                                    ("lve_max_listening", "listening", 0.0)):  # fmt: skip
             ask(f"gap to the oracle closed, {words}", (one[name] - two[name]) / (one[name] - best[name]), limit, at_least=True)
@@ -96,6 +118,11 @@ def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
     return found
 
 
+def measured(scores: Scores, row: str) -> dict[str, float]:
+    """A row's means; NaN where JSON has null."""
+    return {name: math.nan if value is None else value for name, value in scores[row]["means"].items()}
+
+
 def table(bench: Bench, rows: Sequence[str], scores: Scores, split: str, verdicts: Sequence[Mapping]) -> Table:
     clips = len(scores["truth"]["blink_rates"])
     shown = Table(title=f"{bench.scale.name}, seed {bench.seed}, {split}: {clips} clips", caption="\n".join(map(words_of, verdicts)))
@@ -107,11 +134,16 @@ def table(bench: Bench, rows: Sequence[str], scores: Scores, split: str, verdict
     longer = longer_of(scores)
     for row in (LABELS, *rows):
         means = scores[row]["means"]
-        ratio = f"{means['lve_max'] / scores[longer]['means']['lve_max']:.3f}" if longer else ""
+        compared = f"{ratio(scores, row):.3f}" if longer else ""
         minutes = f"{cost_of(bench, row).cpu_seconds / 60:.1f}" if row in rows else ""
         title = ROWS[row].title if row in rows else "tracker's labels"
-        shown.add_row(title, *(f"{means[column]:.{MEASURES[column].digits}f}" for column in COLUMNS), ratio, minutes)
+        shown.add_row(title, *(cell(means, column) for column in COLUMNS), compared, minutes)
     return shown
+
+
+def cell(means: Mapping[str, float | None], column: str) -> str:
+    """A dash where nothing is defined: nobody speaks, no bilabial."""
+    return "-" if means[column] is None else f"{means[column]:.{MEASURES[column].digits}f}"
 
 
 def words_of(verdict: Mapping) -> str:
@@ -126,3 +158,59 @@ def prediction_interval(values: Sequence[float], share: float = 0.95) -> tuple[f
     n, mean, deviation = len(values), statistics.mean(values), statistics.stdev(values)
     half = float(t.ppf(0.5 + share / 2, n - 1)) * deviation * math.sqrt(1 + 1 / n)
     return mean - half, mean + half
+
+
+def scores_in(content: Mapping) -> Scores:
+    """What `write` wrote, as it was given."""
+    return {**content["rows"], LABELS: content["labels"]}
+
+
+def markdown(content: Mapping) -> str:
+    """The table of one seed from its JSON."""
+    scores, facts, longer = scores_in(content), content["facts"], longer_of(content["rows"])
+    heads = ["row", *(f"{MEASURES[column].name} {MEASURES[column].unit}".strip() for column in COLUMNS), "over longer", "95 %"]
+    lines = [f"**Seed {facts['seed']}**, {facts['scale']}, {facts['split']} split, {len(content['labels']['clips'])} clips", ""]
+    lines += [f"| {' | '.join(heads)} |", f"|{'---|' + '---:|' * (len(heads) - 1)}"]
+    for row in (LABELS, *content["rows"]):
+        cells = ["tracker's labels" if row == LABELS else content["rows"][row]["title"]]
+        cells += [cell(scores[row]["means"], column) for column in COLUMNS]
+        cells.append(f"{ratio(scores, row):.3f}" if longer else "")
+        compared = longer and row not in (LABELS, longer)
+        cells.append("{:.2f}-{:.2f}".format(*interval([scores], row)) if compared else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"\nNot run, {row}: {reason}" for row, reason in content.get("skipped", {}).items()]
+    return "\n".join(lines)
+
+
+def summary(contents: Sequence[Mapping]) -> str:
+    """Over seeds: the mean ratio, where one more seed is expected, every verdict."""
+    ratios = {content["facts"]["seed"]: ratio(scores_in(content), "stage2") for content in contents
+              if longer_of(content["rows"]) and "stage2" in content["rows"]}  # fmt: skip
+    if not ratios:
+        return "No seed has both stage two and a longer stage one: nothing to sum up."
+    each = ", ".join(f"{value:.3f} (seed {seed})" for seed, value in ratios.items())
+    lines = [f"Stage two over longer stage one, LVE max: {each}; mean **{statistics.mean(ratios.values()):.3f}**."]
+    if len(ratios) > 1:
+        low, high = prediction_interval(list(ratios.values()))
+        lines.append(f"One more seed is expected within {low:.3f}-{high:.3f} (95 %: mean +- t s sqrt(1 + 1/n), n = {len(ratios)}).")
+    seeds = [content["facts"]["seed"] for content in contents]
+    asked = {verdict["what"]: verdict for content in contents for verdict in content["verdicts"]}
+    lines += ["", f"| asked | limit | {' | '.join(f'seed {seed}' for seed in seeds)} |", f"|---|---|{'---:|' * len(seeds)}"]
+    for what, verdict in asked.items():
+        found = [next((one for one in content["verdicts"] if one["what"] == what), None) for content in contents]
+        cells = ["" if one is None else f"{one['value']:.3f}" + ("" if one["met"] else " **not met**") for one in found]
+        lines.append(f"| {what} | {'>=' if verdict['at_least'] else '<='} {verdict['limit']:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def sweep(variants: Mapping[str, Sequence[Mapping]]) -> str:
+    """Other data: title -> contents by seed."""
+    if not variants:
+        return "No variant of the data has been run."
+    lines = ["| data | seed | longer stage one, mm | stage two, mm | ratio |", "|---|---:|---:|---:|---:|"]
+    for title, contents in variants.items():
+        for content in contents:
+            scores = scores_in(content)
+            means = [scores[row]["means"]["lve_max"] for row in (longer_of(scores), "stage2")]
+            lines.append(f"| {title} | {content['facts']['seed']} | {means[0]:.2f} | {means[1]:.2f} | {ratio(scores, 'stage2'):.3f} |")
+    return "\n".join(lines)

@@ -113,6 +113,11 @@ def cost_of(bench: Bench, row: str) -> Cost:
     return Cost(known["cpu_seconds"], known["steps"], known["frames_rendered"])
 
 
+def scored_digest(bench: Bench, row: str, split: str) -> str | None:
+    path = bench.rows / row / f"{split}.json"
+    return read_json(path)["digest"] if path.exists() else None
+
+
 def trained_digest(bench: Bench, row: str) -> str | None:
     path = Path(bench.rows / row / "trained.json")
     return json.loads(path.read_text())["digest"] if path.exists() else None

@@ -1,0 +1,137 @@
+"""The rows of the lifting benchmark on a tiny bench, a handful of steps each.
+
+Faults planted, each seen red: an indicator spoilt in held-out dialogues too, or as often as a stretch should begin; an opening that never
+sees the true motion; avatars that go on learning, and cameras forgotten, in that diagnostic; labels that are not closed; settings that
+a digest forgets; a row that counts as scored because it is trained; a row tried in spite of its obstacle, and its reason lost.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.lifting import __main__ as command
+from benchmarks.lifting import digests, report, rows, scoring, sweeps
+from benchmarks.lifting.rows import OF_CI, ROWS, Changed
+from benchmarks.lifting.running import trained
+from benchmarks.lifting.scales import scale_of
+from benchmarks.lifting.training import Bench, stage_two_config, true_labels
+from mango.data.dialogues import DialogueSet
+from mango.errors import InputError
+from mango.evaluation.metrics import unposed_vertices
+from mango.training.avatars import read_avatars
+from mango.training.checkpoints import newest_checkpoint, read_tensors
+from mango.training.runtime import Runtime
+from mango.training.studio import open_studio
+from mango.types import PERSONS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stage1(bench):
+    train(bench, "stage1")
+
+
+def train(bench: Bench, row: str) -> None:
+    trained(bench, row, digests.of_row(bench, row))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a set but the cache."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and "features" not in file.parts]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_every_setting_exists_and_changes_the_recipe(bench):
+    config = stage_two_config(bench, "any")
+    for name, row in ROWS.items():
+        if isinstance(row.train, Changed) and row.train.settings:
+            assert row.train.of(config) != config, name
+
+
+def test_a_changed_setting_makes_a_row_out_of_date(bench, monkeypatch):
+    before = digests.of_row(bench, "photometric"), digests.of_row(bench, "stage2")
+    monkeypatch.setitem(ROWS, "photometric", replace(ROWS["photometric"], train=Changed({"bank.seen": 0.1})))
+    assert digests.of_row(bench, "photometric") != before[0] and digests.of_row(bench, "stage2") == before[1]
+
+
+def test_full_is_small_with_more_rows():
+    assert scale_of("full", 1) == scale_of("small", 1)
+    assert {"anchored"} <= set(command.wanted(command.Options(scale="small"))) < set(command.wanted(command.Options(scale="full")))
+    assert command.wanted(command.Options(scale="full", variant="dialogues-10")) == [*OF_CI]
+
+
+@pytest.mark.parametrize("row", ["photometric", "ssim"])
+def test_a_change_of_settings_trains(bench, row):
+    train(bench, row)
+    assert scoring.trained_digest(bench, row) == digests.of_row(bench, row)
+    assert not command.up_to_date(bench, row, "val"), "trained but not scored"
+    scoring.scored(bench, row, "val", digests.of_scores(bench, row))
+    assert command.up_to_date(bench, row, "val")
+
+
+def test_anchored_closes_silent_lips_and_touches_nothing_else(bench, head):
+    train(bench, "anchored")
+    tracked, anchored = DialogueSet.open(bench.data), DialogueSet.open(bench.rows / "labels-anchored")
+    for side in PERSONS:
+        before, after = (labels.dialogue("train000").side(side) for labels in (tracked, anchored))
+        silent = before.speaking < 0.5
+        opening = [head.lip_opening(unposed_vertices(head, clip.motion))[silent].median().abs() for clip in (before, after)]
+        assert opening[1] < opening[0] / 2, "of this person's own lips: the method may know the mean person's only"
+        for name in ("neck_pose", "rotation", "translation", "shape"):
+            torch.testing.assert_close(getattr(after.motion, name), getattr(before.motion, name))
+    assert contents(anchored.folder("test000")) == contents(tracked.folder("test000"))
+
+
+def test_true_head_learns_from_the_truth_and_is_then_frozen(bench, head):
+    train(bench, "true_head")
+    config = stage_two_config(bench, "any")
+    opening, run = bench.rows / "true_head" / "opening", bench.run("true_head")
+    bank = read_tensors(newest_checkpoint(opening / "checkpoints") / "bank.safetensors")
+    model = open_studio(config, Runtime(config.runtime))[1].motion.model
+    for (id, side), clip in true_labels(bench).items():
+        if id.startswith("train"):
+            torch.testing.assert_close(bank[f"bank/{id}/{side}"], model.normalised(head.layout.pack(clip)))
+    after = read_tensors(newest_checkpoint(run / "checkpoints") / "bank.safetensors")
+    assert not torch.allclose(after["bank/train000/a"], bank["bank/train000/a"]), "motion learns from the tracker's labels"
+    learned, kept = (read_avatars(folder / "avatars", head) for folder in (opening, run))
+    for person, avatar in learned.items():
+        for name, parameter in avatar.named_parameters():
+            assert torch.equal(parameter, kept[person].get_parameter(name)), (person, name)
+    cameras = [read_tensors(newest_checkpoint(folder / "checkpoints") / "cameras" / "model.safetensors") for folder in (opening, run)]
+    assert all(torch.equal(cameras[0][name], cameras[1][name]) for name in cameras[0])
+
+
+def test_a_wrong_indicator_is_wrong_in_training_only(bench):
+    before = contents(bench.data)
+    train(bench, "indicator_20")
+    clean, spoilt = DialogueSet.open(bench.data), DialogueSet.open(bench.rows / "labels-indicator_20")
+    assert contents(bench.data) == before
+    assert contents(spoilt.folder("test000")) == contents(clean.folder("test000"))
+    assert contents(spoilt.folder("val000")) == contents(clean.folder("val000"))
+    for side in PERSONS:
+        a, b = (labels.dialogue("train000").side(side) for labels in (clean, spoilt))
+        assert not torch.equal(a.speaking, b.speaking) and torch.equal(a.motion.expr, b.motion.expr)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2])
+def test_an_indicator_is_wrong_as_often_as_asked(share):
+    speaking = (torch.arange(200_000) % 50 < 20).float()
+    wrong = sweeps.flipped(speaking, share, 3, "clip") != speaking
+    assert abs(float(wrong.float().mean()) - share) < 5 * (share * (1 - share) * 2 * sweeps.FLIP_FRAMES / len(speaking)) ** 0.5 + 1e-9
+    assert torch.equal(sweeps.flipped(speaking, share, 3, "clip"), sweeps.flipped(speaking, share, 3, "clip"))
+
+
+def test_what_cannot_be_trained_is_left_out_with_its_reason(bench, monkeypatch):
+    def missing(*pictures):
+        raise InputError("LPIPS", expected="the weights of vgg", found="none", remedy="connect once")
+
+    monkeypatch.setattr(rows, "lpips", missing)
+    possible, skipped = command.possible(["stage1", "lpips"])
+    assert possible == ["stage1"] and "the weights of vgg" in skipped["lpips"]
+    labels = scoring.scored(bench, scoring.LABELS, "val", "any")
+    scores = dict.fromkeys(("stage1", scoring.LABELS, "truth"), labels)
+    report.write(bench, possible, scores, "val", skipped)
+    report.write(bench, possible, scores, "val", {})  # another piece of `full`
+    assert json.loads(report.file_of(bench, "val").read_text())["skipped"] == skipped
