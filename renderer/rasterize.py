@@ -148,8 +148,17 @@ def rasterize(
     return usable(name).rasterize(request)
 
 
-def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "channels"] | None = None, backend: str = "auto") -> Rendering:
-    """One picture per batch element. The batches of Gaussians and camera broadcast against each other."""
+def draw(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Float[Tensor, "channels"] | None = None,
+    backend: str = "auto",
+    eps2d: float = 0.3,
+) -> Rendering:
+    """One picture per batch element. The batches of Gaussians and camera broadcast against each other.
+
+    ``eps2d``: as in `rasterize`. A picture of half the size shows the same blur with a quarter of it.
+    """
     batch = torch.broadcast_shapes(gaussians.means.shape[:-2], camera.camera_from_world.shape[:-2], camera.intrinsics.shape[:-2])
     # One scene seen by many cameras is projected once per camera without being copied.
     alone = gaussians.means.shape[:-2].numel() == 1
@@ -174,6 +183,7 @@ def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "channe
         camera.height,
         backgrounds=None if background is None else background.expand(*lead, cameras, background.shape[-1]),
         backend=backend,
+        eps2d=eps2d,
     )
     return Rendering(
         colors=colors.reshape(*batch, *colors.shape[-3:]),

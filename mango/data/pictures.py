@@ -41,6 +41,23 @@ class PictureBatch:
         names = ("colors", "mattes", "camera_from_world", "intrinsics", "landmarks")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
+    def __getitem__(self, chosen: Sequence[int]) -> "PictureBatch":
+        """Some of the pictures, in the order given."""
+        names = ("colors", "mattes", "camera_from_world", "intrinsics", "landmarks")
+        texts = {name: tuple(getattr(self, name)[picture] for picture in chosen) for name in ("shots", "persons")}
+        return replace(self, **texts, **{name: getattr(self, name)[list(chosen)] for name in names})
+
+    def shrunk(self, times: int) -> "PictureBatch":
+        """Each pixel the mean of ``times`` x ``times``; cameras and landmarks to match. What is left over at the right and below goes."""
+        if times == 1:
+            return self
+        intrinsics = self.intrinsics.clone()
+        intrinsics[:, :2] /= times  # the origin is the corner of the first pixel, so nothing shifts
+        rows, cols = (extent - extent % times for extent in self.size)
+        corners = [(slice(row, rows, times), slice(col, cols, times)) for row in range(times) for col in range(times)]
+        colors, mattes = (sum(planes[:, down, across] for down, across in corners) / times**2 for planes in (self.colors, self.mattes))
+        return replace(self, colors=colors, mattes=mattes, intrinsics=intrinsics, landmarks=self.landmarks / times)
+
 
 class Pictures:
     """The pictures of some clips, given as (dialogue, side). Each must have video and a track."""

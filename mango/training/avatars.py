@@ -99,6 +99,7 @@ def drawn(
     background: Float[Tensor, "channels"],
     carry: Callable[[Gaussians, str, list[int]], Gaussians] | None = None,
     backend: str = "auto",
+    eps2d: float = 0.3,
 ) -> Rendering:
     """The pictures again, as the avatars would look: every person's Gaussians in one call of the rasterizer.
 
@@ -112,7 +113,7 @@ def drawn(
         scenes.append(carry(scene, person, chosen) if carry else scene)
     rows, cols = recorded.size
     camera = Camera(camera_from_world[order], recorded.intrinsics[order], width=cols, height=rows)
-    rendering = draw(joined(scenes), camera, background, backend)
+    rendering = draw(joined(scenes), camera, background, backend, eps2d)
     back = torch.tensor(order).argsort()
     return Rendering(rendering.colors[back], rendering.alphas[back])
 

@@ -6,7 +6,8 @@ the *rest pin*: an offset common to all clips is invisible to pictures, because 
 frames the bank's mean is therefore held to the tracker's mean.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.errors import InputError
+from mango.training.rest import Rest
 
 Key = tuple[str, str]  # dialogue, person
 
@@ -23,7 +25,9 @@ Key = tuple[str, str]  # dialogue, person
 class BankConfig:
     """How the bank follows."""
 
-    rate: float = 0.5  # share of a new prediction
+    seen: float = 0.7  # share, in a frame whose picture was looked at, of the motion that the picture shows
+    spread: float = 1.0  # frames: how far a correction reaches into the neighbours (standard deviation); errors of trackers are smooth
+    rate: float = 0.15  # share of a new prediction
     below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
     rest: Literal["closed", "tracked"] = "closed"  # what labels begin with in silence: touching lips, or what the tracker says
@@ -39,16 +43,22 @@ class LabelBank:
         silent: Mapping[Key, Bool[Tensor, "time"]],
         frozen: slice,
         necks: Mapping[Key, Float[Tensor, "time 3"]],
+        rest: Rest | None = None,
     ):
-        self.labels = {key: tensor.clone() for key, tensor in labels.items()}
+        """``rest``: in silence lips are closed; without, the tracker's mean stands."""
+        self.rest, self.silent, self.frozen = rest, dict(silent), frozen
+        self.labels = {key: self._closed(key, tensor.clone()) for key, tensor in labels.items()}
         self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
-        self.bank = {key: tensor.clone() for key, tensor in labels.items()}
-        self.silent, self.frozen = dict(silent), frozen
+        self.bank = {key: tensor.clone() for key, tensor in self.labels.items()}
 
     def window(self, key: Key, start: int, frames: int) -> Float[Tensor, "frames width"]:
         """Labels as they stand, from ``start``; past either end the nearest frame is repeated."""
         index = torch.arange(start, start + frames).clamp(0, len(self.bank[key]) - 1)
         return self.bank[key][index]
+
+    def frames(self, shots: Iterable[tuple[str, str, int]]) -> Float[Tensor, "frames width"]:
+        """Single frames as they stand, of (dialogue, person, frame)."""
+        return torch.stack([self.bank[dialogue, side][frame] for dialogue, side, frame in shots])
 
     def follow(
         self, key: Key, start: int, predicted: Float[Tensor, "frames width"], keep: Bool[Tensor, "frames"], config: BankConfig
@@ -63,15 +73,28 @@ class LabelBank:
         moved[:, self.frozen] = there[:, self.frozen]
         self.bank[key][where] = moved
 
+    def see(self, key: Key, frame: int, shown: Float[Tensor, "width"], config: BankConfig) -> None:
+        """Move a frame towards what its picture shows, and its neighbours along."""
+        bank = self.bank[key]
+        reach = math.ceil(2 * config.spread)
+        where = torch.arange(max(frame - reach, 0), min(frame + reach + 1, len(bank)), device=bank.device)
+        share = config.seen * torch.exp(-0.5 * ((where - frame) / max(config.spread, 1e-6)).square())
+        change = shown - bank[frame]
+        change[self.frozen] = 0.0
+        bank[where] += share[:, None] * change
+
     def pin(self) -> Float[Tensor, "width"]:
-        """Subtract, everywhere, the mean over all silent frames of (bank - labels). Returns what was subtracted."""
+        """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close the lips of each clip."""
         drift = torch.cat([(self.bank[key] - self.labels[key])[quiet] for key, quiet in self.silent.items()])
         if len(drift) == 0:
             return torch.zeros_like(next(iter(self.bank.values()))[0])
         mean = drift.mean(0)
-        for tensor in self.bank.values():
-            tensor -= mean
+        for key, tensor in self.bank.items():
+            tensor.copy_(self._closed(key, tensor - mean))
         return mean
+
+    def _closed(self, key: Key, motion: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
+        return motion if self.rest is None else self.rest.closed(motion, self.silent[key])
 
     def state(self) -> dict[str, Tensor]:
         return {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}

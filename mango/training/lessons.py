@@ -27,19 +27,10 @@ class Lesson:
 class Supply:
     """Lessons by step, a pure function of (seed, step); the next step's pictures are read while this one learns."""
 
-    def __init__(
-        self,
-        windows: Windows,
-        pictures: Pictures,
-        *,
-        seed: int,
-        num_windows: int,
-        each: int,
-        of_speech: Callable[[int], bool] | None = None,
-    ):
-        """``num_windows`` of both people per step, ``each`` pictures per window; in the steps ``of_speech`` only of people who speak."""
+    def __init__(self, windows: Windows, pictures: Pictures, *, seed: int, num_windows: int, each: Callable[[int], int]):
+        """``num_windows`` of both people per step, ``each(step)`` pictures per window."""
         self.windows, self.pictures = windows, pictures
-        self.seed, self.num_windows, self.each, self.of_speech = seed, num_windows, each, of_speech
+        self.seed, self.num_windows, self.each = seed, num_windows, each
         self._reader = ThreadPoolExecutor(1, "pictures")
         self._ahead: dict[int, Future[Lesson]] = {}
 
@@ -50,23 +41,15 @@ class Supply:
 
     def _read(self, step: int) -> Lesson:
         batch = self.windows.batch(self.seed, step, self.num_windows)
-        random = torch_generator(self.seed, step, "pictures")
-        places = shown(batch, self.windows.context, self.each, random, of_speech=self.of_speech is not None and self.of_speech(step))
+        places = shown(batch, self.windows.context, self.each(step), torch_generator(self.seed, step, "pictures"))
         shots = [(batch.dialogues[row], PERSONS[side], batch.starts[row] + frame) for row, side, frame in zip(*places, strict=True)]
         return Lesson(batch, self.pictures.read(shots), places)
 
 
-def shown(
-    batch: WindowBatch, context: int, each: int, random: torch.Generator, *, of_speech: bool = False
-) -> tuple[list[int], list[int], list[int]]:
-    """Windows, persons and frames to draw: ``each`` kept frames per window, of either person, none of them context.
-
-    With ``of_speech`` only frames in which their person speaks, as long as there is one in the batch.
-    """
+def shown(batch: WindowBatch, context: int, each: int, random: torch.Generator) -> tuple[list[int], list[int], list[int]]:
+    """Windows, persons and frames to look at: ``each`` kept frames per window, of either person, none of them context."""
     choice = batch.keep.clone()
     choice[:, :, :context] = False
-    if of_speech and (spoken := choice & (batch.speaking >= 0.5)).any():
-        choice = spoken
     places: tuple[list[int], list[int], list[int]] = ([], [], [])
     for row in range(len(batch)):
         frames = choice[row].nonzero()

@@ -37,13 +37,17 @@ class RegistrationConfig:
     """How motion follows pictures."""
 
     iterations: int = 2  # per picture each time it is looked at; 0 = the motion and the tracker's head pose are believed
+    shrink: int = 2  # pictures are compared this many times smaller: a quarter of the work says almost as much
     directions: int = 11  # of lips and face that are looked for besides the head's pose; each costs two channels of 32
     neck_degrees: float = 1.0  # how far off a tracker's head pose usually is
     motion: float = 0.5  # how far off motion usually is, in standard deviations of the labels along a direction
-    alike: float = 16.0  # neighbouring pixels differ from the drawing for the same reason: that many count as one
+    alike: float = 16.0  # neighbouring pixels (before shrinking) differ from the drawing for the same reason: that many count as one
     outlier: float = 0.15  # differences beyond this count less and less (Geman and McClure)
     largest: float = 3.0  # step of one iteration, in prior standard deviations
     regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.0, head=1.0, mouth=2.0, eyes=2.0))
+    pose_regions: RegionWeights = field(
+        default_factory=lambda: RegionWeights(background=0.0, head=1.0, mouth=0.1, eyes=1.0)
+    )  # where head pose alone is looked for: lips move by themselves
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class Directions:
 
     motion: Float[Tensor, "directions width"]
     vertices: Float[Tensor, "directions verts 3"]  # metres at rest, in the frame of the skull
+
+    def __getitem__(self, chosen: slice) -> "Directions":
+        return Directions(self.motion[chosen], self.vertices[chosen])
 
     def to(self, device: torch.device) -> "Directions":
         return Directions(self.motion.to(device), self.vertices.to(device))
@@ -83,39 +90,50 @@ def principal_directions(
     return Directions(motion, torch.einsum("kw,wvi->kvi", motion, at_rest))
 
 
-def moves_of(
-    avatar: HeadAvatar, head: Head, directions: Directions
-) -> tuple[Float[Tensor, "gaussians"], Float[Tensor, "directions gaussians 3"]]:
-    """How far each Gaussian goes along with the neck (all the way but for the shoulders), and how the directions move it at rest."""
+@dataclass(frozen=True)
+class Moves:
+    """What moves one person's Gaussians, and how far."""
+
+    follows: Float[Tensor, "gaussians"]  # the neck: all the way but for the shoulders
+    directions: Float[Tensor, "3 gaussians directions"]  # metres at rest, in the frame of the skull
+
+
+def moves_of(avatar: HeadAvatar, head: Head, directions: Directions) -> Moves:
     follows = ((1 - head.skin_weights[:, 0])[avatar.triangles] * avatar.barycentrics).sum(-1)
-    moves = sum(directions.vertices[:, avatar.triangles[:, corner]] * avatar.barycentrics[:, corner, None] for corner in range(3))
-    return follows, moves
+    of_vertices = directions.vertices.movedim(-1, 0).movedim(1, -1).contiguous()  # 3 verts directions
+    corners = (of_vertices[:, avatar.triangles[:, corner]] * avatar.barycentrics[:, corner, None] for corner in range(3))
+    return Moves(follows, sum(corners))
 
 
 def with_flow(
     gaussians: Gaussians,
-    moves: Sequence[Float[Tensor, "pictures gaussians 3"]],
+    moves: Moves,
     camera: Camera,
+    neck: Float[Tensor, "pictures 3"],
+    skull: Float[Tensor, "pictures 3 3"],
+    unit: float,
 ) -> Gaussians:
-    """The same Gaussians with channels RGB and, for each of ``moves`` (of their centres, metres, as the camera sees them), how far that
-    is in the picture: u, v, pixels.
+    """The same Gaussians with channels RGB and how far they move in the picture, pixels: first u of every unknown, then v of every one.
+
+    The unknowns: turns of the neck by ``unit`` radians about x, y and z of the world, through the joint ``neck``; then the directions, in
+    the frame ``skull`` (its axes in the world). A displacement m, as the camera sees it, moves a point at (x, y, z) by
+    u = fx/z mx - fx x/z^2 mz and v = fy/z my - fy y/z^2 mz.
     """
     rotation, shift = camera.camera_from_world[:, :3, :3], camera.camera_from_world[:, None, :3, 3]
     seen = gaussians.means @ rotation.mT + shift
-    focal, depth = camera.intrinsics[:, None, [0, 1], [0, 1]], seen[..., 2:].clamp_min(1e-3)
-    across, per_metre = seen[..., :2] / depth, focal / depth
-    flows = [per_metre * (move[..., :2] - across * move[..., 2:]) for move in moves]
-    colors = torch.cat([gaussians.colors, *flows], dim=-1)
+    x, y, z = seen[..., 0], seen[..., 1], seen[..., 2].clamp_min(1e-3)
+    along_u, along_v = camera.intrinsics[:, None, 0, 0] / z, camera.intrinsics[:, None, 1, 1] / z
+    away_u, away_v = along_u * x / z, along_v * y / z
+    arm = unit * moves.follows[:, None] * (seen - (neck[:, None] @ rotation.mT + shift))
+    right, down, forward = arm.unbind(-1)
+    # A turn about the axis a moves by a x arm: linear in a, whose x, y and z stand in the columns.
+    turn_u = torch.stack([-away_u * down, along_u * forward + away_u * right, -along_u * down], dim=-1) @ rotation
+    turn_v = torch.stack([-along_v * forward - away_v * down, away_v * right, along_v * right], dim=-1) @ rotation
+    axes = (rotation @ skull)[:, :, :, None]  # of the skull, as the camera sees them
+    talk_u = sum((along_u * axes[:, 0, k] - away_u * axes[:, 2, k])[..., None] * moves.directions[k] for k in range(3))
+    talk_v = sum((along_v * axes[:, 1, k] - away_v * axes[:, 2, k])[..., None] * moves.directions[k] for k in range(3))
+    colors = torch.cat([gaussians.colors, turn_u, talk_u, turn_v, talk_v], dim=-1)
     return Gaussians(gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors)
-
-
-def neck_moves(
-    gaussians: Gaussians, follows: Float[Tensor, "gaussians"], neck: Float[Tensor, "pictures 3"], camera: Camera, unit: float
-) -> list[Float[Tensor, "pictures gaussians 3"]]:
-    """How a turn of the neck by ``unit`` radians about each axis of the world moves the centres, as the camera sees them."""
-    rotation = camera.camera_from_world[:, :3, :3]
-    arms = unit * follows[:, None] * ((gaussians.means - neck[:, None]) @ rotation.mT)
-    return [torch.linalg.cross(axis[:, None].expand_as(arms), arms) for axis in rotation.unbind(-1)]
 
 
 def correction(
@@ -124,15 +142,15 @@ def correction(
     already: Float[Tensor, "pictures unknowns"],
     config: RegistrationConfig,
 ) -> Float[Tensor, "pictures unknowns"]:
-    """The step that brings the drawing (RGB, then u and v of each unknown) nearer to the picture, in prior standard deviations.
+    """The step that brings the drawing (RGB, then u of every unknown, then v) nearer to the picture, in prior standard deviations.
 
     ``already``: what has been corrected before. The prior holds the sum: avatars that move with all their poses the other way would draw
     the same pictures, and nothing else keeps them from it.
     """
-    weights = pixel_weights(recorded, config.regions)
+    weights = pixel_weights(recorded, config.regions if already.shape[1] > TURNS else config.pose_regions)
     pictures = zip(recorded.colors, drawn, weights, strict=True)
     normal, towards, noise = map(torch.stack, zip(*(_normal_equations(*picture, config.outlier) for picture in pictures), strict=True))
-    prior = config.alike * noise.clamp_min(1e-6)[:, None]
+    prior = config.alike / config.shrink**2 * noise.clamp_min(1e-6)[:, None]
     step = torch.linalg.solve(normal + torch.diag_embed(prior.expand_as(already)), towards - prior * already)
     return step.clamp(-config.largest, config.largest)
 
@@ -145,17 +163,18 @@ def _normal_equations(
     Flow is the same for the three colours, so colours are summed before flow comes in: J = -slope . flow is never written down.
     """
     planes = drawn.movedim(-1, 0).contiguous()
-    colors, flow = planes[:3], planes[3:].unflatten(0, (-1, 2)).flatten(2)  # unknown uv pixels
+    colors, flow = planes[:3], planes[3:].unflatten(0, (2, -1)).flatten(2)  # uv unknown pixels
     residual = (recorded.movedim(-1, 0) - colors).flatten(1)
     slope = torch.stack(torch.gradient(colors, dim=(2, 1)), dim=1).flatten(2)  # colour uv pixels
     trust = weight.flatten() / (1 + (residual / outlier).square()).square()
     weighed = trust[:, None] * slope
     pull = (weighed * residual[:, None]).sum(0)  # uv pixels
     structure = (weighed[:, :, None] * slope[:, None]).sum(0)  # uv uv pixels
-    bent = (structure * flow[:, None]).sum(2)  # unknown uv pixels
+    bent = (structure[:, :, None] * flow).sum(1)  # uv unknown pixels
     noise = (trust * residual.square()).sum() / trust.sum().clamp_min(1e-9)
     # Minus: what comes along was upstream before.
-    return flow.flatten(1) @ bent.flatten(1).mT, -(flow.flatten(1) @ pull.flatten()), noise
+    normal = flow[0] @ bent[0].mT + flow[1] @ bent[1].mT
+    return normal, -(flow[0] @ pull[0] + flow[1] @ pull[1]), noise
 
 
 def turned(neck_pose: Float[Tensor, "pictures 3"], turn: Float[Tensor, "pictures 3"]) -> Float[Tensor, "pictures 3"]:

@@ -5,7 +5,11 @@ knowledge about faces can tell it. We use one piece: while somebody is silent th
 the silent frames of a clip is zero. Of all offsets that close it the most likely is taken, given how labels vary:
 
     offset = -opening * C g / (g^T C g),     g = d opening / d motion,  C = covariance of the labels
+
+Lip opening is taken as linear in the motion, which it nearly is while lips are near each other.
 """
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,33 +17,40 @@ from torch import Tensor
 
 from mango.head.model import Head
 
-ENOUGH = 10  # silent frames, below which a clip's labels stay as they are
+ENOUGH = 10  # silent frames, below which a clip stays as it is
 
 
-def closing_direction(head: Head, covariance: Float[Tensor, "width width"], step: float = 1e-3) -> Float[Tensor, "width"]:
-    """The change of motion (head's units) that opens the lips by one metre, as likely as can be. The head's pose has no part in it."""
+@dataclass(frozen=True)
+class Rest:
+    """How lips open and how they are closed, for motion in some units."""
+
+    gap: Float[Tensor, ""]  # lip opening of zero motion, metres
+    opens: Float[Tensor, "width"]  # metres of lip opening per unit of motion
+    direction: Float[Tensor, "width"]  # the likeliest change of motion that opens the lips by a metre
+
+    def closed(self, motion: Float[Tensor, "time width"], silent: Bool[Tensor, "time"]) -> Float[Tensor, "time width"]:
+        """``motion`` of one clip with one offset added to all frames, so that lips touch in the median silent frame."""
+        if silent.sum() < ENOUGH:
+            return motion
+        return motion - (self.gap + motion[silent] @ self.opens).median() * self.direction
+
+    def to(self, device: torch.device) -> "Rest":
+        return Rest(self.gap.to(device), self.opens.to(device), self.direction.to(device))
+
+
+def lips_at_rest(
+    head: Head, mean: Float[Tensor, "width"], std: Float[Tensor, "width"], covariance: Float[Tensor, "width width"], step: float = 1e-3
+) -> Rest:
+    """For motion normalised by ``mean`` and ``std``; ``covariance`` of labels in the head's units. The head's pose has no part in it."""
     each = torch.eye(head.layout.width) * step
-    gradient = (lip_opening(head, each, torch.zeros(head.identities)) - lip_opening(head, -each, torch.zeros(head.identities))) / (2 * step)
-    gradient[head.layout.where("neck_pose")] = 0.0
-    direction = covariance.to(gradient) @ gradient
-    direction[head.layout.where("neck_pose")] = 0.0
-    return direction / (gradient @ direction).clamp_min(1e-12)
+    opens = (lip_opening(head, each) - lip_opening(head, -each)) / (2 * step)
+    opens[head.layout.where("neck_pose")] = 0.0
+    likely = covariance @ opens
+    likely[head.layout.where("neck_pose")] = 0.0
+    direction = likely / (opens @ likely).clamp_min(1e-12)
+    return Rest(lip_opening(head, torch.zeros(1, head.layout.width))[0] + mean @ opens, opens * std, direction / std)
 
 
-def closed_at_rest(
-    head: Head,
-    motion: Float[Tensor, "time width"],
-    shape: Float[Tensor, "identity"],
-    silent: Bool[Tensor, "time"],
-    direction: Float[Tensor, "width"],
-) -> Float[Tensor, "time width"]:
-    """``motion`` of one clip with one offset added to all frames, so that lips touch in the median silent frame."""
-    if silent.sum() < ENOUGH:
-        return motion
-    return motion - lip_opening(head, motion[silent], shape).median() * direction
-
-
-def lip_opening(head: Head, motion: Float[Tensor, "time width"], shape: Float[Tensor, "identity"]) -> Float[Tensor, "time"]:
-    """Metres; see `Head.lip_opening`."""
-    parts = head.layout.unpack(motion)
-    return head.lip_opening(head.with_shape(shape).vertices(**{**parts, "neck_pose": torch.zeros_like(parts["neck_pose"])}))
+def lip_opening(head: Head, motion: Float[Tensor, "time width"]) -> Float[Tensor, "time"]:
+    """Metres, of the mean person; see `Head.lip_opening`."""
+    return head.lip_opening(head.with_shape(torch.zeros(head.identities)).vertices(**head.layout.unpack(motion)))

@@ -23,15 +23,14 @@ from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.errors import InputError
 from mango.head.model import Head
-from mango.losses.motion import MotionLossWeights, motion_losses, total
-from mango.models.motion import MotionModel
+from mango.losses.motion import motion_losses, total
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from mango.training.registration import TURNS, correction, moves_of, neck_moves, neck_places, turn_between, turned, with_flow
+from mango.training.registration import TURNS, correction, moves_of, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, one_shot_x0
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS, MotionClip
@@ -57,8 +56,8 @@ def alternate(studio: Studio, learners: Learners, steps: Iterable[int]) -> Itera
 def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """Avatars and cameras learn to draw the recorded pictures from the bank's motion."""
     config, recorded = studio.config, lesson.recorded
-    banked = torch.stack([learners.bank.bank[shot[:2]][shot[2]] for shot in recorded.shots])
-    motion = registered(studio, learners, learners.motion.model.denormalised(banked), recorded)
+    banked = learners.motion.model.denormalised(learners.bank.frames(recorded.shots))
+    motion = registered(studio, learners, banked, recorded, head_pose_only=True)
     losses = compared(rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
     people = sorted(set(recorded.persons))
     losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
@@ -76,6 +75,7 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """The motion model learns from the bank's labels and, through its one-shot x0, from the pictures."""
     config, model, batch = studio.config, learners.motion.model, lesson.windows
+    seen = look(studio, learners, lesson.recorded)
     labels = _bank_windows(learners.bank, batch)
     with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
         shot = one_shot_x0(model, batch, labels, studio.noise, config.conditions, studio.context, (config.seed, step))
@@ -90,18 +90,19 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         surface=studio.surface,
         weights=config.motion_losses,
     )
-    predicted, recorded = shot.clean[lesson.places], lesson.recorded
-    speaking = batch.speaking[lesson.places]
-    heeded = speaking + (1 - speaking) * config.silent_pictures
+    loss, losses = total(towards_bank, config.motion_losses), {}
     with frozen(*learners.avatars.values(), learners.cameras.model):
-        motion = model.denormalised(predicted)
-        seen = registered(studio, learners, motion.detach(), recorded)
-        losses = {name: (heeded * values).mean() for name, values in towards_seen(studio, model, predicted, seen).items()}
-        loss = total(towards_bank, config.motion_losses) + config.registered * sum(losses.values())
         if any(asdict(config.motion_pictures).values()):
-            rendering = rendered(studio, learners, with_neck(studio.head, motion, seen[:, model.layout.where("neck_pose")]), recorded)
-            from_pixels = compared(rendering, recorded, config.motion_pictures, config.motion_regions, heeded)
-            losses, loss = losses | from_pixels, loss + weighted(from_pixels, config.motion_pictures)
+            heeded = batch.speaking[lesson.places]
+            chosen = heeded.topk(min(len(heeded), config.windows * config.pictures)).indices.sort().values
+            motion = with_neck(
+                studio.head, model.denormalised(shot.clean[lesson.places][chosen]), seen[chosen][:, model.layout.where("neck_pose")]
+            )
+            recorded = lesson.recorded[chosen.tolist()]
+            losses = compared(
+                rendered(studio, learners, motion, recorded), recorded, config.motion_pictures, config.motion_regions, heeded[chosen]
+            )
+            loss = loss + weighted(losses, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
 
@@ -113,21 +114,13 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     return {**named, **losses, "total": loss, "gradient_norm": torch.tensor(norm)}
 
 
-def towards_seen(
-    studio: Studio, model: MotionModel, predicted: Float[Tensor, "pictures width"], seen: Float[Tensor, "pictures width"]
-) -> dict[str, Float[Tensor, "pictures"]]:
-    """How far predicted (normalised) frames are from the motion that their pictures show; head pose does not count. Weighted."""
-    neck = model.layout.where("neck_pose")
-    target = with_neck(studio.head, model.normalised(seen), predicted[:, neck].detach())
-    every = predicted.new_ones(1, 1, len(predicted), dtype=torch.bool)
-    weights = MotionLossWeights(
-        parameters=studio.config.motion_losses.parameters,
-        vertices=studio.config.motion_losses.vertices,
-        **dict.fromkeys(("velocity", "acceleration", "vertex_velocity", "neck_velocity"), 0.0),
-    )
-    losses = motion_losses(predicted[None, None], target[None, None], every, every, layout=model.layout, std=model.motion_std,
-                           surface=studio.surface, weights=weights)  # fmt: skip
-    return {f"seen_{name}": getattr(weights, name) * loss.values[0, 0] for name, loss in losses.items()}
+def look(studio: Studio, learners: Learners, recorded: PictureBatch) -> Float[Tensor, "pictures width"]:
+    """The bank's motion of these frames, corrected by their pictures, which the bank takes over."""
+    bank, model = learners.bank, learners.motion.model
+    motion = registered(studio, learners, model.denormalised(bank.frames(recorded.shots)), recorded)
+    for (dialogue, side, frame), shown in zip(recorded.shots, model.normalised(motion), strict=True):
+        bank.see((dialogue, side), frame, shown, studio.config.bank)
+    return motion
 
 
 def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
@@ -152,7 +145,7 @@ def with_neck(
 
 
 def registered(
-    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch
+    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch, *, head_pose_only: bool = False
 ) -> Float[Tensor, "pictures width"]:
     """``motion`` corrected so that its drawing lies best on the recorded pictures.
 
@@ -160,34 +153,33 @@ def registered(
     """
     head, config, necks = studio.head, studio.config.registration, learners.bank.necks
     where, unit = placed(studio, recorded), math.radians(config.neck_degrees)
+    directions = studio.directions[:0] if head_pose_only else studio.directions
+    recorded, blur = recorded.shrunk(config.shrink), 0.3 / config.shrink**2
     tracked = torch.cat([clip.neck_pose for clip in where]).to(motion)
     with torch.no_grad():
         motion = with_neck(head, motion, torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots]))
         neck = head.layout.where("neck_pose")
         root, joint = neck_places(head, learners.avatars, recorded.persons, where)
         cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
-        behind = torch.cat([studio.background, studio.background.new_zeros(2 * (TURNS + len(studio.directions.motion)))])
-        moves = {person: moves_of(learners.avatars[person], head, studio.directions) for person in sorted(set(recorded.persons))}
-        changed = motion.new_zeros(len(motion), len(studio.directions.motion))
+        behind = torch.cat([studio.background, studio.background.new_zeros(2 * (TURNS + len(directions.motion)))])
+        moves = {person: moves_of(learners.avatars[person], head, directions) for person in sorted(set(recorded.persons))}
+        changed = motion.new_zeros(len(motion), len(directions.motion))
 
         for _ in range(config.iterations):
-            skull = cameras[:, :3, :3] @ root @ roma.rotvec_to_rotmat(motion[:, neck])
+            skull = root @ roma.rotvec_to_rotmat(motion[:, neck])
 
             def carry(gaussians: Gaussians, person: str, pictures: list[int], skull: Tensor = skull) -> Gaussians:
                 rows, cols = recorded.size
                 camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
-                follows, of_directions = moves[person]
-                turning = neck_moves(gaussians, follows, joint[pictures], camera, unit)
-                talking = [of_direction @ skull[pictures].mT for of_direction in of_directions]
-                return with_flow(gaussians, [*turning, *talking], camera)
+                return with_flow(gaussians, moves[person], camera, joint[pictures], skull[pictures], unit)
 
             vertices = posed(head, learners.avatars, recorded.persons, motion, where)
-            drawing = drawn(learners.avatars, vertices, recorded, cameras, behind, carry)
+            drawing = drawn(learners.avatars, vertices, recorded, cameras, behind, carry, eps2d=blur)
             already = (root @ turn_between(tracked, motion[:, neck])[..., None])[..., 0] / unit
             step = correction(recorded, drawing.colors, torch.cat([already, changed], dim=1), config)
             turn = (root.mT @ (unit * step[:, :TURNS, None]))[..., 0]  # the neck turns in the frame of the root
             changed = changed + step[:, TURNS:]
-            motion = with_neck(head, motion + step[:, TURNS:] @ studio.directions.motion, turned(motion[:, neck], turn))
+            motion = with_neck(head, motion + step[:, TURNS:] @ directions.motion, turned(motion[:, neck], turn))
         for shot, pose in zip(recorded.shots, motion[:, neck], strict=True):
             necks[shot[:2]][shot[2]] = pose
     return motion

@@ -1,6 +1,6 @@
 """Setting up stage two: what stays the same over a run, and what learns in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
 from mango.training.registration import Directions, principal_directions
-from mango.training.rest import closed_at_rest, closing_direction
+from mango.training.rest import Rest, lips_at_rest
 from mango.training.runtime import Runtime
 from mango.training.stage1 import load_motion_model
 from mango.training.stage2_config import Stage2Config
@@ -93,13 +93,12 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
     background = torch.full((3,), config.background)
 
-    def of_speech(step: int) -> bool:
-        """Motion does not heed pictures of silence when their weight is 0: none are drawn."""
-        return not config.silent_pictures and phase_at(step - 1, config.schedule).learner == "motion"
+    def each(step: int) -> int:
+        return config.looks if step and phase_at(step - 1, config.schedule).learner == "motion" else config.pictures
 
-    def supply(of: Windows, of_speech: Callable[[int], bool] | None = None) -> Supply:
+    def supply(of: Windows) -> Supply:
         pictures = Pictures(dialogues, of.clips, background)
-        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures, of_speech=of_speech)
+        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=each)
 
     surface = lip_surface(head, head.layout, lips=config.lip_weight)
     labels = [side for held in training.dialogues for side in held.motion]
@@ -114,7 +113,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
         directions=directions.to(runtime.device),
-        lessons=supply(training, of_speech),
+        lessons=supply(training),
         examination=supply(held_out) if held_out else None,
         facts={"stage": 2, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
@@ -136,7 +135,7 @@ def make_learners(studio: Studio, training: Windows, model: MotionModel, descrip
         motion=make_learner("motion", model, config.motion_optimizer, motion_steps, description=description),
         heads={person: _head_learner(avatar.to(studio.device), config, head_steps) for person, avatar in avatars.items()},
         cameras=make_learner("cameras", cameras, config.camera_optimizer, head_steps, groups=camera_groups),
-        bank=new_bank(training, model, shapes, studio.head if config.bank.rest == "closed" else None),
+        bank=new_bank(training, model, how_lips_rest(studio.head, training, model) if config.bank.rest == "closed" else None),
     )
 
 
@@ -148,27 +147,21 @@ def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> d
     return {person: torch.stack(found).mean(0) for person, found in sorted(shapes.items())}
 
 
-def new_bank(
-    windows: Windows, model: MotionModel, shapes: Mapping[str, Float[Tensor, "identity"]], closes: Head | None = None
-) -> LabelBank:
-    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound.
-
-    With a head, lips are closed at rest (`mango.training.rest`).
-    """
+def new_bank(windows: Windows, model: MotionModel, rest: Rest | None = None) -> LabelBank:
+    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound."""
     labels, silent, necks = {}, {}, {}
     neck = model.layout.where("neck_pose")
-    direction = (
-        closing_direction(closes, torch.cov(torch.cat([side for held in windows.dialogues for side in held.motion]).T)) if closes else None
-    )
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
-            motion, quiet = held.motion[number], held.keep[number] & (held.speaking[number] < 0.5)
-            if closes is not None:
-                motion = closed_at_rest(closes, motion, shapes[windows.clips[held.id, side]], quiet, direction)
-            labels[held.id, side] = model.normalised(motion.to(model.motion_mean))
-            silent[held.id, side] = quiet
-            necks[held.id, side] = motion[:, neck].to(model.motion_mean)
-    return LabelBank(labels, silent, neck, necks)
+            labels[held.id, side] = model.normalised(held.motion[number].to(model.motion_mean))
+            silent[held.id, side] = held.keep[number] & (held.speaking[number] < 0.5)
+            necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
+    return LabelBank(labels, silent, neck, necks, rest)
+
+
+def how_lips_rest(head: Head, windows: Windows, model: MotionModel) -> Rest:
+    labels = torch.cat([side for held in windows.dialogues for side in held.motion])
+    return lips_at_rest(head, model.motion_mean.cpu(), model.motion_std.cpu(), torch.cov(labels.T)).to(model.motion_mean.device)
 
 
 def _held_out(config: Stage2Config, dialogues: DialogueSet, people: tuple[str, ...], windows) -> Windows | None:

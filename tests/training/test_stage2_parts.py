@@ -1,8 +1,6 @@
 """Faults noticed: boxes in the wrong place or transposed, pictures of frames nobody should learn from, windows and pictures that belong to
 different frames, avatars that start from the wrong person."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -71,17 +69,6 @@ def test_shown_frames_are_kept_and_not_context():
     assert (rows, sides) == tuple(map(list, zip(*sorted(zip(rows, sides, strict=True)), strict=True)))  # a clip is decoded in one go
     assert (rows, sides, frames) == shown(windows(keep), 4, 6, torch.Generator().manual_seed(0))
     assert frames != shown(windows(keep), 4, 6, torch.Generator().manual_seed(1))[2]
-
-
-def test_pictures_of_speech_are_of_people_who_speak():
-    keep, speaking = torch.ones(3, 2, 12, dtype=torch.bool), torch.zeros(3, 2, 12)
-    batch = replace(windows(keep), speaking=speaking)
-    quiet = shown(batch, 4, 3, torch.Generator().manual_seed(0), of_speech=True)
-    assert len(quiet[0]) == 9  # nobody speaks anywhere: better pictures of silence than none
-    speaking[0, 1, 2:7] = 1
-    keep[0, 1, 5] = False
-    rows, sides, frames = shown(batch, 4, 3, torch.Generator().manual_seed(0), of_speech=True)
-    assert list(zip(rows, sides, frames, strict=True)) == [(0, 1, 4), (0, 1, 6)]
 
 
 def people(head, *names: str) -> dict[str, Tensor]:
