@@ -61,12 +61,12 @@ def compose(request: Request, project: Callable[..., Projection], blend: Callabl
     scenes, gaussians, cameras = request.batch.numel(), request.means.shape[-2], request.cameras
     images = scenes * cameras
     projection = project(
-        request.means.reshape(scenes, gaussians, 3),
-        request.quats.reshape(scenes, gaussians, 4),
-        request.scales.reshape(scenes, gaussians, 3),
-        request.opacities.reshape(scenes, gaussians),
-        request.viewmats.reshape(scenes, cameras, 4, 4),
-        request.Ks.reshape(scenes, cameras, 3, 3),
+        shaped(request.means, (scenes, gaussians, 3)),
+        shaped(request.quats, (scenes, gaussians, 4)),
+        shaped(request.scales, (scenes, gaussians, 3)),
+        shaped(request.opacities, (scenes, gaussians)),
+        shaped(request.viewmats, (scenes, cameras, 4, 4)),
+        shaped(request.Ks, (scenes, cameras, 3, 3)),
         request.width,
         request.height,
         eps2d=request.eps2d,
@@ -76,18 +76,23 @@ def compose(request: Request, project: Callable[..., Projection], blend: Callabl
         antialiased=request.antialiased,
     )
     meta = metadata(request, projection)
-    seen = Projection(*(meta[name].reshape(images, gaussians, *tail) for name, tail in FIELDS.items()))
-    opacities = meta["opacities"].reshape(images, gaussians)
+    seen = Projection(*(shaped(meta[name], (images, gaussians, *tail)) for name, tail in FIELDS.items()))
+    opacities = shaped(meta["opacities"], (images, gaussians))
     channels = channels_to_blend(request, meta["depths"])
-    channels = channels.reshape(images, gaussians, channels.shape[-1])
+    channels = shaped(channels, (images, gaussians, channels.shape[-1]))
     backgrounds = backgrounds_to_blend(request)
-    backgrounds = None if backgrounds is None else backgrounds.reshape(images, channels.shape[-1])
+    backgrounds = None if backgrounds is None else shaped(backgrounds, (images, channels.shape[-1]))
     colors, alphas = blend(seen, channels, opacities, backgrounds, request.width, request.height)
-    colors = colors.reshape(*request.batch, cameras, *colors.shape[1:])
-    alphas = alphas.reshape(*request.batch, cameras, *alphas.shape[1:])
+    colors = shaped(colors, (*request.batch, cameras, *colors.shape[1:]))
+    alphas = shaped(alphas, (*request.batch, cameras, *alphas.shape[1:]))
     if request.render_mode in ("ED", "RGB+ED"):  # expected depth: divided by how much there is to expect
         colors = torch.cat([colors[..., :-1], colors[..., -1:] / alphas.clamp(min=1e-10)], dim=-1)
     return colors, alphas, meta
+
+
+def shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``reshape`` that leaves alone what has the shape already: a view of the same shape is one more node of the graph."""
+    return tensor if tensor.shape == shape else tensor.reshape(shape)
 
 
 FIELDS = {"radii": (2,), "means2d": (2,), "depths": (), "conics": (3,), "compensations": ()}
@@ -99,7 +104,7 @@ def metadata(request: Request, projection: Projection) -> dict:
     The blending reads its 2D Gaussians from here, so that ``meta["means2d"].retain_grad()`` works.
     """
     lead = (*request.batch, request.cameras, request.means.shape[-2])
-    meta = {name: getattr(projection, name).reshape(*lead, *tail) for name, tail in FIELDS.items()}
+    meta = {name: shaped(getattr(projection, name), (*lead, *tail)) for name, tail in FIELDS.items()}
     opacities = request.opacities[..., None, :].expand(lead)
     meta["opacities"] = opacities * meta["compensations"] if request.antialiased else opacities
     meta |= {"width": request.width, "height": request.height, "tile_size": TILE}
