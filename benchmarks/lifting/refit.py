@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.lifting.training import Bench, Cost, relabelled, stage_one, stage_two_config, timed
+from benchmarks.lifting.training import Bench, Cost, pictures_of, relabelled, stage_one, stage_two_config, timed
 from mango.data.dialogues import DialogueSet
 from mango.head.model import load_head
 from mango.training.alternation import learned_before, phase_at
@@ -89,8 +89,7 @@ def refit(bench: Bench, row: str, *, frames: float) -> Cost:
         spent = timed(bench, row, 0, fit)
         relabelled(bench, row, refitted_clips(bench, fitted["labels"]))
     trained = stage_one(bench, row, steps=bench.scale.motion_steps, after="stage1", labels=folder)
-    rendered_frames = config.windows * config.pictures * steps
-    return replace(trained, steps=spent.steps + steps + trained.steps, frames_rendered=rendered_frames)
+    return replace(trained, steps=spent.steps + steps + trained.steps, frames_rendered=pictures_of(config))
 
 
 @torch.no_grad()
@@ -106,10 +105,11 @@ def teach_labels(studio: Studio, learners: Learners, variables: Learner, lesson:
     with frozen(*learners.avatars.values(), learners.cameras.model):
         shots = lesson.recorded.shots
         motion = model.denormalised(torch.cat([module.motion(shot[:2], slice(shot[2], shot[2] + 1)) for shot in shots]))
-        drawing = rendered(studio, learners, registered(studio, learners, motion, lesson.recorded), lesson.recorded)
-        speaking = lesson.windows.speaking[lesson.places]
-        heeded = speaking + (1 - speaking) * config.silent_pictures
-        losses = compared(drawing, lesson.recorded, config.motion_pictures, config.motion_regions, heeded)
+        motion = registered(studio, learners, motion, lesson.recorded, head_pose_only=True)
+        heeded = lesson.windows.speaking[lesson.places]
+        losses = compared(
+            rendered(studio, learners, motion, lesson.recorded), lesson.recorded, config.motion_pictures, config.motion_regions, heeded
+        )
         variables.descend(weighted(losses, config.motion_pictures) + module.unlikely(lesson), own_step)
 
 

@@ -15,7 +15,7 @@ from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
 from mango.head.model import load_head
 from mango.models.motion import MotionModelConfig
-from mango.training.alternation import Phase, Schedule
+from mango.training.alternation import Phase, Schedule, learned_before
 from mango.training.avatars import save_avatars
 from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.optim import OptimizerConfig
@@ -121,7 +121,13 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
         save_avatars(config.run / "avatars", learners.avatars)
         return run.exit_code
 
-    return timed(bench, row, config.steps, train, frames=config.windows * config.pictures * config.steps)
+    return timed(bench, row, config.steps, train, frames=pictures_of(config))
+
+
+def pictures_of(config: Stage2Config) -> int:
+    """How many recorded pictures a run compares its drawings with, if no window runs out of frames."""
+    of_heads, of_motion = (learned_before(config.steps, learner, config.schedule) for learner in ("head", "motion"))
+    return config.windows * (config.pictures * of_heads + config.looks * of_motion)
 
 
 def frozen_head(config: Stage2Config) -> Stage2Config:

@@ -36,7 +36,8 @@ TURNS = 3  # unknowns that turn the neck, about x, y and z of the world
 class RegistrationConfig:
     """How motion follows pictures."""
 
-    iterations: int = 2  # per picture each time it is looked at; 0 = the motion and the tracker's head pose are believed
+    iterations: int = 1  # each time a picture is looked at for all of its motion: the bank remembers, the next look goes on from there
+    pose_iterations: int = 2  # each time a picture is drawn and only head pose is looked for; 0 = the bank's is believed
     shrink: int = 2  # pictures are compared this many times smaller: a quarter of the work says almost as much
     directions: int = 11  # of lips and face that are looked for besides the head's pose; each costs two channels of 32
     neck_degrees: float = 1.0  # how far off a tracker's head pose usually is

@@ -73,7 +73,7 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
 
 
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
-    """The motion model learns from the bank's labels and, through its one-shot x0, from the pictures."""
+    """The motion model learns from the bank, which pictures have just corrected, and through its one-shot x0 from pixels."""
     config, model, batch = studio.config, learners.motion.model, lesson.windows
     seen = look(studio, learners, lesson.recorded)
     labels = _bank_windows(learners.bank, batch)
@@ -93,15 +93,7 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     loss, losses = total(towards_bank, config.motion_losses), {}
     with frozen(*learners.avatars.values(), learners.cameras.model):
         if any(asdict(config.motion_pictures).values()):
-            heeded = batch.speaking[lesson.places]
-            chosen = heeded.topk(min(len(heeded), config.windows * config.pictures)).indices.sort().values
-            motion = with_neck(
-                studio.head, model.denormalised(shot.clean[lesson.places][chosen]), seen[chosen][:, model.layout.where("neck_pose")]
-            )
-            recorded = lesson.recorded[chosen.tolist()]
-            losses = compared(
-                rendered(studio, learners, motion, recorded), recorded, config.motion_pictures, config.motion_regions, heeded[chosen]
-            )
+            losses = from_pixels(studio, learners, lesson, model.denormalised(shot.clean[lesson.places]), seen)
             loss = loss + weighted(losses, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
@@ -112,6 +104,24 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         learners.bank.pin()
     named = {f"bank_{name}": loss.mean() for name, loss in towards_bank.items()}
     return {**named, **losses, "total": loss, "gradient_norm": torch.tensor(norm)}
+
+
+def from_pixels(
+    studio: Studio,
+    learners: Learners,
+    lesson: Lesson,
+    motion: Float[Tensor, "pictures width"],
+    seen: Float[Tensor, "pictures width"],
+) -> Losses:
+    """What pixels say about ``motion``, at the head pose of ``seen``, where people speak: rest is the labels' to say.
+
+    As many pictures are drawn as in a step of the avatars, of those who speak most.
+    """
+    config, neck = studio.config, studio.head.layout.where("neck_pose")
+    speaking = lesson.windows.speaking[lesson.places]
+    chosen = speaking.topk(min(len(speaking), config.windows * config.pictures)).indices.sort().values
+    recorded, motion = lesson.recorded[chosen.tolist()], with_neck(studio.head, motion[chosen], seen[chosen][:, neck])
+    return compared(rendered(studio, learners, motion, recorded), recorded, config.motion_pictures, config.motion_regions, speaking[chosen])
 
 
 def look(studio: Studio, learners: Learners, recorded: PictureBatch) -> Float[Tensor, "pictures width"]:
@@ -165,7 +175,7 @@ def registered(
         moves = {person: moves_of(learners.avatars[person], head, directions) for person in sorted(set(recorded.persons))}
         changed = motion.new_zeros(len(motion), len(directions.motion))
 
-        for _ in range(config.iterations):
+        for _ in range(config.pose_iterations if head_pose_only else config.iterations):
             skull = root @ roma.rotvec_to_rotmat(motion[:, neck])
 
             def carry(gaussians: Gaussians, person: str, pictures: list[int], skull: Tensor = skull) -> Gaussians:
@@ -269,7 +279,7 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
     examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, model.layout.where("neck_pose"), necks))
-    motion = registered(studio, examined, model.denormalised(shot.clean[lesson.places]), recorded)
+    motion = registered(studio, examined, model.denormalised(shot.clean[lesson.places]), recorded, head_pose_only=True)
     rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)

@@ -32,7 +32,7 @@ class Stage2Config:
     steps: int = 20_000
     windows: int = 6  # of both people, per step
     pictures: int = 4  # per window, of either person, that avatars learn from in a step
-    looks: int = 12  # per window, of either person, that the bank is corrected by in a step of the motion
+    looks: int = 24  # per window, of either person, that the bank is corrected by in a step of the motion
     train_split: str = "train"
     validation_split: str | None = "val"
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
@@ -46,7 +46,6 @@ class Stage2Config:
     motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=0.0, ssim=0.0, silhouette=0.0))
     head_regions: RegionWeights = field(default_factory=RegionWeights)  # where avatars look
     motion_regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.2, head=1.0, mouth=16.0, eyes=6.0))
-    silent_pictures: float = 0.0  # weight, for the motion, of pictures in which their person is silent: rest is the labels' to say
     motion_losses: MotionLossWeights = field(default_factory=MotionLossWeights)
     lip_weight: float = 8.0  # as in stage one
     offset_penalty: float = 0.02  # on squared offsets of Gaussians from their triangles
