@@ -1,9 +1,11 @@
 """The running label bank of stage two: what the pictures have taught about every training frame so far.
 
-It starts as the tracker's labels and follows the model's one-shot predictions at low noise, which are the labels corrected by what the
-image gradient taught the network. Two precautions: head pose stays the tracker's (pictures fix it poorly and rendering relies on it), and
-the *rest pin*: an offset common to all clips is invisible to pictures, because the avatar absorbs it, so it would wander. Over silent
-frames the bank's mean is therefore held to the tracker's mean.
+It starts as the tracker's labels. A frame whose picture was looked at takes over the motion that the picture shows, and its neighbours
+some of it; and the whole bank follows, a little, the model's one-shot predictions at low noise, in which many frames' pictures and the
+sound have been brought together. Head pose of the labels stays the tracker's: what pictures say about it is kept apart, for drawing.
+
+The *rest pin*: an offset common to all clips is invisible to pictures, because the avatar absorbs it, so it would wander. Over silent
+frames the bank's mean is held to that of the labels it started from, in which lips are closed (`mango.training.rest`).
 """
 
 import math
@@ -25,12 +27,12 @@ Key = tuple[str, str]  # dialogue, person
 class BankConfig:
     """How the bank follows."""
 
-    seen: float = 0.7  # share, in a frame whose picture was looked at, of the motion that the picture shows
+    seen: float = 0.0  # share, in a frame whose picture was looked at, of the motion that the picture shows
     spread: float = 1.0  # frames: how far a correction reaches into the neighbours (standard deviation); errors of trackers are smooth
-    rate: float = 0.15  # share of a new prediction
+    rate: float = 0.5  # share of a new prediction
     below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
-    rest: Literal["closed", "tracked"] = "closed"  # what labels begin with in silence: touching lips, or what the tracker says
+    rest: Literal["closed", "tracked"] = "tracked"  # what labels begin with in silence: touching lips, or what the tracker says
     pin_every: int = 5  # motion steps between rest pins; 0 = never
 
 

@@ -1,12 +1,12 @@
 """Stage two: pictures teach the motion model what the tracker got wrong.
 
     label bank ──noise──> motion model ──one-shot x0──> head ──vertices──> avatar ──Gaussians──> renderer ──> picture
-        ▲                                   │                                                                   │
-        └──── follows x0 at low levels ─────┘  <───────────────────── gradient ──────────────────────── recorded picture
+        ▲  ▲                              │                                                                     │
+        │  └──── follows at low levels ───┘ <──────────────────── gradient ────────────────────── recorded picture
+        └─────────────── takes over the motion that a picture shows (mango.training.registration) ──────────────┘
 
-In phases of the head learner the same picture is drawn from the bank's motion and the gradient ends in avatars and cameras. Head pose is
-registered to every picture before it is compared (`mango.training.registration`).
-Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
+In phases of the head learner pictures are drawn from the bank's motion and the gradient ends in avatars and cameras. Head pose is always
+registered before a drawing is compared. Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
 """
 
 import math
@@ -75,7 +75,7 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """The motion model learns from the bank, which pictures have just corrected, and through its one-shot x0 from pixels."""
     config, model, batch = studio.config, learners.motion.model, lesson.windows
-    seen = look(studio, learners, lesson.recorded)
+    seen = look(studio, learners, lesson)
     labels = _bank_windows(learners.bank, batch)
     with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
         shot = one_shot_x0(model, batch, labels, studio.noise, config.conditions, studio.context, (config.seed, step))
@@ -124,12 +124,20 @@ def from_pixels(
     return compared(rendered(studio, learners, motion, recorded), recorded, config.motion_pictures, config.motion_regions, speaking[chosen])
 
 
-def look(studio: Studio, learners: Learners, recorded: PictureBatch) -> Float[Tensor, "pictures width"]:
-    """The bank's motion of these frames, corrected by their pictures, which the bank takes over."""
-    bank, model = learners.bank, learners.motion.model
-    motion = registered(studio, learners, model.denormalised(bank.frames(recorded.shots)), recorded)
-    for (dialogue, side, frame), shown in zip(recorded.shots, model.normalised(motion), strict=True):
-        bank.see((dialogue, side), frame, shown, studio.config.bank)
+def look(studio: Studio, learners: Learners, lesson: Lesson) -> Float[Tensor, "pictures width"]:
+    """The bank's motion of the lesson's frames, corrected by their pictures; where people speak the bank takes it over.
+
+    Not in silence: lips that hardly move are pulled apart by what an avatar cannot draw. ``bank.seen`` 0: only head pose is looked for.
+    """
+    bank, model, shots, config = learners.bank, learners.motion.model, lesson.recorded.shots, studio.config.bank
+    banked = model.denormalised(bank.frames(shots))
+    if not config.seen:
+        return registered(studio, learners, banked, lesson.recorded, head_pose_only=True)
+    motion = registered(studio, learners, banked, lesson.recorded)
+    speaking = (lesson.windows.speaking[lesson.places] >= 0.5).tolist()
+    for (dialogue, side, frame), shown, speaks in zip(shots, model.normalised(motion), speaking, strict=True):
+        if speaks:
+            bank.see((dialogue, side), frame, shown, config)
     return motion
 
 

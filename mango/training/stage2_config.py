@@ -32,7 +32,7 @@ class Stage2Config:
     steps: int = 20_000
     windows: int = 6  # of both people, per step
     pictures: int = 4  # per window, of either person, that avatars learn from in a step
-    looks: int = 24  # per window, of either person, that the bank is corrected by in a step of the motion
+    looks: int = 4  # per window, of either person, that the bank is corrected by in a step of the motion
     train_split: str = "train"
     validation_split: str | None = "val"
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
@@ -43,7 +43,7 @@ class Stage2Config:
     bank: BankConfig = field(default_factory=BankConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     head_pictures: PictureLossWeights = field(default_factory=PictureLossWeights)  # what avatars and cameras learn from
-    motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=0.0, ssim=0.0, silhouette=0.0))
+    motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=300.0, ssim=0.0, silhouette=0.0))
     head_regions: RegionWeights = field(default_factory=RegionWeights)  # where avatars look
     motion_regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.2, head=1.0, mouth=16.0, eyes=6.0))
     motion_losses: MotionLossWeights = field(default_factory=MotionLossWeights)

@@ -51,18 +51,18 @@ def test_every_setting_exists_and_changes_the_recipe(bench):
 
 
 def test_a_changed_setting_makes_a_row_out_of_date(bench, monkeypatch):
-    before = digests.of_row(bench, "photometric"), digests.of_row(bench, "stage2")
-    monkeypatch.setitem(ROWS, "photometric", replace(ROWS["photometric"], train=Changed({"bank.seen": 0.1})))
-    assert digests.of_row(bench, "photometric") != before[0] and digests.of_row(bench, "stage2") == before[1]
+    before = digests.of_row(bench, "looks_closed"), digests.of_row(bench, "stage2")
+    monkeypatch.setitem(ROWS, "looks_closed", replace(ROWS["looks_closed"], train=Changed({"bank.seen": 0.1})))
+    assert digests.of_row(bench, "looks_closed") != before[0] and digests.of_row(bench, "stage2") == before[1]
 
 
 def test_full_is_small_with_more_rows():
     assert scale_of("full", 1) == scale_of("small", 1)
-    assert {"anchored"} <= set(command.wanted(command.Options(scale="small"))) < set(command.wanted(command.Options(scale="full")))
+    assert {"refit"} <= set(command.wanted(command.Options(scale="small"))) < set(command.wanted(command.Options(scale="full")))
     assert command.wanted(command.Options(scale="full", variant="dialogues-10")) == [*OF_CI]
 
 
-@pytest.mark.parametrize("row", ["photometric", "ssim"])
+@pytest.mark.parametrize("row", ["looks_closed", "ssim"])
 def test_a_change_of_settings_trains(bench, row):
     train(bench, row)
     assert scoring.trained_digest(bench, row) == digests.of_row(bench, row)

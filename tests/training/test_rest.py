@@ -71,7 +71,7 @@ def test_the_bank_stays_closed(head, clip, rest):
     bank = LabelBank({KEY: motion}, {KEY: silent}, slice(width, width), {KEY: torch.zeros(60, 3)}, rest)
     assert (rest.gap + bank.bank[KEY][silent] @ rest.opens).median().abs() < 1e-6
     for frame in range(0, 60, 2):
-        bank.see(KEY, frame, bank.bank[KEY][frame] + 0.02 * rest.direction, BankConfig())
+        bank.see(KEY, frame, bank.bank[KEY][frame] + 0.02 * rest.direction, BankConfig(seen=0.7))
     assert (rest.gap + bank.bank[KEY][silent] @ rest.opens).median() > 1e-3
     bank.pin()
     assert (rest.gap + bank.bank[KEY][silent] @ rest.opens).median().abs() < 1e-6
