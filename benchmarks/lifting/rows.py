@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from benchmarks.lifting.refit import refit
 from benchmarks.lifting.sweeps import with_wrong_indicator
@@ -15,6 +13,7 @@ from benchmarks.lifting.training import (
     Cost,
     bank_labels,
     frozen_head,
+    in_units_of_the_head,
     misled,
     only_an_offset,
     relabelled,
@@ -23,16 +22,13 @@ from benchmarks.lifting.training import (
     stage_two_config,
     true_labels,
 )
-from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
-from mango.head.model import load_head
 from mango.losses.image import lpips
 from mango.training.alternation import Phase, Schedule
 from mango.training.checkpoints import newest_checkpoint, read_learner
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
-from mango.types import MotionClip
 
 
 @dataclass(frozen=True)
@@ -92,20 +88,8 @@ def anchored(bench: Bench, row: str) -> Cost:
     """Longer stage one on labels with lips closed at rest: what of the row "closed" needs no picture."""
     config = stage_two_config(bench, row)
     _, learners = open_studio(replace(config, bank=replace(config.bank, rest="closed")), Runtime(config.runtime))
-    clips = in_units_of_the_head(bench, learners, learners.bank.labels)
+    clips = in_units_of_the_head(bench, learners.motion.model, learners.bank.labels)
     return stage_one(bench, row, steps=bench.scale.motion_steps, after="stage1", labels=relabelled(bench, row, clips))
-
-
-@torch.no_grad()
-def in_units_of_the_head(
-    bench: Bench, learners: Learners, normalised: Mapping[tuple[str, str], Float[Tensor, "time width"]]
-) -> dict[tuple[str, str], MotionClip]:
-    head, dialogues, model = load_head(), DialogueSet.open(bench.data), learners.motion.model
-    clips = {}
-    for (id, side), motion in normalised.items():
-        label = dialogues.dialogue(id).side(side).motion
-        clips[id, side] = replace(head.layout.clip(model.denormalised(motion), label.shape, head.digest), fps=label.fps)
-    return clips
 
 
 def wrong_indicator(share: float) -> Callable[[Bench, str], Cost]:

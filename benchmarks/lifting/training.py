@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from benchmarks.lifting.controls import CONTROLS, Misled
 from benchmarks.lifting.scales import Scale, data_folder
 from mango.data.atomic import atomic_folder
@@ -14,7 +18,7 @@ from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
 from mango.head.model import load_head
-from mango.models.motion import MotionModelConfig
+from mango.models.motion import MotionModel, MotionModelConfig
 from mango.training.alternation import Phase, Schedule, learned_before
 from mango.training.avatars import save_avatars
 from mango.training.checkpoints import newest_checkpoint, read_tensors
@@ -183,17 +187,23 @@ def true_labels(bench: Bench) -> Mapping[tuple[str, str], MotionClip]:
 
 
 def bank_labels(bench: Bench, row: str) -> Mapping[tuple[str, str], MotionClip]:
-    """The labels that a stage two ended with, in the head's units."""
-    head, dialogues = load_head(), DialogueSet.open(bench.data)
-    model, _, _ = load_motion_model(bench.run("stage1"), head=head)
+    """The labels that a stage two ended with."""
+    model, _, _ = load_motion_model(bench.run("stage1"), head=load_head())
     bank = read_tensors(newest_checkpoint(bench.run(row) / "checkpoints") / "bank.safetensors")
+    named = {tuple(key.split("/")): motion for key, motion in bank.items()}
+    return in_units_of_the_head(bench, model, {(id, side): motion for (part, id, side), motion in named.items() if part == "bank"})
+
+
+@torch.no_grad()
+def in_units_of_the_head(
+    bench: Bench, model: MotionModel, normalised: Mapping[tuple[str, str], Float[Tensor, "_ width"]]
+) -> dict[tuple[str, str], MotionClip]:
+    """Clips of a model's normalised motion, with the tracker's shapes."""
+    head, dialogues = load_head(), DialogueSet.open(bench.data)
     clips = {}
-    for key, normalised in bank.items():
-        part, id, side = key.split("/")
-        if part != "bank":
-            continue
+    for (id, side), motion in normalised.items():
         label = dialogues.dialogue(id).side(side).motion
-        clips[id, side] = replace(head.layout.clip(model.denormalised(normalised), label.shape, head.digest), fps=label.fps)
+        clips[id, side] = replace(head.layout.clip(model.denormalised(motion), label.shape, head.digest), fps=label.fps)
     return clips
 
 
