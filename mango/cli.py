@@ -31,6 +31,8 @@ class Command:
 COMMANDS = {
     "demo": Command("train both stages on synthetic dialogues, generate and render one, write a report", "mango.app.commands:demo"),
     "data synthesize": Command("make synthetic dialogues with pictures, tracker-like labels and the truth", "mango.app.synthesizing:main"),
+    "data import": Command("other people's recordings into a dialogue set, conventions checked", "mango.app.commands:import_data"),
+    "data inspect": Command("say what a file or folder is, what is certain of it and what is assumed", "mango.app.commands:inspect"),
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),
     "generate": Command("two voices in, the motion of both people out", "mango.app.commands:generate"),
     "render": Command("two motions and two avatars in, one video with sound out", "mango.app.commands:render"),

@@ -45,6 +45,69 @@ def validate(data: Positional[Path], /, head: str | None = None) -> int:
     return 1 if found else 0
 
 
+def import_data(
+    source: Positional[Path],
+    out: Positional[Path],
+    /,
+    format: str = "auto",
+    head: str = "builtin",
+    flame_version: Literal["2020", "2023", "2023-open"] | None = None,
+    fps: float | None = None,
+    licence: str = "unknown",
+    without_motion: bool = False,
+    anyway: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Recordings in other people's formats as a dialogue set (docs/formats.md lists the formats).
+
+    Args:
+        source: a file or folder
+        out: the new set; it appears whole or not at all
+        format: its name, or "auto" to go by what is in the source
+        head: whose motion the set holds: "builtin" for ARKit weights, a FLAME file for FLAME coefficients
+        flame_version: which FLAME the coefficients are of, where the source cannot say
+        fps: frames a second of the motion, where the source cannot say or is wrong
+        licence: of the recordings, written to every dialogue
+        without_motion: sound and pictures alone
+        anyway: import although numbers contradict their conventions
+        overwrite: replace an older set
+    """
+    from mango.app.importing import import_source
+    from mango.data.formats.recordings import Options
+
+    options = Options(fps=fps, flame_version=flame_version)
+    with progress_bar("importing", "recordings") as progress:
+        import_source(
+            source, out, format=format, head=head, options=options, without_motion=without_motion, anyway=anyway, overwrite=overwrite,
+            licence=licence, progress=progress,
+        )  # fmt: skip
+
+
+def inspect(
+    path: Positional[Path],
+    /,
+    format: str = "auto",
+    sheet: Path | None = None,
+    head: str = "builtin",
+    flame_version: Literal["2020", "2023", "2023-open"] | None = None,
+    fps: float | None = None,
+) -> None:
+    """What a file or folder is.
+
+    Args:
+        path: anything
+        format: the name of a format, or "auto" to go by what is in it
+        sheet: also draw a contact sheet here (.png)
+        head: the head that is drawn: "builtin", or a FLAME file for FLAME coefficients
+        flame_version: which FLAME the coefficients are of, where the source cannot say
+        fps: frames a second of the motion, where the source cannot say or is wrong
+    """
+    from mango.app.importing import inspect_source
+    from mango.data.formats.recordings import Options
+
+    inspect_source(path, format=format, options=Options(fps=fps, flame_version=flame_version), head=head, sheet=sheet)
+
+
 def generate(
     own: Path,
     checkpoint: Path,

@@ -20,6 +20,7 @@ EXTRAS = {
     "speech": "eSpeak NG voices for synthetic dialogues (the built-in formant synthesiser needs nothing)",
     "eval": "metrics that need scikit-learn",
     "app": "viewer and web page",
+    "lmdb": "reading UniLS's and ARTalk's databases (mango data import --format unils)",
     "data": "shards and large preparation jobs",
     "dev": "tests and linting",
     "head": "building the head file again (maintainers)",

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import pickle
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.errors import InputError
+from mango.pickles import unpickled
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin.npz"
 FORMAT = 1
@@ -52,7 +52,9 @@ def read_head(source: str | Path) -> HeadArrays:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         elif content[:1] in (b"\x80", b"(", b"c"):  # pickles of protocol 2 and later, and of 0
-            arrays = unpickled(content, path)
+            arrays = unpickled(content, path, expected=NO_HEAD["expected"], source="use a file from FLAME's own site")
+            if not isinstance(arrays, dict):
+                raise InputError(path, **NO_HEAD, found=f"a pickled {type(arrays).__name__}")
         else:
             raise InputError(path, **NO_HEAD, found=f"bytes that start with {content[:8]!r}")
         return ours(arrays, path) if "template" in arrays else flame(arrays, path)
@@ -100,7 +102,7 @@ def flame(arrays: dict[str, object], path: Path) -> HeadArrays:
     missing = [name for name in needed if name not in arrays]
     if missing:
         raise InputError(path, **NO_HEAD, found=f"no {', '.join(missing)} in it")
-    dense = {name: np.asarray(arrays[name].toarray() if hasattr(arrays[name], "toarray") else arrays[name]) for name in needed}
+    dense = {name: np.asarray(arrays[name]) for name in needed}
     template, directions, correctives = dense["v_template"], dense["shapedirs"], dense["posedirs"]
     vertices = len(template)
     parents = tuple(int(parent) for parent in dense["kintree_table"][0].astype(np.uint32).astype(np.int32))
@@ -127,66 +129,3 @@ def flame(arrays: dict[str, object], path: Path) -> HeadArrays:
         faces=dense["f"].astype(np.int64),
         expression_names=tuple(f"expression{k:03d}" for k in range(num_expressions)),
     )
-
-
-# What a pickle of numpy and scipy.sparse arrays names, under the modules' past and present addresses. Nothing here calls anything else.
-ARRAY_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-ARRAY_NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
-SPARSE_MODULES = ("scipy.sparse", *(f"scipy.sparse.{u}{kind}" for u in ("", "_") for kind in ("csc", "csr")))
-SPARSE_NAMES = ("csc_matrix", "csr_matrix", "csc_array", "csr_array")
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Builds numpy and scipy.sparse arrays and refuses everything else before it can run."""
-
-    where: Path
-
-    def find_class(self, module: str, name: str) -> object:
-        if module in ARRAY_MODULES and name in ARRAY_NAMES:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        if module in SPARSE_MODULES and name in SPARSE_NAMES:
-            return type(name, (SparseRecord,), {})  # never the real class: a pickle may write into what it is handed
-        if (module, name) in (("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")):  # how Python 2 wrote scipy's matrices
-            return blank
-        if (module, name) in (("__builtin__", "object"), ("builtins", "object")):
-            return object
-        if (module, name) in (("_codecs", "encode"),):  # how Python 3 writes bytes for protocol 2
-            return latin_bytes
-        if module.split(".")[0] == "chumpy":
-            remedy = "chumpy is not supported: save the arrays with numpy.savez where chumpy is installed, and name that file"
-            raise InputError(self.where, expected="numpy arrays only", found="chumpy objects", remedy=remedy)
-        remedy = "nothing of it was run; use a file from FLAME's own site"
-        raise InputError(self.where, expected="a pickle of numpy and scipy.sparse arrays only", found=f"{module}.{name}", remedy=remedy)
-
-
-class SparseRecord:
-    """What a pickled scipy matrix holds, without its methods."""
-
-    def toarray(self) -> np.ndarray:
-        import scipy.sparse
-
-        held = vars(self)
-        build = getattr(scipy.sparse, type(self).__name__)
-        return build((held["data"], held["indices"], held["indptr"]), shape=held["_shape"]).toarray()
-
-
-def blank(kind: type, base: type, state: object) -> object:
-    """An empty record for the pickle to fill; the general form would build any object of any class."""
-    if base is not object or not issubclass(kind, SparseRecord):
-        raise pickle.UnpicklingError(f"reconstruction of {kind}")
-    return kind()
-
-
-def latin_bytes(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode("latin-1")
-
-
-def unpickled(content: bytes, path: Path) -> dict[str, object]:
-    reader = ArrayUnpickler(io.BytesIO(content), encoding="latin1")
-    reader.where = path
-    found = reader.load()
-    if not isinstance(found, dict):
-        raise InputError(path, **NO_HEAD, found=f"a pickled {type(found).__name__}")
-    return found

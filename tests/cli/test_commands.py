@@ -39,7 +39,7 @@ def test_help_of_a_group(capsys):
     assert main([]) == 0 and capsys.readouterr().out.strip() == overview().strip()
 
 
-@pytest.mark.parametrize("name", ["generate", "render", "evaluate", "doctor", "data validate"])
+@pytest.mark.parametrize("name", ["generate", "render", "evaluate", "doctor", "data validate", "data import", "data inspect"])
 def test_every_option_is_explained(name, capsys):
     with pytest.raises(SystemExit) as left:
         main([*name.split(), "--help"])

@@ -1,0 +1,101 @@
+"""Plain recordings: one film or voice, or a folder of them. Two of one name but for the side (left/right, a/b, own/partner,
+speaker1/speaker2, 1/2, 0/1) are a dialogue, and so are the only two films of a folder. A voice of a film's name is that film's sound.
+"""
+
+import re
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from mango.data.formats.films import film_of, sound_of_film
+from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, certain
+from mango.data.formats.sounds import FILMS, SUFFIXES, sound_beside, sound_of
+from mango.errors import InputError
+
+PAIRS = (("left", "right"), ("a", "b"), ("own", "partner"), ("speaker1", "speaker2"), ("person1", "person2"), ("1", "2"), ("0", "1"))
+SIDE = re.compile(
+    r"(?P<name>.*?)(?:^|[ ._-])(?P<side>" + "|".join(sorted({side for pair in PAIRS for side in pair}, key=len, reverse=True)) + ")", re.I
+)
+
+
+def recognise(path: Path) -> str | None:
+    groups = list(_groups(path))
+    if not groups:
+        return None
+    counts = {2: sum(len(files) == 2 for _, files in groups), 1: sum(len(files) == 1 for _, files in groups)}
+    words = {2: "recordings of two people", 1: "of one person"}
+    return ", ".join(f"{count} {words[people]}" for people, count in counts.items() if count)
+
+
+def entries(path: Path, options: Options) -> list[Entry]:
+    return [Entry(id, _people(id, files), partial(_recording, id, files)) for id, files in _groups(path)]
+
+
+def _people(id: str, files: tuple[Path, ...]) -> tuple[str, ...]:
+    return (id,) if len(files) == 1 else (f"{id}_a", f"{id}_b")
+
+
+def _groups(path: Path) -> list[tuple[str, tuple[Path, ...]]]:
+    """Names of recordings and their files, a's first."""
+    if path.is_file():
+        return [(path.stem, (path,))] if path.suffix.lower() in (*FILMS, *SUFFIXES) and _opens(path) else []
+    found = []
+    for folder in (path, *sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))):
+        files = sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
+        films = [file for file in files if file.suffix.lower() in FILMS]
+        named = {film.stem for film in films}
+        voices = [file for file in files if file.suffix.lower() in SUFFIXES and file.stem not in named]
+        if len(films) == 2 and not voices:
+            found.append((folder.name, _in_order(films)))
+        else:
+            found += _paired([*films, *voices])
+    return found
+
+
+def _opens(path: Path) -> bool:
+    try:
+        film_of(path) if path.suffix.lower() in FILMS else sound_of(path)
+    except InputError:
+        return False
+    return True
+
+
+def _in_order(films: list[Path]) -> tuple[Path, ...]:
+    """a's first, by their sides where both have one."""
+    pairs = _paired(films)
+    return pairs[0][1] if len(pairs) == 1 else tuple(films)
+
+
+def _paired(files: list[Path]) -> list[tuple[str, tuple[Path, ...]]]:
+    by_side = {}
+    for file in files:
+        match = SIDE.fullmatch(file.stem)
+        if match:
+            by_side[match["name"], match["side"].lower()] = file
+    found, taken = [], set()
+    for (name, side), file in by_side.items():
+        other = next((by_side[name, second] for first, second in PAIRS if first == side and (name, second) in by_side), None)
+        if other is not None and not taken & {file, other}:
+            found.append((name or file.parent.name, (file, other)))
+            taken |= {file, other}
+    return found + [(file.stem, (file,)) for file in files if file not in taken]
+
+
+def _recording(id: str, files: tuple[Path, ...]) -> Recording:
+    people, beliefs, rate = [], [], Fraction(25)
+    for name, file in zip(_people(id, files), files, strict=True):
+        if file.suffix.lower() in FILMS:
+            film = film_of(file)
+            sound = sound_beside(file) or sound_of_film(file)
+            rate = film.fps
+            beliefs.append(certain(f"{file.name}: {film.frames} frames of {film.size[1]}x{film.size[0]} at {float(film.fps):.5g} fps"))
+            if sound is None:
+                beliefs.append(certain(f"{file.name}: no sound"))
+            people.append(PersonRecording(name, sound=sound, film=film))
+        else:
+            sound = sound_of(file)
+            beliefs.append(certain(f"{file.name}: {sound.seconds:.2f} s at {sound.rate} Hz"))
+            people.append(PersonRecording(name, sound=sound))
+    if len(files) == 2:
+        beliefs.append(assumed("of two files the first by side (left, a, own, 1 ...) or name is person a; both start at the same moment"))
+    return Recording(id, tuple(people), rate, tuple(beliefs), fps_is_stated=True)

@@ -1,0 +1,179 @@
+"""What readers of other people's formats yield: recordings of one or two people, and every word there is to say about them.
+
+Motion is kept in the terms of its source (FLAME's coefficients or ARKit's weights), with parts by name and rotations as axis-angle in
+radians in FLAME's axes; it becomes motion of one particular head only when it is imported.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+Generation = Literal["2020", "2023", "2023-open"]
+GENERATIONS: tuple[Generation, ...] = ("2020", "2023", "2023-open")
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One thing a reader believes about a source."""
+
+    certainty: Literal[
+        "certain",  # the source says it
+        "assumed",  # the format's own programs do it so; this source does not say
+        "converted",  # changed on the way in
+    ]
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.certainty}: {self.words}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the convention check says of one topic, with numbers."""
+
+    topic: str
+    verdict: Literal["certain", "assumed", "contradicted"]
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.topic}: {self.words}"
+
+
+@dataclass(frozen=True)
+class FlameMotion:
+    """Coefficients and poses of a FLAME head. Parts that the source has not are zeros and missing from ``present``."""
+
+    expr: Float[np.ndarray, "time expressions"]
+    rotation: Float[np.ndarray, "time 3"]
+    neck_pose: Float[np.ndarray, "time 3"]
+    jaw_pose: Float[np.ndarray, "time 3"]
+    eyes_pose: Float[np.ndarray, "time 6"]  # left, right
+    translation: Float[np.ndarray, "time 3"]  # metres
+    shape: Float[np.ndarray, "identity"]
+    present: frozenset[str]
+    eyelids: Float[np.ndarray, "time 2"] | None = None  # SMIRK's and metrical-tracker's own, no part of FLAME
+    generation: Generation | None = None  # None: the source cannot say
+
+    def __len__(self) -> int:
+        return len(self.expr)
+
+
+FLAME_PARTS = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "translation": 3}
+
+
+def flame_motion(
+    expr: Float[np.ndarray, "time expressions"], shape: Float[np.ndarray, "identity"], *, generation: Generation | None = None,
+    eyelids: Float[np.ndarray, "time 2"] | None = None, **parts: Float[np.ndarray, "time _"],
+) -> FlameMotion:  # fmt: skip
+    """Zeros for the parts that are not given."""
+    single = {name: np.asarray(part, np.float32) for name, part in parts.items()}
+    zeros = {name: np.zeros((len(expr), width), np.float32) for name, width in FLAME_PARTS.items() if name not in single}
+    return FlameMotion(
+        expr=np.asarray(expr, np.float32), shape=np.asarray(shape, np.float32), generation=generation, **single, **zeros,
+        present=frozenset({"expr", *parts}), eyelids=None if eyelids is None else np.asarray(eyelids, np.float32),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ArkitMotion:
+    """Weights in the order of ``mango.head.arkit.ARKIT_NAMES``; shapes that the source has not are zero and missing from ``present``."""
+
+    weights: Float[np.ndarray, "time 52"]
+    present: frozenset[str]
+    head: Float[np.ndarray, "time 3"] | None = None  # turn of the head
+    eye_angles: Float[np.ndarray, "time 6"] | None = None  # left yaw, pitch, roll, then right: only to compare with the weights
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+Motion = FlameMotion | ArkitMotion
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A voice: a sound file (or a film) and which of its channels, or samples that were inside another file."""
+
+    path: Path | None = None
+    channel: int | None = None  # None: all channels, averaged
+    samples: Float[np.ndarray, "samples"] | None = None
+    rate: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Film:
+    """Pictures of one person."""
+
+    path: Path
+    fps: Fraction
+    frames: int
+    size: tuple[int, int]  # rows, columns
+    sound: bool = False
+
+
+@dataclass(frozen=True)
+class PersonRecording:
+    """One person of a recording."""
+
+    name: str
+    motion: Motion | None = None
+    sound: Sound | None = None
+    film: Film | None = None
+    valid: Bool[np.ndarray, "time"] | None = None  # frames the source itself trusts
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One or two people over the same time."""
+
+    id: str
+    people: tuple[PersonRecording, ...]
+    fps: Fraction  # of motion; of the pictures where there is no motion
+    assumptions: tuple[Assumption, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    fps_is_stated: bool = False  # by the source itself or by the user
+
+    def believing(self, *more: Assumption) -> "Recording":
+        return replace(self, assumptions=(*self.assumptions, *more))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user knows better than a source."""
+
+    fps: float | None = None
+    flame_version: Generation | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recording that was found but not read yet."""
+
+    id: str
+    people: tuple[str, ...]
+    load: Callable[[], Recording]
+    split: str = "train"
+
+
+def as_name(text: str) -> str:
+    """A name of a source as one of a dialogue or person, which are folder names too."""
+    clean = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in text).lstrip("._-")
+    return clean or "unnamed"
+
+
+def certain(words: str) -> Assumption:
+    return Assumption("certain", words)
+
+
+def assumed(words: str) -> Assumption:
+    return Assumption("assumed", words)
+
+
+def converted(words: str) -> Assumption:
+    return Assumption("converted", words)

@@ -1,0 +1,88 @@
+"""Every format by name: how it is recognised (by what is in a file or folder) and read. Modules are imported when they are needed."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from mango.data.formats.guarded import refusing
+from mango.data.formats.recordings import Entry, Options, Recording
+from mango.errors import InputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A module with ``recognise(path) -> str | None`` (what it is, in words) and ``entries(path, options) -> list[Entry]``."""
+
+    name: str
+    summary: str
+    module: str
+
+    def recognise(self, path: Path) -> str | None:
+        try:
+            with refusing(path, self.summary):
+                return self._loaded("recognise")(path)
+        except InputError:
+            return None
+
+    def entries(self, path: Path, options: Options = Options()) -> list[Entry]:
+        """The recordings of a source, read when they are asked for. Errors: InputError for everything that a source can get wrong."""
+        if not path.exists():
+            raise InputError(path, expected=self.summary, found="no such file or folder", remedy="check the path")
+        with refusing(path, self.summary):
+            found = self._loaded("entries")(path, options)
+        if not found:
+            remedy = "`mango data inspect` says what it is"
+            raise InputError(path, expected=self.summary, found="nothing of that kind", remedy=remedy)
+        return found
+
+    def _loaded(self, name: str) -> Callable:
+        return getattr(import_module(f"mango.data.formats.{self.module}"), name)
+
+
+FORMATS = {
+    format.name: format
+    for format in (  # the first that recognises a source reads it
+        Format("dualtalk", "DualTalk: speaker1/speaker2 pairs of npz and float32 wav, or a predicted .npy (T, 56)", "dualtalk"),
+        Format("seamless", "Seamless Interaction: V.._S.._I.._P.. films, voices and features", "seamless"),
+        Format("vhap", "VHAP / GaussianAvatars: a folder with flame_param/, or an npz of all frames", "vhap"),
+        Format("diffposetalk", "DiffPoseTalk: npz of shape, exp and pose", "diffposetalk"),
+        Format("deca", "DECA / EMOCA: npz or pickle of codes, or a folder of one per frame", "deca"),
+        Format("smirk", "SMIRK: npz or pickle of parameters, or a folder of one per frame", "smirk"),
+        Format("metrical-tracker", "metrical-tracker: a folder of .frame files", "metrical_tracker"),
+        Format("gagavatar-track", "GAGAvatar_track: a pickle of codes by frame", "gagavatar_track"),
+        Format("unils", "UniLS / ARTalk: an LMDB of sound and motion codes", "unils"),
+        Format("artalk", "ARTalk / UniLS: a .pt of motion codes (T, 106, 108 or 112)", "artalk"),
+        Format("lam-json", "LAM: JSON of ARKit weights", "lam_json"),
+        Format("livelink-csv", "Live Link Face: CSV of 61 columns", "livelink_csv"),
+        Format("a2f-csv", "NVIDIA Audio2Face: CSV of blendShapes.* columns", "a2f_csv"),
+        Format("arkit-npy", "ARKit weights and angles without names: .npy (T, 52 or 61)", "arkit_npy"),
+        Format("arkit-npz", "ARKit weights with their names: .npz of names, weights, fps", "arkit_npz"),
+        Format("stereo", "one stereo sound file: a person per channel", "stereo"),
+        Format("plain", "a folder of films or voices, two of each recording or one", "plain"),
+    )
+}
+
+
+def format_named(name: str) -> Format:
+    if name in FORMATS:
+        return FORMATS[name]
+    near = difflib.get_close_matches(name, FORMATS, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FORMATS)}"
+    raise InputError("--format", expected="the name of a format", found=repr(name), remedy=remedy)
+
+
+def recognised(path: Path) -> tuple[Format, str] | None:
+    """The format that a source is of, and how one can see it."""
+    for format in FORMATS.values():
+        words = format.recognise(path)
+        if words:
+            return format, words
+    return None
+
+
+def load(entry: Entry) -> Recording:
+    """One recording. Errors: InputError for everything that a source can get wrong."""
+    with refusing(entry.id, "a recording"):
+        return entry.load()

@@ -1,0 +1,97 @@
+"""Voices of other people's recordings: where they lie, how long they are, and as 16 kHz mono."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.data.formats.recordings import Sound
+from mango.errors import InputError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+FILMS = (".mp4", ".mov")
+
+
+def sound_of(path: Path, channel: int | None = None) -> Sound:
+    """A sound file, by its header. Errors: InputError when it is none."""
+    import soundfile
+
+    try:
+        header = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        found = " ".join(str(error).split())[:120]
+        raise InputError(path, expected="a sound file", found=found, remedy="give wav, flac, ogg or mp3") from error
+    if not 1000 <= header.samplerate <= 768_000 or not 1 <= header.channels <= 64 or not 0 < header.frames < 2**40:
+        found = f"{header.samplerate} Hz, {header.channels} channels, {header.frames} samples"
+        raise InputError(path, expected="a recording", found=found, remedy="copy or export the sound again")
+    return Sound(path, channel, rate=header.samplerate, seconds=header.frames / header.samplerate)
+
+
+def channels_of(path: Path) -> int:
+    import soundfile
+
+    return soundfile.info(path).channels
+
+
+def sound_in_memory(samples: Float[np.ndarray, "samples"], rate: int) -> Sound:
+    return Sound(samples=samples, rate=rate, seconds=len(samples) / rate)
+
+
+def sound_beside(path: Path) -> Sound | None:
+    """The sound file of the same name, where there is one."""
+    found = [other for suffix in SUFFIXES for other in (path.with_suffix(suffix),) if other != path and other.is_file()]
+    return sound_of(found[0]) if found else None
+
+
+def voice_of(sound: Sound) -> Float[Tensor, "samples"]:
+    """The voice as 16 kHz mono in [-1, 1]."""
+    import soundfile
+
+    from mango.audio.reading import read_audio
+
+    if sound.path is not None and sound.path.suffix.lower() not in FILMS:
+        return read_audio(sound.path, channel=sound.channel)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "voice.wav"
+        if sound.samples is not None:
+            soundfile.write(whole, sound.samples, sound.rate, subtype="FLOAT")
+        else:
+            _write_sound_of_film(sound.path, whole)
+        return read_audio(whole, channel=sound.channel)
+
+
+def loudness_of(sound: Sound, frames: int, fps: float) -> Float[np.ndarray, "frames"]:
+    """Loudness in dB over each frame of a motion; minus infinity nowhere."""
+    voice = voice_of(sound).numpy().astype(np.float64)
+    edges = np.minimum(np.rint(np.arange(frames + 1) * 16_000 / fps).astype(int), len(voice))
+    energy = np.concatenate([[0.0], np.cumsum(voice**2)])
+    counts = np.maximum(np.diff(edges), 1)
+    return 10 * np.log10((energy[edges[1:]] - energy[edges[:-1]]) / counts + 1e-8)
+
+
+def _write_sound_of_film(film: Path, out: Path) -> None:
+    """A film's sound as a float wav, piece by piece."""
+    import av
+    import soundfile
+
+    from mango.data.video_index import words
+
+    try:
+        with av.open(str(film)) as container:
+            stream = container.streams.audio[0]
+            rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+            even = av.AudioResampler(format="flt", layout=stream.codec_context.layout, rate=rate)
+            with soundfile.SoundFile(out, "w", rate, channels, subtype="FLOAT") as file:
+                for frame in container.decode(stream):
+                    for piece in even.resample(frame):
+                        file.write(piece.to_ndarray().reshape(-1, channels))
+    except (av.FFmpegError, IndexError) as error:
+        found = words(error) if isinstance(error, av.FFmpegError) else "no sound"
+        raise InputError(film, expected="a film with sound", found=found, remedy="copy or encode the file again") from error
+
+
+def silence(frames: int) -> Float[Tensor, "samples"]:
+    return torch.zeros(frames * 640)

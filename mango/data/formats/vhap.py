@@ -1,0 +1,146 @@
+"""VHAP and GaussianAvatars: FLAME motion of one person under the names that this project uses too.
+
+SEQUENCE/flame_param/00000.npz ...            one a frame          SEQUENCE/transforms.json   cameras and which frame is which
+FILE.npz (tracked_flame_params_N.npz, motion) all frames, time first
+PAIR/dialogue.json                            {fps, persons: [{id, dataset, audio, motion}]}, paths inside PAIR
+"""
+
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mango.data.atomic import atomic_file
+from mango.data.formats.frame_records import frame_files
+from mango.data.formats.guarded import content_of, json_of, needed, npz_of, numbers, same_length
+from mango.data.formats.recordings import (
+    Assumption,
+    Entry,
+    FlameMotion,
+    Options,
+    PersonRecording,
+    Recording,
+    assumed,
+    certain,
+    converted,
+    flame_motion,
+)  # fmt: skip
+from mango.data.formats.sounds import sound_beside, sound_of
+from mango.errors import InputError
+
+PARTS = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "translation": 3}
+FPS = Fraction(25)
+WITH_TEETH, FLAME_VERTICES = 5143, 5023
+
+
+def recognise(path: Path) -> str | None:
+    if path.is_file():
+        if content_of(path, 0, start=2) != b"PK":
+            return None
+        arrays = npz_of(path)
+        if {"expr", "jaw_pose", "neck_pose", "rotation"} <= arrays.keys() and arrays["expr"].ndim == 2:
+            return f"FLAME parameters by name, {len(arrays['expr'])} frames, {arrays['expr'].shape[1]} expressions"
+        return None
+    if (path / "dialogue.json").is_file() and isinstance(json_of(path / "dialogue.json"), dict):
+        people = json_of(path / "dialogue.json").get("persons")
+        if isinstance(people, list) and people and all(isinstance(person, dict) and "dataset" in person for person in people):
+            return f"a dialogue of {len(people)} VHAP folders"
+    folder = path / "flame_param"
+    files = frame_files(folder) if folder.is_dir() else []
+    if files and {"expr", "jaw_pose"} <= npz_of(files[0]).keys():
+        return f"{len(files)} frames of FLAME parameters in flame_param/"
+    return None
+
+
+def entries(path: Path, options: Options) -> list[Entry]:
+    if path.is_dir() and (path / "dialogue.json").is_file():
+        described = needed(path / "dialogue.json", json_of(path / "dialogue.json"), "persons", "fps")
+        people = [needed(path / "dialogue.json", person, "id", "dataset") for person in described["persons"]]
+        if len(people) not in (1, 2):
+            raise InputError(path / "dialogue.json", expected="one or two persons", found=f"{len(people)}", remedy="split the dialogue")
+        names = tuple(str(person["id"]) for person in people)
+        return [Entry(path.name, names, partial(_dialogue, path, people, described["fps"], options))]
+    return [Entry(path.stem, (path.stem,), partial(_lone, path, options))]
+
+
+def _dialogue(path: Path, people: list[dict], fps: object, options: Options) -> Recording:
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 1 <= fps <= 1000:
+        raise InputError(path / "dialogue.json", expected="fps as a number", found=repr(fps)[:40], remedy="correct it")
+    sides, beliefs = [], []
+    for person in people:
+        motion, said = _read(_inside(path, person.get("motion") or person["dataset"]), options)
+        sound = sound_of(_inside(path, person["audio"])) if person.get("audio") else None
+        sides.append(PersonRecording(str(person["id"]), motion, sound))
+        beliefs += said
+    rate = Fraction(options.fps or fps).limit_denominator(1001)
+    return Recording(path.name, tuple(sides), rate, tuple(dict.fromkeys(beliefs)), fps_is_stated=True)
+
+
+def _inside(folder: Path, name: object) -> Path:
+    path = folder / str(name)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        remedy = "copy the files into the folder"
+        raise InputError(folder / "dialogue.json", expected="paths inside the folder", found=str(name)[:80], remedy=remedy)
+    return path
+
+
+def _lone(path: Path, options: Options) -> Recording:
+    motion, beliefs = _read(path, options)
+    if options.fps is None:
+        beliefs.append(assumed("25 frames a second (these files do not say; --fps states it)"))
+    rate = FPS if options.fps is None else Fraction(options.fps).limit_denominator(1001)
+    person = PersonRecording(path.stem, motion, sound_beside(path))
+    return Recording(path.stem, (person,), rate, tuple(beliefs), fps_is_stated=options.fps is not None)
+
+
+def _read(path: Path, options: Options) -> tuple[FlameMotion, list[Assumption]]:
+    if path.is_file():
+        arrays = npz_of(path)
+    else:
+        frames = [npz_of(file) for file in frame_files(path / "flame_param")]
+        if not frames:
+            raise InputError(path, expected="frames in flame_param/", found="none", remedy="name the folder of one sequence")
+        each = {name: np.concatenate([_row(path, name, frame) for frame in frames]) for name in ("expr", *PARTS) if name in frames[0]}
+        arrays = each | {name: frames[0][name] for name in ("shape", "static_offset") if name in frames[0]}
+    needed(path, arrays, "expr", "neck_pose", "jaw_pose")
+    parts = {name: numbers(path, name, arrays[name], (None, width)) for name, width in PARTS.items() if name in arrays}
+    expr = numbers(path, "expr", arrays["expr"], (None, None))
+    same_length(path, expr=expr, **parts)
+    shape = arrays.get("shape", np.zeros(300, np.float32))
+    shape = numbers(path, "shape", shape[0] if shape.ndim == 2 else shape, (None,))
+    beliefs = [certain("parts by name: " + ", ".join(f"{name} {np.shape(array)}" for name, array in {"expr": expr, **parts}.items()))]
+    generation = options.flame_version
+    if generation is None and not {"format", "head"} & arrays.keys():
+        generation = "2023"
+        beliefs.append(assumed("FLAME 2023 with jaw rotation (VHAP's own programs; the files do not say: --flame-version states it)"))
+    if "static_offset" in arrays:
+        vertices = arrays["static_offset"].shape[-2] if arrays["static_offset"].ndim >= 2 else 0
+        kind = {FLAME_VERTICES: "FLAME's 5023", WITH_TEETH: "5143, with the teeth that VHAP adds"}.get(vertices, str(vertices))
+        size = float(np.abs(arrays["static_offset"]).max(initial=0.0)) * 1000
+        beliefs.append(
+            converted(f"static_offset of {kind} vertices, up to {size:.2f} mm, is left out: it belongs to the avatar, not to motion")
+        )
+    return flame_motion(expr, shape, generation=generation, **parts), beliefs
+
+
+def _row(path: Path, name: str, frame: dict[str, np.ndarray]) -> np.ndarray:
+    values = needed(path, frame, name)[name]
+    return values[None] if values.ndim == 1 else values
+
+
+def write(path: Path, motion: FlameMotion, *, vertices: int = WITH_TEETH) -> list[Assumption]:
+    """One npz that GaussianAvatars' viewer plays with --motion_path: float32 alone, a zero ``dynamic_offset`` (the viewer wants
+    one), expression padded to 100 and shape to 300 where they are narrower.
+    """
+    frames = len(motion)
+    arrays = {name: getattr(motion, name) for name in PARTS} | {"expr": _padded(motion.expr, 100), "shape": _padded(motion.shape, 300)}
+    arrays |= {"static_offset": np.zeros((1, vertices, 3)), "dynamic_offset": np.zeros((frames, vertices, 3))}
+    with atomic_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **{name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()})
+    return [converted("nothing lost; the viewer keeps its avatar's own shape and offsets")]
+
+
+def _padded(array: np.ndarray, width: int) -> np.ndarray:
+    missing = max(0, width - array.shape[-1])
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])

@@ -1,0 +1,227 @@
+"""Every reader against files that the test wrote itself: recognised by content, every number where it belongs, every belief said."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import foreign
+import numpy as np
+import pytest
+from foreign import APPLE, Face, face
+
+from mango.data.formats.conventions import check
+from mango.data.formats.recordings import Options, Recording
+from mango.data.formats.registry import FORMATS, load, recognised
+from mango.errors import InputError
+from mango.head.arkit import ARKIT_NAMES
+
+ANN, BOB = face(1), face(2)
+
+# name -> (writer, numbers of decimals that the format keeps)
+FLAME_FILES: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "dualtalk prediction": ("dualtalk", lambda folder: foreign.dualtalk_prediction(folder / "x.npy", ANN)),
+    "vhap folder": ("vhap", lambda folder: foreign.vhap(folder / "x", ANN)),
+    "vhap tracked": ("vhap", lambda folder: foreign.vhap_tracked(folder / "x.npz", ANN)),
+    "diffposetalk": ("diffposetalk", lambda folder: foreign.diffposetalk(folder / "x.npz", ANN)),
+    "deca": ("deca", lambda folder: foreign.deca(folder / "x.npz", ANN)),
+    "emoca": ("deca", lambda folder: foreign.emoca(folder / "x", ANN)),
+    "smirk": ("smirk", lambda folder: foreign.smirk(folder / "x.pkl", ANN)),
+    "metrical-tracker": ("metrical-tracker", lambda folder: foreign.metrical_tracker(folder / "x", ANN)),
+    "metrical-tracker by columns": ("metrical-tracker", lambda folder: foreign.metrical_tracker(folder / "x", ANN, columns=True)),
+    "gagavatar": ("gagavatar-track", lambda folder: foreign.gagavatar(folder / "x.pkl", ANN)),
+    "artalk 106": ("artalk", lambda folder: foreign.artalk(folder / "x.pt", ANN)),
+    "artalk 108": ("artalk", lambda folder: foreign.artalk(folder / "x.pt", ANN, 108)),
+    "artalk 112": ("artalk", lambda folder: foreign.artalk(folder / "x.pt", ANN, 112)),
+}
+ARKIT_FILES: dict[str, tuple[str, Callable[[Path], Path], Fraction]] = {
+    "lam": ("lam-json", lambda folder: foreign.lam_json(folder / "x.json", ANN), Fraction(30)),
+    "live link": ("livelink-csv", lambda folder: foreign.livelink(folder / "x.csv", ANN), Fraction(10)),
+    "live link, other order": ("livelink-csv", lambda folder: foreign.livelink(folder / "x.csv", ANN, order=APPLE[::-1]), Fraction(10)),
+    "a2f": ("a2f-csv", lambda folder: foreign.a2f(folder / "x.csv", ANN), Fraction(60)),
+    "npy": ("arkit-npy", lambda folder: foreign.arkit_npy(folder / "x.npy", ANN), Fraction(25)),
+    "npz": ("arkit-npz", lambda folder: foreign.arkit_npz(folder / "x.npz", ANN), Fraction(30)),
+}
+
+
+def only(path: Path, options: Options = Options()) -> tuple[str, Recording]:
+    """The one recording of a source, by the format that recognises it."""
+    format, words = recognised(path)
+    assert words
+    (entry,) = format.entries(path, options)
+    return format.name, load(entry)
+
+
+def contradictions(recording: Recording) -> list[str]:
+    return [str(finding) for finding in check(recording) if finding.verdict == "contradicted"]
+
+
+@pytest.mark.parametrize("kind", FLAME_FILES)
+def test_flame_motion(tmp_path, kind):
+    """Notices parts exchanged (the head before the jaw in DualTalk's pose, after it in its predictions), 6D read by rows for columns, a
+    width of another format.
+    """
+    name, write = FLAME_FILES[kind]
+    found, recording = only(write(tmp_path))
+    assert found == name
+    motion = recording.people[0].motion
+    width = motion.expr.shape[1]
+    assert width in (50, 100)
+    np.testing.assert_array_equal(motion.expr, ANN.expr[:, :width])
+    turned = motion.rotation if kind == "vhap tracked" else motion.neck_pose
+    np.testing.assert_allclose(turned, ANN.head, atol=1e-6)
+    jaw = ANN.jaw * [1, 0, 0] if kind == "artalk 108" else ANN.jaw
+    np.testing.assert_allclose(motion.jaw_pose, jaw, atol=1e-6)
+    if "eyes_pose" in motion.present:
+        np.testing.assert_allclose(motion.eyes_pose, ANN.eyes, atol=1e-6)
+    assert ("eyes_pose" in motion.present) == (kind.startswith(("vhap", "metrical", "gaga", "artalk 1")) and kind != "artalk 106")
+    assert contradictions(recording) == []
+
+
+def test_dualtalk_dialogue(tmp_path):
+    """Both people, their float32 voices, the mean shape; and whose voice is whose."""
+    name, recording = only(foreign.dualtalk(tmp_path / "set", "ood"))
+    assert name == "dualtalk" and recording.id == "abc_sub_video_3_001"
+    assert [person.name for person in recording.people] == ["abc_speaker1", "abc_speaker2"]
+    for person, who in zip(recording.people, (ANN, BOB), strict=True):
+        np.testing.assert_array_equal(person.motion.expr, who.expr[:, :50])
+        np.testing.assert_array_equal(person.motion.neck_pose, who.head)
+        np.testing.assert_allclose(person.motion.shape, who.shape[:100], atol=0.01)
+        assert person.sound.seconds == 2.0 and person.motion.generation == "2020"
+    assert contradictions(recording) == []
+    assert any("order of persons" in str(f) and f.verdict == "certain" for f in check(recording))
+
+
+def test_dualtalk_splits(tmp_path):
+    for split in ("train", "test", "ood"):
+        foreign.dualtalk(tmp_path, split)
+    assert {entry.split for entry in FORMATS["dualtalk"].entries(tmp_path)} == {"train", "test", "ood"}
+
+
+@pytest.mark.parametrize("kind", ARKIT_FILES)
+def test_arkit_weights(tmp_path, kind):
+    """Notices columns taken by their place."""
+    name, write, fps = ARKIT_FILES[kind]
+    found, recording = only(write(tmp_path))
+    assert (found, recording.fps) == (name, fps)
+    for shape in APPLE:
+        np.testing.assert_allclose(
+            recording.people[0].motion.weights[:, ARKIT_NAMES.index(shape)], ANN.weights[shape], atol=1e-6, err_msg=shape
+        )
+    assert contradictions(recording) == []
+
+
+def test_unils_pairs(tmp_path):
+    pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
+    name, recording = only(foreign.unils(tmp_path / "set", (ANN, BOB)))
+    assert (name, recording.id) == ("unils", "v1")
+    for person, who in zip(recording.people, (ANN, BOB), strict=True):
+        np.testing.assert_array_equal(person.motion.expr, who.expr)
+        np.testing.assert_array_equal(person.motion.eyes_pose, who.eyes)
+        np.testing.assert_array_equal(person.sound.samples, who.voice)
+    assert contradictions(recording) == []
+
+
+def test_an_lmdb_without_its_package_says_so(tmp_path, monkeypatch):
+    pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
+    path = foreign.unils(tmp_path / "set", (ANN, BOB))
+    child = tmp_path / "child.py"
+    child.write_text("import sys; sys.exit(3)")
+    monkeypatch.setattr("mango.data.formats.lmdb_files.CHILD", child)
+    with pytest.raises(InputError, match=r"mango-heads\[lmdb\]"):
+        FORMATS["unils"].entries(path)
+
+
+def test_a_crash_of_the_library_is_an_input_error(tmp_path, monkeypatch):
+    """As a SIGSEGV in the C library would end the child."""
+    pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
+    path = foreign.unils(tmp_path / "set", (ANN, BOB))
+    child = tmp_path / "child.py"
+    child.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr("mango.data.formats.lmdb_files.CHILD", child)
+    with pytest.raises(InputError, match="signal 11"):
+        FORMATS["unils"].entries(path)
+
+
+def test_stereo(tmp_path):
+    name, recording = only(foreign.stereo(tmp_path / "x.wav", (ANN, BOB)))
+    assert name == "stereo" and [person.sound.channel for person in recording.people] == [0, 1]
+
+
+def test_plain_folder_of_two_films(tmp_path):
+    (tmp_path / "talk").mkdir()
+    for side, who in (("left", ANN), ("right", BOB)):
+        foreign.film(tmp_path / "talk" / f"zoom_{side}.mp4", 30, 25, who.voice)
+    name, recording = only(tmp_path / "talk")
+    assert (name, recording.id, len(recording.people)) == ("plain", "talk", 2)
+    assert [person.film.path.stem for person in recording.people] == ["zoom_left", "zoom_right"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("x_left", "x_right"), ("x-a", "x-b"), ("x_1", "x_2"), ("x speaker1", "x speaker2")])
+def test_voices_pair_by_their_sides(tmp_path, first, second):
+    for name in (second, first, "lonely"):
+        foreign.wav_float32(tmp_path / f"{name}.wav", ANN.voice)
+    entries = FORMATS["plain"].entries(tmp_path)
+    assert {entry.id: len(entry.people) for entry in entries} == {"x": 2, "lonely": 1}
+    people = next(load(entry) for entry in entries if entry.id == "x").people
+    assert [person.sound.path.stem for person in people] == [first, second]
+
+
+def test_seamless(tmp_path):
+    name, recording = only(foreign.seamless(tmp_path / "x", (ANN, BOB)))
+    assert (name, recording.id, recording.fps) == ("seamless", "V00_S0001_I00000001", 30)
+    assert [person.name for person in recording.people] == ["P0001", "P0002"]
+    assert all(person.motion is None and not person.valid[7] and person.valid[8] for person in recording.people)
+    assert any("not FLAME's" in str(word) for word in recording.assumptions)
+
+
+def test_content_decides_not_the_name(tmp_path):
+    path = foreign.diffposetalk(tmp_path / "x.npz", ANN)
+    path.rename(tmp_path / "tracked_flame_params_30.npz")
+    assert recognised(tmp_path / "tracked_flame_params_30.npz")[0].name == "diffposetalk"
+    (tmp_path / "abc_speaker1.npz").write_bytes(b"nothing")
+    assert recognised(tmp_path / "abc_speaker1.npz") is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_bytes(b""), lambda path: path.write_text("x")]
+)
+def test_what_is_none_is_refused_in_words(tmp_path, name, make):
+    make(tmp_path / "x")
+    with pytest.raises(InputError) as refusal:
+        [load(entry) for entry in FORMATS[name].entries(tmp_path / "x")]
+    assert str(tmp_path / "x") in str(refusal.value) or refusal.value.where == "x"
+
+
+def test_a_dialogue_of_vhap_folders_stays_in_its_folder(tmp_path):
+    import json
+
+    folder = tmp_path / "pair"
+    foreign.vhap(folder / "one", ANN)
+    foreign.vhap(folder / "two", BOB)
+    persons = [{"id": "ann", "dataset": "one"}, {"id": "bob", "dataset": "two"}]
+    (folder / "dialogue.json").write_text(json.dumps({"fps": 24, "persons": persons}))
+    name, recording = only(folder)
+    assert (name, recording.fps) == ("vhap", 24) and np.array_equal(recording.people[1].motion.expr, BOB.expr)
+    persons[1]["dataset"] = "../elsewhere"
+    foreign.vhap(tmp_path / "elsewhere", BOB)
+    (folder / "dialogue.json").write_text(json.dumps({"fps": 24, "persons": persons}))
+    with pytest.raises(InputError, match="inside the folder"):
+        only(folder)
+
+
+def voiced(path: Path, who: Face) -> Path:
+    foreign.wav_float32(path.with_suffix(".wav"), who.voice)
+    return path
+
+
+def test_a_sound_beside_the_motion_belongs_to_it(tmp_path):
+    _, recording = only(voiced(foreign.dualtalk_prediction(tmp_path / "x.npy", ANN), ANN))
+    assert recording.people[0].sound.seconds == 2.0
+    (followed,) = [finding for finding in check(recording) if finding.topic == "motion follows sound"]
+    assert followed.verdict == "certain"
+
+
+def test_the_users_word_counts(tmp_path):
+    _, recording = only(foreign.diffposetalk(tmp_path / "x.npz", ANN), Options(fps=30.0, flame_version="2023"))
+    assert recording.fps == 30 and recording.people[0].motion.generation == "2023"
