@@ -22,7 +22,7 @@ ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = ENVIRONMENT / "installed.txt"
-EXTRAS = {"demo": (), "test": ("eval", "dev"), "setup": ()}  # what each command needs beyond the core
+EXTRAS = {"demo": (), "test": ("dev",), "setup": ()}  # what each command needs beyond the core
 
 
 def main() -> int:

@@ -37,7 +37,7 @@ COMMANDS = {
     "generate": Command("two voices in, the motion of both people out", "mango.app.commands:generate"),
     "render": Command("two motions and two avatars in, one video with sound out", "mango.app.commands:render"),
     "finetune": Command("fit a new person's avatar and adapt the motion model to them", "mango.app.finetuning:main"),
-    "evaluate": Command("compare generated motion with the truth of a synthetic set", "mango.app.commands:evaluate"),
+    "evaluate": Command("score a checkpoint or anybody's predictions, by our or published protocols", "mango.app.commands:evaluate"),
     "doctor": Command("say what is installed, what can run here, and why the rest cannot", "mango.app.commands:doctor"),
 }
 

@@ -12,8 +12,9 @@ from mango.audio.encoders import make_encoder
 from mango.data.dialogues import DialogueSet
 from mango.data.json_files import read_json, write_json
 from mango.data.truth import Truth
-from mango.evaluation import metrics
+from mango.evaluation.lips_and_eyes import blinks, eye_opening
 from mango.evaluation.protocol import ClipScores, Reference, mover
+from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.head.model import Head, load_head
 from mango.inference.generation import GenerationConfig
 from mango.training.stage1 import load_motion_model
@@ -69,8 +70,8 @@ def _scores(bench: Bench, split: str, head: Head, motions) -> SplitScores:
         for number, clips in enumerate(motions(id)):
             for side in PERSONS:
                 kept.add(clips[side], references[side], head)
-                vertices = metrics.unposed_vertices(head, clips[side], references[side].shape)
-                found = metrics.blinks(metrics.eye_opening(head, vertices), float(clips[side].fps))
+                vertices = unposed_vertices(head, clips[side], references[side].shape)
+                found = blinks(eye_opening(head, vertices), float(clips[side].fps))
                 depths += found.depths
                 rates.append(found.per_minute)
                 if number == 0 and len(openings) < 4:

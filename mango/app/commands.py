@@ -170,33 +170,67 @@ def render(motion: Path, avatar: Repeated[tuple[Path, ...]], out: Path, size: in
 
 
 def evaluate(
-    checkpoint: Path,
     data: Path,
+    checkpoint: Repeated[tuple[Path, ...]] = (),
+    predictions: Repeated[tuple[Path, ...]] = (),
     split: str = "test",
+    protocol: Literal["native", "dualtalk-official", "dualtalk-corrected"] = "native",
     json: Path | None = None,
+    markdown: Path | None = None,
+    against: Literal["truth", "labels"] | None = None,
+    complete: bool = False,
+    controls: bool = False,
     seed: int = 0,
     steps: int = 20,
+    sampler: Literal["ddim", "dpm++", "ddpm"] = "ddim",
+    guidance_own: float = 1.0,
+    guidance_heard: float = 1.0,
     head: str = "builtin",
 ) -> None:
-    """Numbers against the truth.
+    """Numbers against the truth: of a checkpoint, or of anybody's predictions. docs/evaluation.md says what each means.
 
     Args:
-        checkpoint: a training run or one of its checkpoints
-        data: a synthetic dialogue set; its truth lies beside it
+        data: a dialogue set; or, for --predictions with a dualtalk protocol, a folder of DualTalk's <name>_speaker{1,2}.npz
+        checkpoint: a training run or one of its checkpoints; give it again for more rows
+        predictions: a folder of <dialogue>.<a|b>.motion.npz, or of DualTalk's <name>_speaker{1,2}.npy; give it again for more rows
         split: which dialogues
-        json: also write the numbers here
-        seed: of the generated motion
+        protocol: native: vertices, lips, eyes, synchrony, parameters; dualtalk-official: as DualTalk's script; dualtalk-corrected: as meant
+        json: also write the numbers here, with units, counts, intervals and what made them
+        markdown: also write the table here
+        against: what counts as true (by default the truth of a synthetic set; without one, dualtalk protocols take the labels)
+        complete: refuse when somebody in the data has no prediction
+        controls: add rows whose values are known, or must be worse: the truth, a still face, late by five frames, the partner's motion
+        seed: of the generated motion, the intervals and diversity
         steps: evaluations of the model per window
+        sampler: how noise becomes motion
+        guidance_own: above 1 exaggerates what a person's own voice does
+        guidance_heard: above 1 exaggerates reactions to the other
         head: "builtin" or the head file of the set
     """
-    from mango.evaluation.protocol import evaluate_checkpoint, show_scores, write_scores
-    from mango.inference.generation import GenerationConfig
+    if bool(checkpoint) == bool(predictions):
+        found = "both" if checkpoint else "neither"
+        raise InputError("evaluate", expected="--checkpoint or --predictions", found=found, remedy="give one of them, as often as you like")
+    own_format = (data / "dataset.json").exists() or checkpoint or protocol == "native"
+    with progress_bar("evaluating", "dialogues" if own_format else "rows") as progress:
+        more = {"complete": complete, "controls": controls, "progress": progress}
+        if own_format:
+            from mango.evaluation.dialogue_sets import evaluate_dialogues
+            from mango.inference.generation import GenerationConfig
 
-    with progress_bar("evaluating", "dialogues") as progress:
-        scores = evaluate_checkpoint(checkpoint, data, split, GenerationConfig(seed=seed, steps=steps), head=head, progress=progress)
-    show_scores(scores)
+            config = GenerationConfig(seed, steps, sampler, {"own": guidance_own, "heard": guidance_heard})
+            systems = {"checkpoints": checkpoint, "predictions": predictions}
+            evaluation = evaluate_dialogues(data, split, protocol, config, **systems, against=against, head=head, **more)
+        else:
+            from mango.evaluation.dualtalk import evaluate_predictions
+
+            evaluation = evaluate_predictions(predictions, data, split, protocol, seed=seed, **more)
+    from mango.evaluation.report import show, write_json, write_markdown
+
+    show(evaluation)
     if json is not None:
-        write_scores(json, scores)
+        write_json(json, evaluation)
+    if markdown is not None:
+        write_markdown(markdown, evaluation)
 
 
 def doctor() -> int:

@@ -16,8 +16,8 @@ from mango.data.motion_files import load_motion
 from mango.data.pictures import Pictures
 from mango.data.truth import Truth
 from mango.evaluation.catalogue import MEASURES
-from mango.evaluation.metrics import unposed_vertices
 from mango.evaluation.protocol import LABELS, STILL, redrawn
+from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.head.model import load_head
 from mango.training.avatars import read_avatars
 from mango.types import PERSONS

@@ -18,7 +18,6 @@ CPU_FLAGS = ("avx512f", "avx512_bf16", "avx2", "fma", "avx", "sse4_2", "asimd", 
 EXTRAS = {
     "cuda": "LPIPS and other learnt image metrics",
     "speech": "eSpeak NG voices for synthetic dialogues (the built-in formant synthesiser needs nothing)",
-    "eval": "metrics that need scikit-learn",
     "app": "viewer and web page",
     "lmdb": "reading UniLS's and ARTalk's databases (mango data import --format unils)",
     "data": "shards and large preparation jobs",

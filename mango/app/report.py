@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Literal
 
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -14,16 +13,17 @@ from numpy import ndarray
 from mango.app.charts import Chart, chart_figure
 from mango.app.page import STYLE
 from mango.data.atomic import atomic_file
-from mango.evaluation.catalogue import MEASURES
+from mango.evaluation.catalogue import DIRECTION_MARKS, MEASURES, Direction
+from mango.evaluation.report import Comparison
 
-Direction = Literal[
-    "lower",  # is better
-    "higher",  # is better
-    "one",  # nearest to 1 is better
-    "none",  # no judgement
-]
-DIRECTION_MARK = {"lower": "↓", "higher": "↑", "one": "→ 1", "none": ""}
-DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "one": "nearest to 1 is best", "none": ""}
+DIRECTION_WORDS: Mapping[Direction, str] = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "one": "nearest to 1 is best",
+    "zero": "nearest to 0 is best",
+    "truth": "nearest to the truth's own is best",
+    "none": "",
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,16 @@ def score_table(
     notes: Mapping[str, str] | None = None,
     caption: str = "",
 ) -> Table:
-    """The rows of `mango.evaluation.protocol.Scores` as a table: chosen ``measures`` by their names in the catalogue."""
+    """Rows of measures (`mango.evaluation.protocol.ClipScores.row`) as a table: chosen ``measures`` by their names in the catalogue."""
     columns = [Column(m.name, m.unit, m.direction, m.digits, m.meaning) for m in (MEASURES[name] for name in measures)]
     listed = [Row(name, [row.get(key) for key in measures], (notes or {}).get(name, ""), name in references) for name, row in rows.items()]
     return Table(title, columns, listed, caption)
+
+
+def comparison_table(title: str, compared: Comparison, *, references: Sequence[str] = (), caption: str = "") -> Table:
+    """What `mango evaluate` compared, as a table: `mango.evaluation.report.comparison` chooses the metrics."""
+    columns = [Column(m.name, m.unit, m.direction, m.digits, m.meaning) for m in compared.columns]
+    return Table(title, columns, [Row(name, values, reference=name in references) for name, values in compared.rows.items()], caption)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def _table(table: Table) -> str:
     best = [best_row(table, k) for k in range(len(table.columns))]
     head = "".join(
         f'<th scope="col" title="{escape(DIRECTION_WORDS[c.direction], quote=True)}">{escape(c.name)}'
-        f'<span class="unit">{escape(c.unit)} {DIRECTION_MARK[c.direction]}</span></th>'
+        f'<span class="unit">{escape(c.unit)} {DIRECTION_MARKS[c.direction]}</span></th>'
         for c in table.columns
     )
     body = []
@@ -159,7 +165,7 @@ def _table(table: Table) -> str:
 def best_row(table: Table, column: int) -> int | None:
     """Index of the best row of a column; None without a direction, without competitors, or when the best is shared."""
     direction = table.columns[column].direction
-    key = {"lower": lambda v: v, "higher": lambda v: -v, "one": lambda v: abs(v - 1)}.get(direction)
+    key = {"lower": lambda v: v, "higher": lambda v: -v, "one": lambda v: abs(v - 1), "zero": abs}.get(direction)
     values = {i: row.values[column] for i, row in enumerate(table.rows) if not row.reference and _is_number(row.values[column])}
     if key is None or len(values) < 2:
         return None

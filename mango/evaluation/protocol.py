@@ -1,35 +1,43 @@
-"""Our own protocol on synthetic sets: motion against the true motion, pictures against the recorded ones.
+"""The flat tables of the demo and of benchmarks/lifting: motion against the true motion, pictures against the recorded ones.
 
     split's dialogues --their voices--> model --> motion --+
-                      --labels----------------> motion ----+--> metrics per clip against ROOT.truth --> mean per row
+                      --labels----------------> motion ----+--> measures per clip against ROOT.truth --> mean per row
                       --labels' mean----------> still face-+
 
 One clip is one person of one dialogue. Rows are means over clips that ignore NaN (nobody speaks, no bilabial); slopes pool clips.
+`mango evaluate` gathers more (`mango.evaluation.native`) from the same parts.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mango.audio.encoders import Encoder, make_encoder
-from mango.data.atomic import atomic_file
+from mango.audio.encoders import Encoder
 from mango.data.dialogues import DialogueSet
 from mango.data.pictures import PictureBatch, Pictures
 from mango.data.truth import Truth
-from mango.errors import InputError
-from mango.evaluation import metrics
 from mango.evaluation.catalogue import MEASURES
-from mango.head.model import Head, load_head
-from mango.inference.generation import GenerationConfig, Progress
+from mango.evaluation.lips_and_eyes import closure_error, lip_opening_slope
+from mango.evaluation.picture_metrics import psnr, ssim
+from mango.evaluation.vertex_metrics import (
+    lip_velocity_error,
+    lve_dynamic,
+    lve_max,
+    lve_rms,
+    lve_squared,
+    mve,
+    region_error,
+    unposed_vertices,
+)
+from mango.head.model import Head
+from mango.inference.generation import GenerationConfig
 from mango.inference.recordings import generate_clips
 from mango.training.avatars import drawn, posed
-from mango.training.stage1 import MotionDescription, load_motion_model
+from mango.training.stage1 import MotionDescription
 from mango.types import PERSONS, Dialogue, MotionClip
 from renderer.head import HeadAvatar
 
@@ -37,49 +45,6 @@ LABELS, STILL = "tracker labels", "still face"
 Clip = tuple[str, str]  # dialogue, "a" or "b"
 Motions = Mapping[Clip, MotionClip]
 Moved = Callable[[Dialogue], Mapping[str, MotionClip]]  # what a model makes of a dialogue, by person
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Rows of a table: name -> measure -> value (NaN = not defined here)."""
-
-    rows: Mapping[str, Mapping[str, float]]
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-def evaluate_checkpoint(
-    checkpoint: Path,
-    data: Path,
-    split: str,
-    config: GenerationConfig,
-    *,
-    head: str | Path = "builtin",
-    progress: Progress | None = None,
-) -> Scores:
-    """The checkpoint's motion on a split, the tracker labels, and a still face, against the truth."""
-    dialogues, loaded = DialogueSet.open(data), load_head(head)
-    if dialogues.head_digest != loaded.digest:
-        found = f"dialogues of head {dialogues.head_name} ({dialogues.head_digest[:12]})"
-        remedy = "give --head the file of the set"
-        raise InputError(data, expected=f"dialogues of head {loaded.name} ({loaded.digest[:12]})", found=found, remedy=remedy)
-    truth, ids = Truth.open(data), dialogues.split(split)
-    model, description, encoder_config = load_motion_model(checkpoint, head=loaded)
-    moved = mover(model, description, make_encoder(encoder_config), loaded, config)
-    sums = {LABELS: ClipScores(), STILL: ClipScores(), str(checkpoint): ClipScores()}
-    for number, id in enumerate(ids):
-        dialogue = dialogues.dialogue(id)
-        motions = moved(dialogue)
-        for person in PERSONS:
-            reference = Reference.read(truth, id, person, loaded)
-            label = dialogue.side(person).motion
-            if label is not None:
-                sums[LABELS].add(label, reference, loaded)
-                sums[STILL].add(still_face(label), reference, loaded)
-            sums[str(checkpoint)].add(motions[person], reference, loaded)
-        if progress:
-            progress(number + 1, len(ids))
-    facts = {"checkpoint": str(checkpoint), "data": str(data), "dataset": dialogues.digest, "split": split, "clips": 2 * len(ids)}
-    return Scores({name: scores.row() for name, scores in sums.items() if scores.clips}, {**facts, **asdict(config)})
 
 
 def mover(model: torch.nn.Module, description: MotionDescription, encoder: Encoder, head: Head, config: GenerationConfig) -> Moved:
@@ -113,7 +78,7 @@ class Reference:
     @staticmethod
     def read(truth: Truth, id: str, person: str, head: Head) -> "Reference":
         motion = truth.motion(id, person, head=head)
-        vertices = metrics.unposed_vertices(head, motion)
+        vertices = unposed_vertices(head, motion)
         speaking, phones = truth.speaking(id, person), truth.phones(id, person)
         return Reference(motion.shape, vertices, head.lip_opening(vertices), speaking, phones)
 
@@ -128,7 +93,7 @@ class ClipScores:
 
     def add(self, motion: MotionClip, truth: Reference, head: Head) -> None:
         assert len(motion) == len(truth.vertices), f"motion of {len(motion)} frames, truth of {len(truth.vertices)}"
-        vertices = metrics.unposed_vertices(head, motion, truth.shape)
+        vertices = unposed_vertices(head, motion, truth.shape)
         opening = head.lip_opening(vertices)
         self.openings.append(opening)
         self.true_openings.append(truth.opening)
@@ -136,7 +101,7 @@ class ClipScores:
 
     def row(self) -> dict[str, float]:
         means = {name: _nanmean([clip[name] for clip in self.clips]) for name in self.clips[0]}
-        means["lip_opening_slope"] = metrics.lip_opening_slope(prediction=self.openings, truth=self.true_openings)
+        means["lip_opening_slope"] = lip_opening_slope(prediction=self.openings, truth=self.true_openings)
         return {name: means[name] for name in MEASURES if name in means}
 
 
@@ -150,16 +115,16 @@ def clip_measures(
     """Every measure of one clip that is a mean over its frames."""
     speaks = truth.speaking > 0.5
     values = {
-        "lve_max": metrics.lve_max(vertices, truth.vertices, lips),
-        "lve_dynamic": metrics.lve_dynamic(vertices, truth.vertices, lips),
-        "lve_max_speaking": metrics.lve_max(vertices, truth.vertices, lips, speaks),
-        "lve_max_listening": metrics.lve_max(vertices, truth.vertices, lips, ~speaks),
-        "lve_rms": metrics.lve_rms(vertices, truth.vertices, lips),
-        "lve_squared": metrics.lve_squared(vertices, truth.vertices, lips),
-        "mve": metrics.mve(vertices, truth.vertices),
-        "upper_face": metrics.region_error(vertices, truth.vertices, upper_face),
-        "lip_velocity": metrics.lip_velocity_error(vertices, truth.vertices, lips),
-        "closure": metrics.closure_error(prediction=opening, truth=truth.opening, phones=truth.phones),
+        "lve_max": lve_max(vertices, truth.vertices, lips),
+        "lve_dynamic": lve_dynamic(vertices, truth.vertices, lips),
+        "lve_max_speaking": lve_max(vertices, truth.vertices, lips, speaks),
+        "lve_max_listening": lve_max(vertices, truth.vertices, lips, ~speaks),
+        "lve_rms": lve_rms(vertices, truth.vertices, lips),
+        "lve_squared": lve_squared(vertices, truth.vertices, lips),
+        "mve": mve(vertices, truth.vertices),
+        "upper_face": region_error(vertices, truth.vertices, upper_face),
+        "lip_velocity": lip_velocity_error(vertices, truth.vertices, lips),
+        "closure": closure_error(prediction=opening, truth=truth.opening, phones=truth.phones),
     }
     return {name: float(value) for name, value in values.items()}
 
@@ -189,8 +154,8 @@ def picture_scores(
     for clip, frames in _some_frames(motions, every, chunk):
         recorded = pictures.read([(*clip, frame) for frame in frames])
         colors = redrawn(motions[clip], labels[clip], recorded, avatars, head, behind).clamp(0, 1)
-        values["psnr"].append(metrics.psnr(colors, recorded.colors))
-        values["ssim"].append(metrics.ssim(colors, recorded.colors))
+        values["psnr"].append(psnr(colors, recorded.colors))
+        values["ssim"].append(ssim(colors, recorded.colors))
     return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
 
 
@@ -215,35 +180,6 @@ def _some_frames(motions: Motions, every: int, chunk: int) -> Iterator[tuple[Cli
         frames = list(range(0, len(motion), every))
         for first in range(0, len(frames), chunk):
             yield clip, frames[first : first + chunk]
-
-
-# Output
-
-
-def write_scores(path: Path, scores: Scores) -> None:
-    """JSON; what is not defined is null."""
-    rows = {name: {key: None if math.isnan(value) else value for key, value in row.items()} for name, row in scores.rows.items()}
-    units = {key: MEASURES[key].unit for row in scores.rows.values() for key in row}
-    with atomic_file(Path(path)) as partial:
-        partial.write_text(json.dumps({"facts": scores.facts, "units": units, "rows": rows}, indent=1, default=str) + "\n")
-
-
-def show_scores(scores: Scores) -> None:
-    """A table on the terminal, one measure a line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    words = {"lower": "↓", "higher": "↑", "one": "→ 1"}
-    table = Table()
-    for column in ("measure", "unit", "better"):
-        table.add_column(column, no_wrap=True)
-    for row in scores.rows:
-        table.add_column(row, justify="right", overflow="fold")
-    for key in dict.fromkeys(key for row in scores.rows.values() for key in row):
-        measure = MEASURES[key]
-        cells = [f"{row[key]:.{measure.digits}f}" if key in row and not math.isnan(row[key]) else "-" for row in scores.rows.values()]
-        table.add_row(measure.name, measure.unit, words[measure.direction], *cells)
-    Console().print(table)
 
 
 def _nanmean(values: list[float]) -> float:

@@ -20,7 +20,7 @@ from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.training import Bench, stage_two_config, true_labels
 from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
-from mango.evaluation.metrics import unposed_vertices
+from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.training.avatars import read_avatars
 from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.runtime import Runtime

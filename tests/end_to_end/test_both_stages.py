@@ -133,7 +133,7 @@ def test_evaluation_reads_the_truth_and_says_so_when_it_is_missing(trained, tmp_
 
     command = ["evaluate", "--checkpoint", str(trained.stage2), "--data", str(trained.data), "--steps", "2"]
     assert main([*command, "--json", str(tmp_path / "scores.json")]) == 0
-    assert json.loads((tmp_path / "scores.json").read_text())["rows"]["tracker labels"]["lve_max"] > 0
+    assert json.loads((tmp_path / "scores.json").read_text())["rows"]["tracker labels"]["metrics"]["LVE_max"]["all"] > 0
     truth = truth_folder(trained.data)
     truth.rename(tmp_path / "hidden")
     try:

@@ -1,12 +1,11 @@
-"""Metrics against values worked out by hand, and each against the faults it must notice."""
+"""Vertex errors against values worked out by hand, and each against the faults it must notice."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
 
-from mango.evaluation import metrics as m
+from mango.evaluation import vertex_metrics as m
 
 LIPS = torch.tensor([1, 2])
 
@@ -79,11 +78,10 @@ def talking(frames=50):
 
 
 def test_a_shift_by_one_frame_shows_everywhere():
-    truth, opening = talking()
+    truth, _ = talking()
     shifted = truth.roll(1, 0)
     for metric in (m.lve_max, m.lve_dynamic, m.lip_velocity_error):
         assert metric(truth, truth, LIPS) == 0 and metric(shifted, truth, LIPS) > 0.5, metric.__name__
-    assert m.lip_opening_slope(prediction=[opening.roll(1)], truth=[opening]) < 0.95
 
 
 def test_the_wrong_region_shows():
@@ -94,47 +92,47 @@ def test_the_wrong_region_shows():
     assert m.lve_max(prediction, truth, torch.tensor([3])).item() == pytest.approx(10)
 
 
-def test_slope_by_hand_and_exchanged():
-    """Notices exchanged arguments: a mouth at 0.5 has slope 0.5, exchanged it would read 2."""
-    _, opening = talking()
-    assert m.lip_opening_slope(prediction=[0.5 * opening + 0.002], truth=[opening]) == pytest.approx(0.5)
-    assert m.lip_opening_slope(prediction=[opening], truth=[0.5 * opening]) == pytest.approx(2.0)
-    values = m.lip_opening_slope(prediction=[torch.tensor([0.0, 2.0, 1.0])], truth=[torch.tensor([0.0, 1.0, 2.0])])
-    assert values == pytest.approx(0.5)  # cov = 1 of var = 2
+def test_mhd_by_hand():
+    """Notices the root within the mean (which is MVE) and a maximum for a mean."""
+    a, b = two_frames()
+    assert m.mhd(a, b).item() == pytest.approx(math.sqrt((100**2 + 9 + 25 + 0 + 100**2 + 1 + 0 + 0) / 8))
+    assert m.mhd(a, b) > m.mve(a, b)
 
 
-def test_slope_centres_each_clip():
-    """Notices clips pooled before centring: static offsets that differ between clips would change the slope."""
-    _, opening = talking()
-    prediction = [0.8 * opening + 0.01, 0.8 * opening - 0.01]
-    assert m.lip_opening_slope(prediction=prediction, truth=[opening, opening + 0.005]) == pytest.approx(0.8)
-    assert math.isnan(m.lip_opening_slope(prediction=[opening], truth=[torch.zeros_like(opening)]))
+UPPER = torch.tensor([0, 3])
 
 
-@dataclass
-class Phone:
-    symbol: str
-    start: float
-    end: float
+def test_fdd_by_hand():
+    """Vertex 0 sums to 0, 3 mm (std 1.5 sqrt 2), the truth's to 0, 1 mm; vertex 3 the other way round: no sign, so both count.
+
+    Notices a signed mean (0), the population std, the wrong region (vertex 1), and coordinates taken one by one.
+    """
+    a, b = still(), still()
+    a[1, 0], b[1, 0, 0] = torch.tensor([0.001, 0.001, 0.001]), 0.001
+    b[1, 3], a[1, 3, 2] = torch.tensor([0.001, 0.001, 0.001]), 0.001
+    a[1, 1] = 0.1
+    apart = (3 - 1) / math.sqrt(2)
+    assert m.fdd(a, b, UPPER).item() == pytest.approx(100 * apart)
+    assert m.fdd(a, b, LIPS).item() > 1000
 
 
-def test_closure_error_by_hand():
-    """Notices other phones counted, times read as frames, and exchanged arguments (a harder closure is no error)."""
-    truth = torch.tensor([5.0, 5, 0, 0, 5, 5, 0.5, 5]) / 1000
-    prediction = torch.tensor([5.0, 5, 3, 2, 5, 5, 0.0, 5]) / 1000
-    phones = [Phone("AA", 0, 0.08), Phone("M", 0.08, 0.16), Phone("IY", 0.16, 0.24), Phone("b", 0.24, 0.28), Phone("T", 0.28, 0.32)]
-    assert m.closure_error(prediction=prediction, truth=truth, phones=phones).item() == pytest.approx((2 + 0) / 2)
-    assert m.closure_error(prediction=truth, truth=prediction, phones=phones).item() == pytest.approx((0 + 0.5) / 2)
-    assert m.closure_error(prediction=prediction, truth=truth, phones=phones[:1]).isnan()
-    late = [Phone("P", 9, 9.1)]
-    assert m.closure_error(prediction=prediction, truth=truth, phones=late).isnan()
+def test_fdd_motion_by_hand_and_exchanged():
+    """Vertex 0 is 0 and 4 mm from rest (population std 2), the prediction's 0 and 1 (0.5), vertex 3 at rest: 1.5 / 2."""
+    truth, prediction, rest = still(), still(), still()[0]
+    truth[1, 0, 1], prediction[1, 0, 1] = 0.004, 0.001
+    forward = m.fdd_motion(prediction=prediction, truth=truth, rest=rest, upper=UPPER).item()
+    assert forward == pytest.approx((2 - 0.5) / 2)
+    assert m.fdd_motion(prediction=truth, truth=prediction, rest=rest, upper=UPPER).item() == pytest.approx(-forward)
+    elsewhere = rest + torch.tensor([0.0, 0.002, 0.0], dtype=torch.float64)
+    assert m.fdd_motion(prediction=prediction, truth=truth, rest=elsewhere, upper=UPPER).item() != pytest.approx(forward)
 
 
-def test_psnr_and_ssim_by_hand():
-    truth = torch.full((2, 16, 16, 3), 0.5, dtype=torch.float64)
-    off = truth.clone()
-    off[1] += 0.1
-    values = m.psnr(off, truth)
-    assert values[0].isinf() and values[1].item() == pytest.approx(20)
-    flat = (2 * 0.6 * 0.5 + 1e-4) / (0.6**2 + 0.5**2 + 1e-4)  # flat pictures differ in luminance only
-    torch.testing.assert_close(m.ssim(off, truth), torch.tensor([1.0, flat], dtype=torch.float64))
+def test_fdd_and_motion_of_kept_frames():
+    truth, _ = talking()
+    keep = torch.arange(50) < 7
+    everything = {"prediction": 0.5 * truth, "truth": truth, "rest": truth[0], "upper": LIPS}
+    few = everything | {"prediction": 0.5 * truth[:7], "truth": truth[:7]}
+    assert m.fdd_motion(**everything, keep=keep) == m.fdd_motion(**few) != m.fdd_motion(**everything)
+    assert m.fdd(0.5 * truth, truth, LIPS, keep) == m.fdd(0.5 * truth[:7], truth[:7], LIPS)
+    for one in (torch.arange(50) < 1, torch.arange(50) < 0):
+        assert m.fdd(truth, truth, LIPS, one).isnan() and m.fdd_motion(**everything, keep=one).isnan()

@@ -1,0 +1,21 @@
+"""Motion parameters of one person beside the truth, whatever files they came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+Parts = Mapping[str, Float[np.ndarray, "time _"]]  # exp, jaw and pose (head), radians and raw coefficients
+
+
+@dataclass(frozen=True)
+class ComparedMotion:
+    """One person of one dialogue, everything cut to the same frames."""
+
+    name: str  # of the person in the dialogue; diversity is drawn by it
+    dialogue: str
+    prediction: Parts
+    truth: Parts
+    partner: Parts | None  # the other person's true motion
+    speaking: Bool[np.ndarray, "time"] | None = None  # this person

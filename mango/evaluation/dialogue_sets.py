@@ -1,0 +1,228 @@
+"""Checkpoints, or motion files, on sets in our own dialogue format.
+
+voices --checkpoint--> motion --+
+PREDICTIONS/<id>.<a|b>.motion --+--> native: surface, lips, eyes, synchrony and parameters
+labels, labels' mean -----------+--> dualtalk-*: parameters alone, with the published scaling
+                                |
+ROOT.truth, or labels ----------+
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from mango.audio.encoders import make_encoder
+from mango.data.dialogues import DialogueSet
+from mango.data.motion_files import load_motion
+from mango.data.side_files import read_voice
+from mango.data.truth import Truth, truth_folder
+from mango.errors import InputError
+from mango.evaluation.compared import ComparedMotion
+from mango.evaluation.dualtalk import controls_of
+from mango.evaluation.dualtalk_files import LISTED, listed
+from mango.evaluation.facts import Protocol, checkpoint_facts, common_facts
+from mango.evaluation.native import NativeReference, Voices, add_native, compared
+from mango.evaluation.parameter_scores import add_compared
+from mango.evaluation.protocol import LABELS, STILL, mover, still_face
+from mango.evaluation.scores import Evaluation, Tally
+from mango.evaluation.speed import Stopwatch, TimedEncoder
+from mango.evaluation.synchrony import speech_energy
+from mango.head.model import Head, load_head
+from mango.inference.generation import GenerationConfig, Progress
+from mango.training.stage1 import load_motion_model
+from mango.types import PERSONS, Dialogue, MotionClip
+
+Against = Literal[
+    "truth",  # of a synthetic set
+    "labels",  # a tracker's
+]
+Moving = Mapping[str, MotionClip]  # by person, a or b; who is missing is not scored
+SUFFIX = ".motion.npz"
+
+
+@dataclass
+class System:
+    """Whatever has motion for a dialogue, and what became of it."""
+
+    motion: Callable[[Dialogue], Moving]
+    watch: Stopwatch | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    compared: list[ComparedMotion] = field(default_factory=list)
+    cut: dict[str, list[int]] = field(default_factory=dict)  # clips whose lengths differ: predicted and true frames
+
+
+def evaluate_dialogues(
+    data: Path,
+    split: str,
+    protocol: Protocol,
+    config: GenerationConfig,
+    *,
+    checkpoints: tuple[Path, ...] = (),
+    predictions: tuple[Path, ...] = (),
+    against: Against | None = None,
+    complete: bool = False,
+    controls: bool = False,
+    head: str | Path = "builtin",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Every system on a split; the first checkpoint, else the first folder of predictions, is the main row.
+
+    ``against``: what counts as true. By default the truth; without one, dualtalk protocols take the labels, and native refuses.
+    ``controls`` adds rows of parameter metrics whose values are known or must be worse (see `dualtalk.controls_of`).
+    """
+    dialogues, loaded = DialogueSet.open(data), load_head(head)
+    _check_head(dialogues, loaded)
+    ids = dialogues.split(split)
+    true = _true_motion(data, dialogues, loaded, protocol, against)
+    asked = {str(path): _checkpoint(path, dialogues, loaded, config) for path in checkpoints}
+    asked |= {str(path): _folder(path, ids, dialogues, complete) for path in predictions}
+    labelled = {LABELS: System(_labels), STILL: System(lambda dialogue: {p: still_face(clip) for p, clip in _labels(dialogue).items()})}
+    systems = labelled | asked
+    for number, id in enumerate(ids):
+        _score_dialogue(dialogues.dialogue(id), systems, true, protocol, loaded)
+        if progress:
+            progress(number + 1, len(ids))
+    main, rows, scaled = next(iter(asked)), {}, protocol != "native"
+    if controls:
+        systems |= {name: System(_nothing, compared=clips) for name, clips in controls_of(systems[main].compared).items()}
+    for name, system in systems.items():
+        if system.compared:
+            add_compared(system.tally, system.compared, official=protocol == "dualtalk-official", seed=config.seed)
+            speed = system.watch.figures(config) if system.watch else None
+            rows[name] = system.tally.row(scaled=scaled, seed=config.seed, speed=speed)
+    if main not in rows:
+        found, remedy = f"no clip of split {split!r} with both", "give --against labels or truth, whichever the set has"
+        raise InputError(data, expected="motion to score and motion to score it against", found=found, remedy=remedy)
+    about = {"data": str(data), "data_digest": dialogues.digest, "head": loaded.digest, "split": split, "truth": true.name}
+    own = {"dialogues": len(ids), "clips": len(systems[main].compared), "sampling": asdict(config) if checkpoints else None}
+    facts = common_facts(protocol, config.seed) | about | own | _facts(systems[main])
+    others = {name: _facts(system) for name, system in asked.items() if name != main}
+    return Evaluation(main, rows, scaled, facts=facts | ({"rows": others} if others else {}))
+
+
+@dataclass(frozen=True)
+class TrueMotion:
+    """What counts as true of a dialogue."""
+
+    name: Against
+    truth: Truth | None
+    head: Head
+
+    def motion(self, dialogue: Dialogue, person: str) -> MotionClip | None:
+        return dialogue.side(person).motion if self.truth is None else self.truth.motion(dialogue.id, person, head=self.head)
+
+    def speaking(self, dialogue: Dialogue, person: str) -> torch.Tensor:
+        told = dialogue.side(person).speaking if self.truth is None else self.truth.speaking(dialogue.id, person)
+        return told > 0.5
+
+    def reference(self, dialogue: Dialogue, person: str) -> NativeReference | None:
+        motion = self.motion(dialogue, person)
+        if motion is None:
+            return None
+        own, partner = (speech_energy(dialogue.side(p).audio) for p in (person, _other(person)))
+        phones = () if self.truth is None else self.truth.phones(dialogue.id, person)
+        return NativeReference.of(motion, self.head, self.speaking(dialogue, person), Voices(own, partner), phones)
+
+
+def _true_motion(data: Path, dialogues: DialogueSet, head: Head, protocol: Protocol, against: Against | None) -> TrueMotion:
+    if against == "labels" or (against is None and protocol != "native" and not truth_folder(data).is_dir()):
+        return TrueMotion("labels", None, head)
+    return TrueMotion("truth", Truth.open(data), head)
+
+
+def _check_head(dialogues: DialogueSet, head: Head) -> None:
+    if dialogues.head_digest != head.digest:
+        expected, found = f"dialogues of head {head.name} ({head.digest[:12]})", f"{dialogues.head_name} ({dialogues.head_digest[:12]})"
+        raise InputError(dialogues.root, expected=expected, found=found, remedy="give --head the file of the set")
+
+
+def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: TrueMotion, protocol: Protocol, head: Head) -> None:
+    references = {person: true.reference(dialogue, person) if protocol == "native" else None for person in PERSONS}
+    motions = {person: true.motion(dialogue, person) for person in PERSONS}
+    for system in systems.values():
+        for person, motion in system.motion(dialogue).items():
+            truth = motions[person]
+            if truth is None:
+                continue
+            name, frames = f"{dialogue.id}.{person}", min(len(motion), len(truth))
+            if len(motion) != len(truth):
+                system.cut[name] = [len(motion), len(truth)]
+            speaking = true.speaking(dialogue, person)
+            system.compared.append(compared(name, dialogue.id, motion, truth, motions[_other(person)], speaking))
+            if protocol == "native":
+                add_native(system.tally, dialogue.id, motion.frames(slice(0, frames)), references[person].frames(frames), head)
+
+
+# Systems
+
+
+def _labels(dialogue: Dialogue) -> Moving:
+    return {person: dialogue.side(person).motion for person in PERSONS if dialogue.side(person).motion is not None}
+
+
+def _nothing(dialogue: Dialogue) -> Moving:
+    return {}
+
+
+def _checkpoint(path: Path, dialogues: DialogueSet, head: Head, config: GenerationConfig) -> System:
+    model, description, encoder_config = load_motion_model(path, head=head)
+    encoder = TimedEncoder(make_encoder(encoder_config))
+    moved, watch = mover(model, description, encoder, head, config), Stopwatch(encoder)
+
+    def motion(dialogue: Dialogue) -> Moving:
+        voices = [dialogues.folder(dialogue.id) / f"{person}.wav" for person in PERSONS]
+        return watch.lap(dialogue.frames, lambda: [read_voice(voice) for voice in voices], lambda: moved(dialogue))
+
+    return System(motion, watch, checkpoint_facts(path))
+
+
+def _folder(folder: Path, ids: tuple[str, ...], dialogues: DialogueSet, complete: bool) -> System:
+    """Motion files ``<dialogue>.<a|b>.motion.npz``; their head is checked when they are read."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise InputError(folder, expected="a folder of predictions", found=found, remedy="check the path")
+    wanted = [f"{id}.{person}" for id in ids for person in PERSONS]
+    files = {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+    form = f"<dialogue>.<a|b>{SUFFIX}"
+    if not files:
+        raise InputError(folder, expected=f"predictions {form}", found="none", remedy="name the folder they are in")
+    unknown, missing = [name for name in files if name not in wanted], [name for name in wanted if name not in files]
+    if unknown:
+        found = f"{len(unknown)} of {len(files)} that are not there: {listed(unknown)}"
+        raise InputError(folder, expected="predictions of the split's people", found=found, remedy=f"name each {form} and check --split")
+    if missing and complete:
+        found = f"{len(missing)} without: {listed(missing)}"
+        remedy = "add them, or leave --complete out to score what is there"
+        raise InputError(folder, expected=f"predictions of all {len(wanted)} people", found=found, remedy=remedy)
+
+    def motion(dialogue: Dialogue) -> Moving:
+        named = {person: files.get(f"{dialogue.id}.{person}") for person in PERSONS}
+        return {person: _predicted(path, dialogues) for person, path in named.items() if path is not None}
+
+    people = {"in_data": len(wanted), "scored": len(files), "without_prediction": len(missing), "first": missing[:LISTED]}
+    return System(motion, None, {"predictions": str(folder), "people": people})
+
+
+def _predicted(path: Path, dialogues: DialogueSet) -> MotionClip:
+    clip = load_motion(path, head=dialogues.head)
+    if clip.fps != dialogues.fps:
+        raise InputError(path, expected=f"{dialogues.fps} fps", found=f"{clip.fps:g}", remedy="resample the motion")
+    if len(clip) < 2:
+        raise InputError(path, expected="at least 2 frames", found=f"{len(clip)}", remedy="leave this clip out")
+    return clip
+
+
+def _facts(system: System) -> Mapping[str, object]:
+    if not system.cut:
+        return system.facts
+    most = max(abs(a - b) for a, b in system.cut.values())
+    cut = {"people": len(system.cut), "most_frames": most, "first": dict(list(system.cut.items())[:LISTED])}
+    return {**system.facts, "cut_to_shortest": cut}
+
+
+def _other(person: str) -> str:
+    return PERSONS[1 - PERSONS.index(person)]

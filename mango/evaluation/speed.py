@@ -1,0 +1,81 @@
+"""How fast a checkpoint generates, measured while it is evaluated: no extra run, and the same settings as its numbers."""
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.audio.encoders import Encoder
+from mango.inference.generation import GenerationConfig
+from mango.provenance import processor
+from mango.training.runtime import Runtime, RuntimeConfig
+from mango.types import FRAME_RATE
+
+Result = TypeVar("Result")
+
+
+class TimedEncoder(Encoder):
+    """An encoder that keeps count of its time."""
+
+    def __init__(self, encoder: Encoder):
+        self.encoder, self.width, self.digest, self.seconds = encoder, encoder.width, encoder.digest, 0.0
+
+    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
+        began = perf_counter()
+        features = self.encoder.encode(audio)
+        self.seconds += perf_counter() - began
+        return features
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of reading sound, encoding it and generating motion from it, dialogue by dialogue."""
+
+    encoder: TimedEncoder
+    laps: list[tuple[int, float, float, float]] = field(default_factory=list)  # frames, reading, encoding, generating
+
+    def lap(self, frames: int, read: Callable[[], object], generate: Callable[[], Result]) -> Result:
+        """``generate`` encodes too; ``read`` is run for its time alone."""
+        with _seconds() as reading:
+            read()
+        encoded = self.encoder.seconds
+        with _seconds() as whole:
+            result = generate()
+        encoding = self.encoder.seconds - encoded
+        self.laps.append((frames, reading[0], encoding, whole[0] - encoding))
+        return result
+
+    def figures(self, config: GenerationConfig) -> Mapping[str, object]:
+        """Real-time factors: seconds of work for one second of dialogue, both people together; below 1 is faster than real time.
+
+        The first dialogue warms the machine up and counts only when it is alone.
+        """
+        timed = self.laps[1:] or self.laps
+        frames, reading, encoding, generating = (sum(column) for column in zip(*timed, strict=True))
+        seconds = frames / FRAME_RATE
+        return {
+            "real_time_factor": generating / seconds,
+            "real_time_factor_with_sound": (reading + encoding + generating) / seconds,
+            "seconds": {"dialogue": seconds, "reading_sound": reading, "encoding_sound": encoding, "generating": generating},
+            "dialogues": len(timed),
+            "batch": "1 dialogue of 2 people",
+            **{name: value for name, value in asdict(config).items() if name in ("sampler", "steps", "guidance")},
+            "encoder": type(self.encoder.encoder).__name__,
+            **Runtime(RuntimeConfig()).describe(),
+            "processor": processor(),
+            "torch": torch.__version__,
+        }
+
+
+@contextmanager
+def _seconds():
+    """A list that holds the block's seconds when it is left."""
+    took: list[float] = []
+    began = perf_counter()
+    yield took
+    took.append(perf_counter() - began)

@@ -1,0 +1,78 @@
+"""An evaluation written down: JSON that is JSON, tables that say what they hold, and a page that documents every metric."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mango.app.report import Report, best_row, comparison_table, report_page
+from mango.evaluation.catalogue import DIRECTION_MARKS, METRICS, PUBLISHED_SCALING, unit
+from mango.evaluation.report import as_json, comparison, markdown, show, write_json
+from mango.evaluation.scores import Evaluation, Tally
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "evaluation.md"
+
+
+@pytest.fixture
+def evaluation():
+    rows = {}
+    for name, worse in (("labels", 0.0), ("a|b", 1.0)):
+        tally = Tally()
+        for number in range(3):
+            values = {("FD", "jaw"): 0.001 * (number + 1 + worse), ("LVE_max", "speaking"): float("nan"), ("FDD_motion", "all"): -worse}
+            tally.add(f"d{number}", values)
+        rows[name] = tally.row(scaled=True, seed=0)
+    return Evaluation("a|b", rows, scaled=True, facts={"protocol": "dualtalk-corrected", "seed": 0})
+
+
+def test_json(evaluation, tmp_path):
+    """What is not defined is null, not NaN, which is no JSON."""
+    write_json(tmp_path / "s.json", evaluation)
+    content = json.loads((tmp_path / "s.json").read_text(), parse_constant=pytest.fail)
+    assert content == json.loads(json.dumps(as_json(evaluation)))
+    assert content["metrics"] == content["rows"]["a|b"]["metrics"]
+    assert content["metrics"]["FD"]["jaw"] == pytest.approx(3) and content["rows"]["labels"]["metrics"]["FD"]["jaw"] == pytest.approx(2)
+    assert content["metrics"]["LVE_max"]["speaking"] is None and content["intervals"]["LVE_max"]["speaking"] is None
+    assert content["counts"]["LVE_max"]["speaking"] == {"used": 0, "skipped": 3, "needs": "2 frames"}
+    assert content["units"]["FD"]["jaw"] == "10⁻³ rad²" and content["direction"]["FDD_motion"] == "zero"
+
+
+def test_markdown(evaluation):
+    lines = markdown(evaluation).splitlines()
+    assert lines[0] == "| metric | unit | better | labels | a\\|b |"
+    assert "| FD jaw | 10⁻³ rad² | ↓ | 2.00 [1.00, 3.00] | 3.00 [2.00, 4.00] |" in lines
+    assert "| LVE_max speaking | mm | ↓ | - | - |" in lines and "- protocol: dualtalk-corrected" in lines
+
+
+def test_terminal(evaluation, capsys):
+    show(evaluation)
+    out = capsys.readouterr().out
+    assert "[2] a|b" in out and "3.00" in out and "-0.00" not in out and "clips that do not define a metric: LVE_max speaking 3" in out
+
+
+def test_html(evaluation):
+    table = comparison_table("Motion", comparison(evaluation, [("FD", "jaw"), ("FDD_motion", "all")]), references=["labels"])
+    assert [column.name for column in table.columns] == ["FD jaw", "FDD_motion"] and [row.reference for row in table.rows] == [True, False]
+    page = report_page(Report("r", tables=[table]))
+    assert "3.00" in page and "→ 0" in page
+    table = comparison_table("Motion", comparison(evaluation, [("FD", "jaw"), ("FDD_motion", "all")]))
+    assert [best_row(table, column) for column in (0, 1)] == [0, 0]
+
+
+def test_units_say_what_a_number_was_multiplied_by():
+    for (name, part), factor in PUBLISHED_SCALING.items():
+        assert unit(name, part, scaled=False) == METRICS[name].unit_of(part)
+        printed = unit(name, part, scaled=True)
+        assert {1: "", 10: "10⁻¹", 100: "10⁻²", 1000: "10⁻³"}[factor] == (printed.split()[0] if printed.startswith("10") else "")
+    assert unit("FD", "exp", scaled=True) == "" and unit("STS", "jaw", scaled=True) == "rad" and unit("LVE_sq", "all", scaled=True) == "mm²"
+
+
+def test_the_page_documents_every_metric_as_the_catalogue_has_it():
+    """One line a metric: name, equation, unit, better, source. Notices a metric or an equation that changed in one place only."""
+    text = DOCUMENTATION.read_text(encoding="utf-8").split("## Metrics")[1]
+    documented = [line for line in text.splitlines() if line.startswith("| `")]
+    cells = [
+        (f"`{name}`", one.equation.replace("|", "\\|"), one.unit, DIRECTION_MARKS[one.direction], one.source, one.needs)
+        for name, one in METRICS.items()
+    ]
+    assert documented == [f"| {' | '.join(row)} |" for row in cells]

@@ -1,0 +1,239 @@
+"""Checkpoints and motion files on our own dialogue format, through the real command, against errors that were put there."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from talking_set import FRAMES, elsewhere
+from tiny_models import tiny_run
+
+from mango.audio.encoders import Encoder
+from mango.cli import main
+from mango.data.motion_files import save_motion
+from mango.data.truth import Truth, truth_folder
+from mango.evaluation.protocol import LABELS, STILL
+from mango.evaluation.speed import Stopwatch, TimedEncoder
+from mango.inference.generation import GenerationConfig
+
+
+def evaluated(tmp_path, data, *more):
+    out = tmp_path / "out.json"
+    assert main([str(word) for word in ("evaluate", "--data", data, "--steps", "1", "--json", out, *more)]) == 0
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="session")
+def scored(dialogues, run_folder, tmp_path_factory):
+    return evaluated(tmp_path_factory.mktemp("scored"), dialogues, "--checkpoint", run_folder)
+
+
+def metrics(scored, row):
+    return scored["rows"][row]["metrics"]
+
+
+def test_rows_against_the_truth(scored, run_folder):
+    """Notices labels scored against themselves, another split, and a slope upside down."""
+    assert list(scored["rows"]) == [LABELS, STILL, str(run_folder)]
+    labels, still = metrics(scored, LABELS), metrics(scored, STILL)
+    assert labels["lip_opening_slope"]["all"] == pytest.approx(0.5, abs=0.05)
+    assert still["lip_opening_slope"]["all"] == pytest.approx(0, abs=1e-4)
+    assert 0.5 < labels["LVE_max"]["all"] < still["LVE_max"]["all"] * 1.5
+    assert scored["metrics"] == metrics(scored, str(run_folder)), "the checkpoint's are the main ones"
+    assert scored["metrics"]["LVE_max"]["all"] > 0.1
+
+
+def test_perfect_labels_have_no_error(dialogues, run_folder, tmp_path):
+    """Notices neck pose or identity that count, and persons or dialogues exchanged: a's truth is not b's."""
+    labels = metrics(evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--split", "train"), LABELS)
+    errors = ("LVE_max", "LVE_rms", "LVE_sq", "LVE_dynamic", "MVE", "MHD", "FDD", "FDD_motion", "upper_face_error", "lip_velocity_error")
+    for name in (*errors, "closure_error", "gaze_angle", "JDD"):
+        assert set(labels[name].values()) == {0.0}, name
+    for name in ("FD", "P-FD", "MSE", "STS", "FD_pooled"):
+        assert abs(labels[name]["jaw"]) < 1e-12 and labels[name]["pose"] > 1e-6, f"{name}: the neck turns the other way"
+    assert labels["lip_opening_slope"]["all"] == pytest.approx(1)
+    assert labels["closure_rate"] == labels["closure_rate_truth"] and labels["mouth_sync"] == pytest.approx(labels["mouth_sync_truth"])
+
+
+def test_what_stands_beside_the_numbers(scored, run_folder, head):
+    assert scored["units"]["LVE_sq"]["all"] == "mm²" and scored["units"]["FD"]["jaw"] == "rad²" and scored["facts"]["scaling"] == {}
+    assert scored["metrics"]["FD"] == scored["unscaled"]["FD"]
+    assert scored["counts"]["LVE_max"] == {
+        "all": {"used": 2, "skipped": 0},
+        "speaking": {"used": 1, "skipped": 1, "needs": "2 frames"},
+        "listening": {"used": 2, "skipped": 0},
+    }
+    assert scored["intervals"]["LVE_max"]["all"] is None, "one dialogue has no spread"
+    facts = scored["facts"]
+    assert (facts["protocol"], facts["split"], facts["truth"], facts["clips"], facts["head"]) == ("native", "test", "truth", 2, head.digest)
+    assert facts["sampling"]["steps"] == 1 and facts["sampling"]["sampler"] == "ddim" and facts["step"] == "00000001"
+    assert len(facts["digest"]) == 64 and len(facts["data_digest"]) == 64
+
+
+def test_speed_figures(scored):
+    speed = scored["speed"]
+    assert 0 < speed["real_time_factor"] < speed["real_time_factor_with_sound"]
+    assert (speed["steps"], speed["sampler"], speed["batch"], speed["encoder"]) == (1, "ddim", "1 dialogue of 2 people", "LogMel")
+    assert speed["seconds"]["dialogue"] == FRAMES / 25 and speed["processor"] and speed["name"]
+
+
+def test_speed_counts_encoding_once_and_leaves_the_first_dialogue_out(monkeypatch):
+    """A clock that we turn: reading takes 1 s, encoding 2 s, generating 10 s, of a dialogue of 4 s; the first takes ten times as long."""
+    now, slow = [0.0], [10.0]
+    monkeypatch.setattr("mango.evaluation.speed.perf_counter", lambda: now[0])
+
+    def takes(seconds):
+        now[0] += slow[0] * seconds
+
+    class Slow(Encoder):
+        width, digest = 1, "x"
+
+        def encode(self, audio):
+            takes(2)
+            return torch.zeros(1, 1)
+
+    watch = Stopwatch(TimedEncoder(Slow()))
+    for _ in range(3):
+        watch.lap(100, lambda: takes(1), lambda: (watch.encoder.encode(torch.zeros(640)), takes(10)))
+        slow[0] = 1.0
+    figures = watch.figures(GenerationConfig(steps=7))
+    assert figures["real_time_factor"] == 10 / 4 and figures["real_time_factor_with_sound"] == 13 / 4 and figures["steps"] == 7
+
+
+# Predictions in our motion format
+
+
+@pytest.fixture
+def predictions(head, dialogues, tmp_path):
+    """Everybody's truth, on another neck and shape."""
+    truth = Truth.open(dialogues)
+    for person in "ab":
+        save_motion(tmp_path / "p" / f"d0.{person}.motion.npz", elsewhere(truth.motion("d0", person)))
+    return tmp_path / "p"
+
+
+def test_predictions_are_scored_like_a_checkpoint(dialogues, predictions, tmp_path):
+    found = evaluated(tmp_path, dialogues, "--predictions", predictions)
+    assert list(found["rows"]) == [LABELS, STILL, str(predictions)] and "speed" not in found
+    assert found["metrics"]["LVE_max"]["all"] == 0 and found["facts"]["sampling"] is None
+    assert found["rows"][LABELS]["metrics"]["LVE_max"]["all"] > 0.5
+
+
+def test_people_exchanged_show(dialogues, predictions, tmp_path):
+    for suffix in ("npz", "json"):
+        (predictions / f"d0.a.motion.{suffix}").rename(predictions / f"x.{suffix}")
+        (predictions / f"d0.b.motion.{suffix}").rename(predictions / f"d0.a.motion.{suffix}")
+        (predictions / f"x.{suffix}").rename(predictions / f"d0.b.motion.{suffix}")
+    found = evaluated(tmp_path, dialogues, "--predictions", predictions)["metrics"]
+    assert found["LVE_max"]["all"] > 1 and found["MSE"]["jaw"] > 1e-3
+
+
+def test_one_frame_late_shows(dialogues, predictions, tmp_path):
+    truth = Truth.open(dialogues)
+    for person in "ab":
+        clip = truth.motion("d0", person)
+        save_motion(predictions / f"d0.{person}.motion.npz", replace(clip, jaw_pose=clip.jaw_pose.roll(1, 0)))
+    found = evaluated(tmp_path, dialogues, "--predictions", predictions)["metrics"]
+    assert found["LVE_max"]["all"] > 0.3 and found["STS"]["jaw"] > 0.1 and found["lip_velocity_error"]["all"] > 1
+    assert found["FDD"]["all"] < 1e-2 and abs(found["FD"]["jaw"]) < 1e-6, "dynamics and distributions know no time"
+
+
+def test_a_longer_prediction_is_cut_and_reported(dialogues, predictions, tmp_path, capsys):
+    clip = Truth.open(dialogues).motion("d0", "a")
+    longer = replace(clip, **{name: torch.cat([getattr(clip, name), 9 + torch.zeros(3, getattr(clip, name).shape[1])])
+                              for name in ("expr", "rotation", "neck_pose", "jaw_pose", "eyes_pose", "translation")})  # fmt: skip
+    save_motion(predictions / "d0.a.motion.npz", longer)
+    found = evaluated(tmp_path, dialogues, "--predictions", predictions)
+    assert found["metrics"]["LVE_max"]["all"] == 0 and "1 clips cut" in capsys.readouterr().out
+    assert found["facts"]["cut_to_shortest"] == {"people": 1, "most_frames": 3, "first": {"d0.a": [FRAMES + 3, FRAMES]}}
+
+
+@pytest.fixture
+def refused(dialogues, tmp_path, capsys):
+    def run(*more, data=dialogues):
+        words = ["evaluate", "--data", data, "--json", tmp_path / "no.json", *more]
+        assert main([str(word) for word in words]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and not (tmp_path / "no.json").exists()
+        return err
+
+    return run
+
+
+def test_names_that_do_not_match(refused, predictions, dialogues, tmp_path, capsys):
+    (predictions / "d0.b.motion.npz").rename(predictions / "d0.c.motion.npz")
+    assert "1 of 2" in (line := refused("--predictions", predictions)) and "d0.c" in line
+    (predictions / "d0.c.motion.npz").unlink()
+    assert "1 without: d0.b" in refused("--predictions", predictions, "--complete")
+    found = evaluated(tmp_path, dialogues, "--predictions", predictions)
+    assert found["counts"]["FD"]["jaw"]["used"] == 1 and "scored 1 of 2" in capsys.readouterr().out
+    (predictions / "d0.a.motion.npz").unlink()
+    assert "found none" in refused("--predictions", predictions)
+    assert "no such folder" in refused("--predictions", tmp_path / "nowhere")
+
+
+def test_predictions_of_another_head_or_rate(refused, predictions, dialogues):
+    clip = Truth.open(dialogues).motion("d0", "a")
+    save_motion(predictions / "d0.a.motion.npz", replace(clip, fps=30.0))
+    assert "25 fps, found 30" in refused("--predictions", predictions)
+    save_motion(predictions / "d0.a.motion.npz", replace(clip, head="e" * 64))
+    assert "eeeeeeeeeeee" in refused("--predictions", predictions)
+
+
+def test_a_missing_split_is_named(refused, run_folder):
+    line = refused("--checkpoint", run_folder, "--split", "val")
+    assert "'val'" in line and "train, test" in line
+
+
+# What counts as true
+
+
+@pytest.fixture
+def untrue(dialogues, tmp_path):
+    shutil.copytree(dialogues, tmp_path / "real" / "set")
+    assert not truth_folder(tmp_path / "real" / "set").exists()
+    return tmp_path / "real" / "set"
+
+
+def test_labels_are_never_taken_for_the_truth_silently(refused, untrue, run_folder, dialogues, tmp_path):
+    """Native refuses without a truth; asked for labels, it says so, and the labels' own row has no error."""
+    line = refused("--checkpoint", run_folder, data=untrue)
+    assert "truth of a synthetic set" in line
+    found = evaluated(tmp_path, untrue, "--checkpoint", run_folder, "--against", "labels")
+    assert found["facts"]["truth"] == "labels" and metrics(found, LABELS)["LVE_max"]["all"] == 0
+    assert found["metrics"]["closure_rate"]["all"] is None, "labels know no phones"
+    assert evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--against", "labels")["metrics"] == found["metrics"]
+
+
+# DualTalk's protocols on our format
+
+
+def test_dualtalk_protocols_use_the_heads_own_parameters(scored, untrue, dialogues, run_folder, tmp_path):
+    """Any width; published scaling; the truth where there is one, else the labels."""
+    native = scored["metrics"]
+    official = evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--protocol", "dualtalk-official", "--controls")
+    assert official["facts"]["truth"] == "truth" and "LVE_max" not in official["metrics"]
+    for name, part, factor in (("MSE", "exp", 10), ("MSE", "jaw", 1e3), ("rPCC", "jaw", 10), ("FD", "pose", 1e2)):
+        assert official["metrics"][name][part] == pytest.approx(factor * native[name][part], rel=1e-4), (name, part)
+    assert official["metrics"]["SID"]["jaw"] == native["reverse_SID"]["jaw"] and native["SID"] == native["forward_SID"]
+    assert official["rows"]["control: truth"]["metrics"]["MSE"]["exp"] == 0
+    labelled = evaluated(tmp_path, untrue, "--checkpoint", run_folder, "--protocol", "dualtalk-corrected")
+    assert labelled["facts"]["truth"] == "labels" and metrics(labelled, LABELS)["MSE"]["jaw"] == 0 < labelled["metrics"]["MSE"]["jaw"]
+
+
+def test_several_checkpoints_are_several_rows(head, dialogues, run_folder, tmp_path):
+    other = tiny_run(tmp_path / "other", head)
+    found = evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--checkpoint", other, "--protocol", "dualtalk-corrected")
+    assert list(found["rows"])[2:] == [str(run_folder), str(other)] and found["main"] == str(run_folder)
+    assert metrics(found, str(other)) == found["metrics"] and found["facts"]["rows"][str(other)]["digest"] == found["facts"]["digest"]
+
+
+def test_a_still_face_of_the_poor_tracker(scored):
+    """Its jaw is the mean of half the true one: MSE of the jaw over all dims by hand, a third of the mean square along x."""
+    time = torch.arange(FRAMES, dtype=torch.float64) / 25
+    expected = []
+    for rate in (1.0, 2.0):
+        angle = 0.1 * rate * (1 - torch.cos(2 * torch.pi * rate * time))
+        expected.append(float((angle - 0.5 * angle.mean()).square().mean() / 3))
+    assert metrics(scored, STILL)["MSE"]["jaw"] == pytest.approx(sum(expected) / 2, rel=1e-5)
