@@ -36,6 +36,7 @@ COMMANDS = {
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),
     "generate": Command("two voices in, the motion of both people out", "mango.app.commands:generate"),
     "render": Command("two motions and two avatars in, one video with sound out", "mango.app.commands:render"),
+    "export": Command("one person's motion in another program's format", "mango.app.commands:export"),
     "finetune": Command("fit a new person's avatar and adapt the motion model to them", "mango.app.finetuning:main"),
     "evaluate": Command("score a checkpoint or anybody's predictions, by our or published protocols", "mango.app.commands:evaluate"),
     "doctor": Command("say what is installed, what can run here, and why the rest cannot", "mango.app.commands:doctor"),

@@ -169,6 +169,28 @@ def render(motion: Path, avatar: Repeated[tuple[Path, ...]], out: Path, size: in
     print(f"wrote {out}")
 
 
+def export(
+    motion: Positional[Path],
+    out: Positional[Path],
+    /,
+    format: Literal["vhap", "dualtalk", "livelink-csv", "lam-json", "glb", "obj", "head-csv"],
+    head: str = "builtin",
+    overwrite: bool = False,
+) -> None:
+    """One person's motion in another program's format (docs/formats.md says what each loses).
+
+    Args:
+        motion: NAME.motion.npz, as `mango generate` writes it and dialogue sets hold it
+        out: the new file, or for obj the new folder
+        format: vhap and dualtalk take motion of a FLAME head, livelink-csv and lam-json of the built-in head, the others any
+        head: "builtin" or the head file of the motion
+        overwrite: replace what is there
+    """
+    from mango.app.exporting import export_motion
+
+    export_motion(motion, out, format=format, head=head, overwrite=overwrite)
+
+
 def evaluate(
     data: Path,
     checkpoint: Repeated[tuple[Path, ...]] = (),

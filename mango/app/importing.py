@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mango.data.formats.conventions import check
-from mango.data.formats.conversion import dialogue_of, person_line
+from mango.data.formats.conversion import dialogue_of, person_line, title
 from mango.data.formats.recordings import Assumption, Entry, Finding, FlameMotion, Options, Recording, as_name
 from mango.data.formats.registry import Format, format_named, load, recognised
 from mango.errors import InputError
@@ -143,8 +143,7 @@ def inspect_source(path: Path, *, format: str, options: Options, head: str, shee
 
 def recording_lines(recording: Recording) -> list[str]:
     """Everything there is to say about one recording."""
-    timed = any(person.motion is not None or person.film is not None for person in recording.people)
-    lines = [f"{recording.id}, {float(recording.fps):.5g} fps" if timed else recording.id]
+    lines = [title(recording)]
     lines += [f"  {person_line(person)}" for person in recording.people]
     lines += [f"  {name}: {words}" for name, words in recording.facts.items()]
     lines += [f"  {word}" for word in recording.assumptions]

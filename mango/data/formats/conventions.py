@@ -303,7 +303,8 @@ def _follows_sound(person: PersonRecording, recording: Recording) -> Iterator[Ro
         return
     best, lag = _best_lag(opening, loud, reach=round(float(recording.fps) * 0.4))
     words = f"jaw and loudness correlate by {best:.2f} with the sound {abs(lag)} frames {'earlier' if lag > 0 else 'later'}"
-    yield "motion follows sound", "certain" if best > 0.3 and abs(lag) <= 4 else "assumed", words
+    sure = max(3 * CLEAR, 3 * _chance(len(opening)))
+    yield "motion follows sound", "certain" if best > sure and abs(lag) <= 4 else "assumed", words
 
 
 def _order_of_persons(recording: Recording) -> Iterator[Row]:
@@ -320,7 +321,8 @@ def _order_of_persons(recording: Recording) -> Iterator[Row]:
     own = sum(_correlation(openings[k][:frames], louds[k][:frames]) for k in (0, 1)) / 2
     crossed = sum(_correlation(openings[k][:frames], louds[1 - k][:frames]) for k in (0, 1)) / 2
     words = f"jaw and own voice correlate by {own:.2f}, jaw and the other's voice by {crossed:.2f}"
-    yield topic, "certain" if own > crossed + CLEAR else "contradicted" if crossed > own + CLEAR else "assumed", words
+    sure = max(CLEAR, 2 * _chance(frames))
+    yield topic, "certain" if own > crossed + sure else "contradicted" if crossed > own + sure else "assumed", words
 
 
 def mouth_opening(motion: Motion) -> Float[np.ndarray, "time"]:
@@ -357,6 +359,11 @@ def _turns(motion: FlameMotion) -> dict[str, np.ndarray]:
 
 def _rms(array: np.ndarray) -> float:
     return float(np.sqrt(np.square(array.astype(np.float64)).sum(-1).mean()))
+
+
+def _chance(frames: int) -> float:
+    """The correlation that unrelated motion and sound have by chance: one in the root of independent moments, some five frames long."""
+    return float(np.sqrt(5 / frames))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -168,6 +168,12 @@ def _speaking(audio: torch.Tensor, frames: int) -> torch.Tensor:
     return speaking_indicator(audio)[:frames]
 
 
+def title(recording: Recording) -> str:
+    """A recording's name, with its rate where there are frames."""
+    timed = any(person.motion is not None or person.film is not None for person in recording.people)
+    return f"{recording.id}, {float(recording.fps):.5g} fps" if timed else recording.id
+
+
 def person_line(person: PersonRecording) -> str:
     """What there is of a person, in a line."""
     there = []

@@ -39,10 +39,10 @@ def write_at_25(film: Film, out: Path, frames: int) -> None:
     """The film's first ``frames`` frames of 25 a second, as dialogue sets hold films. Each shows the source's frame nearest in time."""
     from mango.data.video import write_video
 
-    write_video(out, _pictures(film, nearest_frames(film.frames, film.fps, frames)), key_frame_every=1)
+    write_video(out, pictures_at(film, nearest_frames(film.frames, film.fps, frames)), key_frame_every=1)
 
 
-def _pictures(film: Film, chosen: list[int]) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
+def pictures_at(film: Film, chosen: list[int]) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
     """Frames by ascending numbers, repeats allowed. Decoded from the start as players do: films of strangers bend rules that ours keep."""
     rows, cols = (extent - extent % 2 for extent in film.size)
     number, frames, picture = -1, _decoded(film.path), None

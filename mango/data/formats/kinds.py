@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.formats.arkit_columns import FEWEST, RATES, shapes_among
+from mango.data.formats.films import film_of
 from mango.data.formats.frame_records import record_of
 from mango.data.formats.guarded import LARGEST_TEXT, content_of, json_of, npy_of, npz_of
 from mango.data.formats.sounds import FILMS, SUFFIXES, Sound, loudness_of, sound_of
@@ -75,7 +76,7 @@ def _of_folder(path: Path) -> Kind:
         return Kind("a training run of this project", (), f"mango generate --checkpoint {path} --own VOICE --partner VOICE --out OUT")
     if (path / "a.motion.npz").is_file() and (path / "b.motion.npz").is_file():
         return Kind(
-            "motion of two people, as `mango generate` writes it", (), f"mango export --format arkit-csv {path / 'a.motion.npz'} OUT"
+            "motion of two people, as `mango generate` writes it", (), f"mango export --format livelink-csv {path / 'a.motion.npz'} OUT"
         )
     facts, commands = [], []
     pictures = [file for file in _files(path) if file.suffix.lower() in PICTURES]
@@ -113,6 +114,11 @@ def _of_file(path: Path) -> Kind:
         return _glb(path)
     if start[:6] == b"\x93NUMPY":
         return _npy(path)
+    if start[4:8] == b"ftyp":
+        film = film_of(path)
+        sound = "with sound" if film.sound else "without sound"
+        what = f"a film of {film.frames} frames of {film.size[1]}x{film.size[0]} at {float(film.fps):.5g} fps, {sound}"
+        return Kind(what, (), f"mango data import --format plain {path} OUT")
     if start[:4] == b"RIFF" or path.suffix.lower() in SUFFIXES:
         sound = sound_of(path)
         return Kind(f"sound of {sound.seconds:.2f} s at {sound.rate} Hz", (), f"mango data import --format plain {path} OUT")
@@ -154,18 +160,18 @@ def _glb(path: Path) -> Kind:
     targets = max((len(part.get("targets", [])) for mesh in meshes for part in mesh.get("primitives", [])), default=0)
     shapes = len(shapes_among(names)) if len(set(names)) == len(names) else 0
     facts = [f"{len(meshes)} meshes, {len(document.get('skins', []))} skins, {len(document.get('animations', []))} animations"]
+    needs = document.get("extensionsRequired", [])
+    facts += [f"compressed: needs {', '.join(needs)}"] if needs else []
+    facts += [f"{targets} morph targets" + (f", {shapes} of ARKit's 52 by name" if shapes else "")] if targets else []
     accessors = document.get("accessors", [])
     for mesh in meshes:
         for part in mesh.get("primitives", []):
             place = part.get("attributes", {}).get("POSITION")
             if isinstance(place, int) and place < len(accessors):
                 facts.append(f"{mesh.get('name', 'mesh')}: {accessors[place].get('count')} vertices")
-    facts += [f"{targets} morph targets" + (f", {shapes} of ARKit's 52 by name" if shapes else "")] if targets else []
-    needs = document.get("extensionsRequired", [])
-    facts += [f"compressed: needs {', '.join(needs)}"] if needs else []
     what = "a head with ARKit morphs (glb)" if shapes >= FEWEST else "a mesh (glb)"
     return Kind(
-        what, tuple(facts[:6]), f"{NOT_MANGO}: it has no Gaussians; weights that drive it go out by mango export --format arkit-csv"
+        what, tuple(facts[:8]), f"{NOT_MANGO}: it has no Gaussians; weights that drive it go out by mango export --format livelink-csv"
     )
 
 

@@ -127,14 +127,14 @@ def dualtalk(root: Path, split: str = "train", faces: tuple[Face, Face] | None =
     folder.mkdir(parents=True, exist_ok=True)
     faces = faces or (face(1), face(2))
     voices = [f.voice for f in (faces[::-1] if swapped_voices else faces)]
-    draw = np.random.default_rng(0)
+    draw, frames = np.random.default_rng(0), len(faces[0].expr)
     for number, (who, voice) in enumerate(zip(faces, voices, strict=True), start=1):
         name = f"abc_sub_video_3_001_speaker{number}"
-        wobble = 0.01 * draw.normal(size=(FRAMES, 100))
+        wobble = 0.01 * draw.normal(size=(frames, 100))
         np.savez(
-            folder / f"{name}.npz", shape=(who.shape[:100] + wobble).astype("f4"), tex=np.zeros((FRAMES, 50), "f4"),
-            exp=who.expr[:, :50], pose=np.concatenate([who.head, who.jaw], 1), cam=np.ones((FRAMES, 3), "f4"),
-            light=np.zeros((FRAMES, 9, 3), "f4"),
+            folder / f"{name}.npz", shape=(who.shape[:100] + wobble).astype("f4"), tex=np.zeros((frames, 50), "f4"),
+            exp=who.expr[:, :50], pose=np.concatenate([who.head, who.jaw], 1), cam=np.ones((frames, 3), "f4"),
+            light=np.zeros((frames, 9, 3), "f4"),
         )  # fmt: skip
         wav_float32(folder / f"{name}.wav", voice)
     return root

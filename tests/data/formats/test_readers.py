@@ -88,6 +88,10 @@ def test_dualtalk_dialogue(tmp_path):
         np.testing.assert_allclose(person.motion.shape, who.shape[:100], atol=0.01)
         assert person.sound.seconds == 2.0 and person.motion.generation == "2020"
     assert contradictions(recording) == []
+
+
+def test_whose_voice_is_whose(tmp_path):
+    _, recording = only(foreign.dualtalk(tmp_path, faces=(face(1, frames=200), face(2, frames=200))))
     assert any("order of persons" in str(f) and f.verdict == "certain" for f in check(recording))
 
 
@@ -216,8 +220,9 @@ def voiced(path: Path, who: Face) -> Path:
 
 
 def test_a_sound_beside_the_motion_belongs_to_it(tmp_path):
-    _, recording = only(voiced(foreign.dualtalk_prediction(tmp_path / "x.npy", ANN), ANN))
-    assert recording.people[0].sound.seconds == 2.0
+    talk = face(1, frames=300)
+    _, recording = only(voiced(foreign.dualtalk_prediction(tmp_path / "x.npy", talk), talk))
+    assert recording.people[0].sound.seconds == 12.0
     (followed,) = [finding for finding in check(recording) if finding.topic == "motion follows sound"]
     assert followed.verdict == "certain"
 

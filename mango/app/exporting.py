@@ -1,0 +1,118 @@
+"""`mango export`: one clip of this project in other people's formats, and what is lost on the way."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mango.data.atomic import atomic_file
+from mango.data.formats import dualtalk, head_csv, lam_json, livelink_csv, obj_sequence, vhap
+from mango.data.formats.recordings import ArkitMotion, Assumption, FlameMotion, converted
+from mango.errors import InputError
+from mango.head.arkit import ARKIT_NAMES, arkit_from_motion
+from mango.head.model import Head
+from mango.types import MotionClip
+
+Writer = Callable[[Path, Head, MotionClip], list[Assumption]]
+
+
+def export_motion(motion: Path, out: Path, *, format: str, head: str, overwrite: bool) -> None:
+    """Write one clip and print what was lost. An older file stays unless ``overwrite``."""
+    from mango.data.motion_files import load_motion
+    from mango.head.model import load_head
+
+    if out.exists() and not overwrite:
+        remedy = "choose another name, or pass --overwrite"
+        raise InputError(out, expected="nothing yet", found="a folder" if out.is_dir() else "a file", remedy=remedy)
+    _, suffix, write = WRITERS[format]
+    if suffix and out.suffix.lower() != suffix:
+        raise InputError(out, expected=f"a name that ends in {suffix}", found=repr(out.name), remedy="rename the output")
+    if motion.is_dir():
+        remedy = "name one person's file, for example a.motion.npz in it"
+        raise InputError(motion, expected="a motion file NAME.npz", found="a folder", remedy=remedy)
+    loaded = load_head(head)
+    for word in write(out, loaded, load_motion(motion, head=loaded)):
+        print(word)
+    print(f"wrote {out}")
+
+
+def _in_flames_terms(head: Head, clip: MotionClip) -> FlameMotion:
+    if head.joint_expressions:
+        raise InputError(
+            f"head {head.name}",
+            expected="motion of a FLAME head for this format",
+            found="the built-in head, whose expressions FLAME has not",
+            remedy="export livelink-csv, lam-json, glb or obj instead, or generate with a model of a FLAME head",
+        )
+    return _parts(clip)
+
+
+def _parts(clip: MotionClip) -> FlameMotion:
+    names = ("expr", "rotation", "neck_pose", "jaw_pose", "eyes_pose", "translation")
+    return FlameMotion(**{name: getattr(clip, name).numpy() for name in names}, shape=clip.shape.numpy(), present=frozenset(names))
+
+
+def _in_arkits_terms(head: Head, clip: MotionClip) -> tuple[ArkitMotion, list[Assumption]]:
+    """Weights by name; a head without ARKit's expressions is refused by `arkit_from_motion`."""
+    weights = arkit_from_motion(head, clip.expr, clip.jaw_pose, clip.eyes_pose)
+    rolls = torch.cat([clip.jaw_pose[:, 2:], clip.eyes_pose[:, 2::3]], dim=1).abs().amax()
+    lost = [f"{name} (up to {float(part.abs().amax()):.3g})" for name, part in _not_in_arkit(clip).items() if float(part.abs().amax()) > 0]
+    if float(rolls) > 0:
+        lost.append(f"rolls of jaw and eyes (up to {float(rolls):.3g} rad)")
+    closed = float((-clip.jaw_pose[:, 0]).clamp(min=0).amax())
+    if closed > 0:
+        lost.append(f"a jaw closed beyond rest (up to {closed:.3g} rad)")
+    words = [converted(f"lost: {', '.join(lost)}")] if lost else []
+    return ArkitMotion(weights.numpy(), frozenset(ARKIT_NAMES), clip.neck_pose.numpy()), words
+
+
+def _not_in_arkit(clip: MotionClip) -> dict[str, torch.Tensor]:
+    return {"shape": clip.shape, "rotation": clip.rotation, "translation": clip.translation}
+
+
+def _vhap(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    return vhap.write(out, _in_flames_terms(head, clip))
+
+
+def _dualtalk(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    return dualtalk.write(out, _in_flames_terms(head, clip))
+
+
+def _livelink(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    motion, words = _in_arkits_terms(head, clip)
+    return words + livelink_csv.write(out, motion, clip.fps, clip.eyes_pose.numpy())
+
+
+def _lam(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    motion, words = _in_arkits_terms(head, clip)
+    return words + lam_json.write(out, motion, clip.fps)
+
+
+def _glb(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    from mango.app.glb_export import glb_of_clip, largest_lost_weight
+
+    content = glb_of_clip(head, clip)
+    with atomic_file(out) as part:
+        part.write_bytes(content)
+    lost = largest_lost_weight(head)
+    words = f"lost: skin weights beyond four joints a vertex (up to {lost:.3f})" if lost > 1e-6 else "nothing lost"
+    return [converted(f"{words}; pose correctives are morph targets that the animation drives")]
+
+
+def _obj(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    return obj_sequence.write(out, head, clip, overwrite=True)
+
+
+def _head_csv(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
+    return head_csv.write(out, _parts(clip), clip.fps)
+
+
+WRITERS: dict[str, tuple[str, str, Writer]] = {  # name -> what it is, how its name ends, writer
+    "vhap": ("npz that GaussianAvatars' viewer plays", ".npz", _vhap),
+    "dualtalk": ("DualTalk's prediction (T, 56)", ".npy", _dualtalk),
+    "livelink-csv": ("ARKit weights as Live Link Face writes them", ".csv", _livelink),
+    "lam-json": ("ARKit weights as LAM and OpenAvatarChat read them", ".json", _lam),
+    "glb": ("mesh with morph targets, skin and animation", ".glb", _glb),
+    "obj": ("a folder of OBJ files, one a frame", "", _obj),
+    "head-csv": ("head pose, degrees and metres", ".csv", _head_csv),
+}
