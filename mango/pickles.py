@@ -121,6 +121,8 @@ def _filled(data: object, kind: object, shape: object, order: str, resolve: Call
     data = data.encode("latin-1") if isinstance(data, str) else data  # Python 2's bytes
     if not isinstance(data, bytes) or len(data) != count * kind.itemsize:
         raise pickle.UnpicklingError(f"{count * kind.itemsize} bytes expected for an array of shape {shape}")
+    if kind.kind == "U" and np.frombuffer(data, f"{kind.str[0]}u4").max(initial=0) > 0x10FFFF:
+        raise pickle.UnpicklingError("characters that do not exist")
     return np.frombuffer(data, kind).reshape(shape, order=order).copy()
 
 

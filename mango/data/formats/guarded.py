@@ -17,6 +17,7 @@ from mango.errors import InputError
 
 LARGEST_TEXT = 2**27  # bytes of JSON or CSV: an hour of weights
 LARGEST_ARRAYS = 2**31  # bytes of all arrays of a file
+LARGEST_NUMBER = 1e6  # coefficient, angle, millimetre or sample value; what is beyond comes from damage or another type of number
 LARGEST_BUNDLE = 2**30  # bytes of a pickle or a torch file
 AGAIN = "copy or write the file again"
 
@@ -96,6 +97,8 @@ def array_of(where: object, content: bytes) -> np.ndarray:
         needed = math.prod(shape) * kind.itemsize
         if len(data) < needed:
             raise InputError(where, expected=f"{needed} bytes of numbers", found=f"{len(data)}", remedy=AGAIN)
+        if kind.kind == "U" and np.frombuffer(data[:needed], f"{kind.str[0]}u4").max(initial=0) > 0x10FFFF:
+            raise InputError(where, expected="texts", found="characters that do not exist", remedy=AGAIN)
         return np.frombuffer(data[:needed], kind).reshape(shape, order="F" if by_columns else "C").copy()
 
 
@@ -117,6 +120,10 @@ def numbers(where: object, name: str, values: object, shape: Sequence[int | None
         raise InputError(
             where, expected=f"finite numbers in {name}", found=f"NaN or infinity in row {row}", remedy="repair or cut these frames"
         )
+    largest = float(np.abs(array).max())
+    if largest > LARGEST_NUMBER:
+        found, remedy = f"{largest:.3g}", "the file is damaged, or holds another type of numbers than it says"
+        raise InputError(where, expected=f"{name} of at most {LARGEST_NUMBER:g}", found=found, remedy=remedy)
     return array
 
 

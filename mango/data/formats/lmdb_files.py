@@ -1,16 +1,25 @@
 """LMDB databases of strangers, read in a child process: the C library maps the file and trusts it, so a damaged one may crash it. Then the
-child dies, and here that is an ``InputError``.
+child dies, here that is an ``InputError``, and the next question gets a new child.
 """
 
+import atexit
+import os
+import select
+import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+from mango.data.formats.lmdb_child import NO_PACKAGE, OK
 from mango.errors import InputError
 
 CHILD = Path(__file__).with_name("lmdb_child.py")
 LARGEST_VALUE = 2**28  # bytes: an hour of sound and motion
 SECONDS = 120
+HEADER = struct.Struct("<BQ")
+_held = threading.local()
 
 
 def keys_of(database: Path) -> list[str]:
@@ -19,25 +28,58 @@ def keys_of(database: Path) -> list[str]:
 
 
 def value_of(database: Path, key: str) -> bytes:
-    found = _asked(database, "value", key)
-    if not found:
-        raise InputError(f"{database}, {key}", expected="an entry", found="none", remedy="copy the database again")
-    return found
+    return _asked(database, "value", key)
 
 
-def _asked(database: Path, *words: str) -> bytes:
-    """The child's answer. ``-I``: it sees no environment and no folder of ours, only the installed packages."""
-    command = [sys.executable, "-I", str(CHILD), str(LARGEST_VALUE), str(database), *words]
+def _asked(database: Path, what: str, key: str = "") -> bytes:
+    child = _child()
     try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
+        texts = [text.encode() for text in (str(database), what, key)]
+        child.stdin.write(b"".join(struct.pack("<Q", len(text)) + text for text in texts))
+        child.stdin.flush()
+        until = time.monotonic() + SECONDS
+        status, length = HEADER.unpack(_received(child, HEADER.size, until))
+        answer = _received(child, length, until)
+    except (EOFError, BrokenPipeError) as error:
+        child.wait()
+        found = f"a crash of the library that reads it (signal {-child.returncode})"
+        raise InputError(database, expected="an LMDB database", found=found, remedy="copy the database again") from error
+    except TimeoutError as error:
+        child.kill()
+        child.wait()
         remedy = "it may be damaged: copy it again"
         raise InputError(database, expected="an LMDB database", found=f"no answer in {SECONDS} s", remedy=remedy) from error
-    if done.returncode == 3:
+    if status == NO_PACKAGE:
         remedy = "pip install 'mango-heads[lmdb]'"
         raise InputError(database, expected="the lmdb package", found="none installed", remedy=remedy)
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        found = said[-1][:160] if done.returncode > 0 and said else f"a crash of the library that reads it (signal {-done.returncode})"
-        raise InputError(database, expected="an LMDB database", found=found, remedy="copy the database again")
-    return done.stdout
+    if status != OK:
+        where = f"{database}, {key}" if key else database
+        found = " ".join(answer.decode("utf-8", "replace").split())[:160]
+        raise InputError(where, expected="an LMDB database with it", found=found, remedy="copy the database again")
+    return answer
+
+
+def _child() -> subprocess.Popen:
+    """This thread's child. ``-I``: it sees no environment and no folder of ours, only the installed packages."""
+    child = getattr(_held, "child", None)
+    if child is None or child.poll() is not None or _held.program != CHILD:
+        command = [sys.executable, "-I", str(CHILD), str(LARGEST_VALUE)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        _held.child, _held.program = child, CHILD
+        atexit.register(child.kill)
+    return child
+
+
+def _received(child: subprocess.Popen, count: int, until: float) -> bytes:
+    """Exactly so many bytes of its answer."""
+    pieces, missing = [], count
+    while missing:
+        ready, _, _ = select.select([child.stdout], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        piece = os.read(child.stdout.fileno(), min(missing, 2**20))
+        if not piece:
+            raise EOFError
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)

@@ -129,7 +129,7 @@ def test_an_lmdb_without_its_package_says_so(tmp_path, monkeypatch):
     pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
     path = foreign.unils(tmp_path / "set", (ANN, BOB))
     child = tmp_path / "child.py"
-    child.write_text("import sys; sys.exit(3)")
+    child.write_text("import struct, sys; sys.stdout.buffer.write(struct.pack('<BQ', 2, 0)); sys.stdout.flush(); sys.stdin.read()")
     monkeypatch.setattr("mango.data.formats.lmdb_files.CHILD", child)
     with pytest.raises(InputError, match=r"mango-heads\[lmdb\]"):
         FORMATS["unils"].entries(path)
@@ -144,6 +144,8 @@ def test_a_crash_of_the_library_is_an_input_error(tmp_path, monkeypatch):
     monkeypatch.setattr("mango.data.formats.lmdb_files.CHILD", child)
     with pytest.raises(InputError, match="signal 11"):
         FORMATS["unils"].entries(path)
+    monkeypatch.undo()
+    assert len(FORMATS["unils"].entries(path)) == 1  # by a new child
 
 
 def test_stereo(tmp_path):

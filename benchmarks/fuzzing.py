@@ -1,0 +1,73 @@
+"""Ten thousand damages of every format that `mango data import` reads: only `InputError` may leave a reader.
+
+    python -m benchmarks.fuzzing [--mutations 10000] [--formats dualtalk vhap ...] [--seed 0] [--out FILE.json]
+
+Sources and damages are those of the tests (tests/data/formats). For every format: how many damaged sources were refused and how many were
+still readable (numbers changed), the longest time one took, how much memory all of them took, and every error that left a reader.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from mango.data.json_files import write_json
+from mango.provenance import provenance
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "data" / "formats"))
+
+
+@dataclass(frozen=True)
+class Options:
+    """Damage every format's files and read them."""
+
+    mutations: int = 10_000  # of each format
+    formats: tuple[str, ...] = ()  # names as in the table; all when empty
+    seed: int = 0
+    out: Path = Path("runs/benchmarks/fuzzing.json")
+
+
+def main(options: Options) -> int:
+    """1 when anything but an InputError left a reader."""
+    from mutations import all_names, fuzzed
+
+    torch.set_num_threads(1)
+    rows = []
+    for name in options.formats or tuple(all_names()):
+        before, began = peak_mib(), time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = fuzzed(name, Path(folder), options.mutations, options.seed)
+        seconds, grown = time.perf_counter() - began, peak_mib() - before
+        rows.append({"format": name, **asdict(outcome), "seconds": seconds, "peak_growth_mib": grown})
+        Console(stderr=True).print(f"{name}: {seconds:.0f} s, {len(outcome.escaped)} escaped")
+    Console(width=130).print(table(rows))
+    write_json(options.out, {**provenance(), "mutations": options.mutations, "seed": options.seed, "rows": rows})
+    return 1 if any(row["escaped"] for row in rows) else 0
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def table(rows: list[dict]) -> Table:
+    columns = ("format", "mutations", "refused", "read", "escaped", "slowest ms", "peak MiB more", "unforeseen by their reader")
+    shown = Table(*columns, title="damaged files")
+    for row in rows:
+        causes = ", ".join(f"{cause} {times}" for cause, times in row["causes"].items())
+        numbers = (row["mutations"], row["refused"], row["read"], len(row["escaped"]), f"{1000 * row['slowest']:.0f}")
+        shown.add_row(row["format"], *(str(number) for number in numbers), f"{row['peak_growth_mib']:.0f}", causes)
+        for words in row["escaped"]:
+            shown.add_row("", "", "", "", "", "", "", words)
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))
