@@ -39,7 +39,7 @@ def import_source(
         films = partial / ".films"
         films.mkdir()
         for number, entry in enumerate(entries, start=1):
-            recording = load(entry)
+            recording = _loaded(entry, options)
             if not without_motion:
                 _refuse_contradictions(recording, check(recording), anyway)
             dialogue, words = dialogue_of(entry.id, recording, loaded, films, with_motion=not without_motion)
@@ -57,6 +57,18 @@ def import_source(
         if word.certainty != "certain":
             print(word if times == len(entries) or len(entries) == 1 else f"{word} ({times} of {len(entries)} recordings)")
     print(f"wrote {out}: {len(entries)} dialogues, {len(people)} people; next: mango data validate {out}")
+
+
+def _loaded(entry: Entry, options: Options) -> Recording:
+    """A recording; what the user stated must have counted."""
+    recording = load(entry)
+    if options.fps is not None and abs(float(recording.fps) - options.fps) > 0.01:
+        found = f"films or voices, whose own rate is {float(recording.fps):.5g}"
+        raise InputError(entry.id, expected="motion for --fps to count", found=found, remedy="leave --fps away")
+    if options.flame_version is not None and not any(isinstance(person.motion, FlameMotion) for person in recording.people):
+        remedy = "leave --flame-version away"
+        raise InputError(entry.id, expected="FLAME coefficients for --flame-version", found="none", remedy=remedy)
+    return recording
 
 
 def found_format(source: Path, name: str) -> Format:
@@ -127,7 +139,7 @@ def inspect_source(path: Path, *, format: str, options: Options, head: str, shee
         print(f"{path}: {chosen.summary.split(':')[0]} ({words})")
         print(f"  {len(entries)} recording{'s' if len(entries) != 1 else ''}: {_some([entry.id for entry in entries])}")
         for entry in entries[:SHOWN]:
-            shown.append(load(entry))
+            shown.append(_loaded(entry, options))
             print("\n".join(f"  {line}" for line in recording_lines(shown[-1])))
         if len(entries) > SHOWN:
             print(f"  ... and {len(entries) - SHOWN} more, read as the first {SHOWN} are")

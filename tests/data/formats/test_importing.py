@@ -122,6 +122,14 @@ def test_refusals_say_why_and_leave_nothing(tmp_path, flame_file, capsys, make, 
     assert not (tmp_path / "out").exists() and list(tmp_path.glob(".*")) == []
 
 
+def test_what_cannot_count_is_refused(tmp_path, capsys):
+    """A stated rate or generation that nothing reads would be believed to have counted."""
+    assert run("--fps", "30", foreign.stereo(tmp_path / "s.wav", (ANN, BOB)), tmp_path / "out") == 2
+    assert "leave --fps away" in capsys.readouterr().err
+    assert run("--flame-version", "2020", foreign.arkit_npz(tmp_path / "s.npz", ANN), tmp_path / "out") == 2
+    assert "leave --flame-version away" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_sound_and_pictures_alone(tmp_path, capsys):
     assert run("--without-motion", foreign.dualtalk(tmp_path / "s"), tmp_path / "out") == 0
     assert problems(tmp_path / "out") == [] and list((tmp_path / "out").rglob("*.motion.npz")) == []
