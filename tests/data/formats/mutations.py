@@ -8,7 +8,6 @@ import pickle
 import time
 import tokenize
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +59,7 @@ class Outcome:
     refused: int = 0
     slowest: float = 0.0  # seconds
     escaped: list[str] = field(default_factory=list)  # anything but InputError: must stay empty
-    causes: Counter = field(default_factory=Counter)  # errors that a reader did not foresee and the border turned into InputError
+    causes: dict[str, int] = field(default_factory=dict)  # errors that a reader did not foresee and the border turned into InputError
 
 
 def source_of(name: str, folder: Path) -> Path:
@@ -84,7 +83,7 @@ def fuzzed(name: str, folder: Path, mutations: int, seed: int = 0) -> Outcome:
         if kind == "escaped":
             outcome.escaped.append(words)
         elif words:
-            outcome.causes[words] += 1
+            outcome.causes[words] = outcome.causes.get(words, 0) + 1
     return outcome
 
 

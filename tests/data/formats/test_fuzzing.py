@@ -1,7 +1,11 @@
 """Three hundred damages of every format: only `InputError` may leave a reader. `python -m benchmarks.fuzzing` makes ten thousand."""
 
+import json
+
 import pytest
 from mutations import SOURCES, fuzzed
+
+from benchmarks.fuzzing import Options, main
 
 SLOWEST = 5.0  # seconds: no damage may make a reader think for ever
 
@@ -16,3 +20,10 @@ def test_only_input_errors_leave(tmp_path, name):
     assert outcome.escaped == []
     assert outcome.slowest < SLOWEST
     assert outcome.mutations == outcome.read + outcome.refused == 300 and min(outcome.read, outcome.refused) > 5
+
+
+def test_the_benchmark_writes_what_it_saw(tmp_path, capsys):
+    assert main(Options(mutations=20, formats=("lam-json", "dualtalk prediction"), out=tmp_path / "x.json")) == 0
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert [row["format"] for row in rows] == ["lam-json", "dualtalk prediction"] and all(row["mutations"] == 20 for row in rows)
+    assert "lam-json" in capsys.readouterr().out
