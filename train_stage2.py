@@ -10,7 +10,8 @@ import sys
 from mango.config import parse_command_line
 from mango.errors import InputError
 from mango.training.avatars import save_avatars
-from mango.training.run import Run
+from mango.training.calibration import begin
+from mango.training.run import INTERRUPTED, Run
 from mango.training.runtime import Runtime
 from mango.training.stage2 import alternate, examination
 from mango.training.stage2_config import Stage2Config
@@ -22,7 +23,7 @@ def main(config: Stage2Config) -> int:
     studio, learners = open_studio(config, runtime)
 
     with Run(config.run, config, facts=studio.facts, keep=config.keep) as run:
-        learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+        begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
             if run.due(step, config.every.log):
                 run.show(f"{active} {float(losses['total']):.4f}")
@@ -44,3 +45,5 @@ if __name__ == "__main__":
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -36,6 +36,7 @@ STAGE_TWO_ONLY = (
     "mango/training/camera_refinement.py",
     "mango/training/registration.py",
     "mango/training/rest.py",
+    "mango/training/calibration.py",
     "mango/training/alternation.py",
     "mango/losses/image.py",
 )

@@ -252,7 +252,7 @@ KINDS = {
 
 
 def kind_of(row: str) -> str:
-    if row in (*report.CONTROLS, *report.LONGER, "offset", "anchored", "stage1"):
+    if row in (*report.CONTROLS, *report.LONGER, "offset", "calibrated", "stage1"):
         return "control"
     return "reference" if row in ("oracle", "true_head", "refit", "refit_5") else "method"
 

@@ -2,8 +2,8 @@
 
     motion of a frame = mean + gain of its clip * (tracker's label - mean) + change of this frame
 
-Gains let a clip's few pictures say what holds for all its frames; changes are held small and smooth. Avatars and cameras learn in the
-same phases, from the same number of rendered frames, with the same picture loss as in stage two.
+Labels begin calibrated, as stage two's do. Gains let a clip's few pictures say what holds for all its frames; changes are held small and
+smooth. Avatars and cameras learn in the same phases, from the same number of rendered frames, with the same picture loss as in stage two.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from benchmarks.lifting.training import Bench, Cost, pictures_of, relabelled, st
 from mango.data.dialogues import DialogueSet
 from mango.head.model import load_head
 from mango.training.alternation import learned_before, phase_at
+from mango.training.calibration import amplified, known_gains
 from mango.training.lessons import Lesson
 from mango.training.optim import Learner, OptimizerConfig, make_learner
 from mango.training.run import Run
@@ -64,6 +65,7 @@ def refit(bench: Bench, row: str, *, frames: float) -> Cost:
 
     def fit() -> int:
         studio, learners = open_studio(config, Runtime(config.runtime))
+        learners.bank = amplified(studio, learners.bank, known_gains(bench.run("stage2")))
         module = FittedLabels(learners.bank.labels)
         variables = make_learner("labels", module, OPTIMIZER, learned_before(steps, "motion", config.schedule),
                                  groups=[{"params": list(module.parameters()), "weight_decay": 0.0}])  # fmt: skip
@@ -105,7 +107,7 @@ def teach_labels(studio: Studio, learners: Learners, variables: Learner, lesson:
     with frozen(*learners.avatars.values(), learners.cameras.model):
         shots = lesson.recorded.shots
         motion = model.denormalised(torch.cat([module.motion(shot[:2], slice(shot[2], shot[2] + 1)) for shot in shots]))
-        motion = registered(studio, learners, motion, lesson.recorded, head_pose_only=True)
+        motion = registered(studio, learners, motion, lesson.recorded)
         heeded = lesson.windows.speaking[lesson.places]
         losses = compared(
             rendered(studio, learners, motion, lesson.recorded), lesson.recorded, config.motion_pictures, config.motion_regions, heeded

@@ -25,9 +25,10 @@ from benchmarks.lifting.training import (
 from mango.errors import InputError
 from mango.losses.image import lpips
 from mango.training.alternation import Phase, Schedule
+from mango.training.calibration import amplified, known_gains
 from mango.training.checkpoints import newest_checkpoint, read_learner
 from mango.training.runtime import Runtime
-from mango.training.stage2_config import Stage2Config
+from mango.training.stage2_config import CalibrationConfig, Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
 
 
@@ -84,11 +85,12 @@ def hybrid(bench: Bench, row: str) -> Cost:
     )
 
 
-def anchored(bench: Bench, row: str) -> Cost:
-    """Longer stage one on labels with lips closed at rest: what of the row "closed" needs no picture."""
-    config = stage_two_config(bench, row)
-    _, learners = open_studio(replace(config, bank=replace(config.bank, rest="closed")), Runtime(config.runtime))
-    clips = in_units_of_the_head(bench, learners.motion.model, learners.bank.labels)
+def calibrated(bench: Bench, row: str) -> Cost:
+    """Longer stage one on the labels that stage two begins with: what a gain and closed lips alone are worth."""
+    config = stage_two_config(bench, "stage2")
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    bank = amplified(studio, learners.bank, known_gains(config.run))
+    clips = in_units_of_the_head(bench, learners.motion.model, bank.labels)
     return stage_one(bench, row, steps=bench.scale.motion_steps, after="stage1", labels=relabelled(bench, row, clips))
 
 
@@ -106,13 +108,26 @@ def head_from_truth(bench: Bench, row: str) -> Cost:
     """Avatars and cameras learn from the true motion, then never again: what biased labels burn into avatars. A diagnostic."""
     config = stage_two_config(bench, row)
     opening, motion = bench.scale.opening, (Phase("motion", 1),)
-    first = replace(config, run=bench.rows / row / "opening", steps=opening, schedule=Schedule((Phase("head", opening),), motion))
-    then = replace(config, steps=bench.scale.motion_steps, schedule=Schedule((), motion), avatars=first.run / "avatars")
+    first = replace(
+        config,
+        run=bench.rows / row / "opening",
+        steps=opening,
+        schedule=Schedule((Phase("head", opening),), motion),
+        calibration=CalibrationConfig(gains=()),
+        bank=replace(config.bank, rest="tracked"),
+    )
+    then = replace(
+        config,
+        steps=bench.scale.motion_steps,
+        schedule=Schedule((), motion),
+        avatars=first.run / "avatars",
+        calibration=CalibrationConfig(known=bench.run("stage2")),
+    )
 
     def told_the_truth(studio: Studio, learners: Learners) -> None:
         for key, clip in true_labels(bench).items():
-            if key in learners.bank.bank:
-                learners.bank.bank[key] = learners.motion.model.normalised(studio.head.layout.pack(clip))
+            if key in learners.bank.labels:
+                learners.bank.labels[key] = learners.motion.model.normalised(studio.head.layout.pack(clip))
 
     def cameras_kept(studio: Studio, learners: Learners) -> None:
         read_learner(newest_checkpoint(first.run / "checkpoints"), learners.cameras)
@@ -130,8 +145,6 @@ def no_lpips() -> str | None:
     return None
 
 
-LOOKS = {"bank.seen": 0.7, "looks": 12}  # labels take over what registration finds in lips and eyes, three times as many pictures
-
 ROWS = {
     "stage1": Row("stage one", lambda bench, row: stage_one(bench, row, steps=bench.scale.stage1_steps)),
     "oracle": Row("oracle: stage one on the true motion", oracle),
@@ -146,15 +159,16 @@ ROWS = {
     "offset": Row(
         "control: a constant offset", lambda bench, row: stage_two(bench, row, stage_two_config(bench, row), only_an_offset), ("stage1",)
     ),
-    "anchored": Row("longer stage one, lips closed at rest", anchored, ("stage1",), main=False),
-    "refit": Row("labels refitted frame by frame, equal frames", lambda bench, row: refit(bench, row, frames=1.0), ("stage1",)),
-    "refit_5": Row("labels refitted, five times the frames", lambda bench, row: refit(bench, row, frames=5.0), ("stage1",), main=False),
+    "calibrated": Row("longer stage one on calibrated labels", calibrated, ("stage1", "stage2")),
+    "refit": Row("labels refitted frame by frame, equal frames", lambda bench, row: refit(bench, row, frames=1.0), ("stage1", "stage2")),
+    "refit_5": Row(
+        "labels refitted, five times the frames", lambda bench, row: refit(bench, row, frames=5.0), ("stage1", "stage2"), main=False
+    ),
     "no_bank": Row("without the label bank", Changed({"bank.rate": 0.0}), ("stage1",), main=False),
     "no_pin": Row("without the rest pin", Changed({"bank.pin_every": 0}), ("stage1",), main=False),
-    "true_head": Row("diagnostic: head fitted on true motion", head_from_truth, ("stage1",), main=False),
-    "looks": Row("labels registered to pictures as well", Changed(LOOKS), ("stage1",), main=False),
-    "closed": Row("lips closed at rest", Changed({"bank.rest": "closed"}), ("stage1",), main=False),
-    "looks_closed": Row("both", Changed({**LOOKS, "bank.rest": "closed"}), ("stage1",), main=False),
+    "true_head": Row("diagnostic: head fitted on true motion", head_from_truth, ("stage1", "stage2"), main=False),
+    "uncalibrated": Row("without calibration", Changed({"calibration.gains": ()}), ("stage1",), main=False),
+    "tracked_rest": Row("the tracker's lips at rest", Changed({"bank.rest": "tracked"}), ("stage1",), main=False),
     "ssim": Row("L1 and SSIM", Changed({"motion_pictures.ssim": 10.0}), ("stage1",), main=False),
     "lpips": Row("L1 and LPIPS", Changed({"motion_pictures.lpips": 10.0}), ("stage1",), main=False, obstacle=no_lpips),
     "indicator_10": Row("speaking indicator wrong in 10 %", wrong_indicator(0.1), ("stage1",), main=False),

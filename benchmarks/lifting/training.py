@@ -19,15 +19,16 @@ from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
 from mango.head.model import load_head
 from mango.models.motion import MotionModel, MotionModelConfig
-from mango.training.alternation import Phase, Schedule, learned_before
+from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars
+from mango.training.calibration import begin
 from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import Stage1Config, load_motion_model
 from mango.training.stage2 import alternate
-from mango.training.stage2_config import Stage2Config
+from mango.training.stage2_config import CalibrationConfig, Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
 from mango.types import PERSONS, MotionClip
 from renderer.head import AvatarConfig
@@ -99,6 +100,7 @@ def stage_two_config(bench: Bench, row: str) -> Stage2Config:
         steps=scale.stage2_steps,
         avatar=AvatarConfig(num_gaussians=scale.gaussians),
         schedule=Schedule((Phase("head", scale.opening),), (Phase("head", 1), Phase("motion", 3))),
+        calibration=CalibrationConfig(steps=max(1, scale.opening // 2), lessons=max(1, scale.opening // 12)),
         validation_split=None,
         every=Every(log=20, validate=10**9, save=SAVE),
         runtime=ONE_THREAD,
@@ -116,7 +118,7 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
         if change:
             change(studio, learners)
         with Run(config.run, config, facts=studio.facts, keep=config.keep) as run:
-            learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+            begin(run, studio, learners)
             for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
                 if run.due(step, config.every.log):
                     run.log(step, active, losses)
@@ -130,8 +132,8 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
 
 def pictures_of(config: Stage2Config) -> int:
     """How many recorded pictures a run compares its drawings with, if no window runs out of frames."""
-    of_heads, of_motion = (learned_before(config.steps, learner, config.schedule) for learner in ("head", "motion"))
-    return config.windows * (config.pictures * of_heads + config.looks * of_motion)
+    tried = 0 if config.calibration.known else len(config.calibration.gains) * (config.calibration.steps + config.calibration.lessons)
+    return config.windows * config.pictures * (config.steps + tried)
 
 
 def frozen_head(config: Stage2Config) -> Stage2Config:

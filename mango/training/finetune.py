@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars
+from mango.training.calibration import begin
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
@@ -38,7 +39,7 @@ def finetune(config: FinetuneConfig) -> int:
     stage2 = stage2_config(config)
     studio, learners = open_studio(stage2, Runtime(stage2.runtime))
     with Run(stage2.run, stage2, facts=studio.facts) as run:
-        learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+        begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(stage2.steps)):
             if run.due(step, stage2.every.log):
                 run.show(f"{active} {float(losses['total']):.4f}")
@@ -65,6 +66,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         validation_split=None,
         people=(config.person,),
         avatars=config.checkpoint / "avatars",
+        calibration=replace(defaults.calibration, known=config.checkpoint),
         schedule=schedule,
         motion_optimizer=OptimizerConfig(lr=config.lr, warmup=20, ema=0.98),
         every=Every(log=20, validate=0, save=100),

@@ -1,14 +1,13 @@
 """The running label bank of stage two: what the pictures have taught about every training frame so far.
 
-It starts as the tracker's labels. A frame whose picture was looked at takes over the motion that the picture shows, and its neighbours
-some of it; and the whole bank follows, a little, the model's one-shot predictions at low noise, in which many frames' pictures and the
-sound have been brought together. Head pose of the labels stays the tracker's: what pictures say about it is kept apart, for drawing.
+It starts as the tracker's labels, with movements as large as pictures say they are (`mango.training.calibration`), and follows the
+model's one-shot predictions at low noise, in which many frames' pictures and the sound have been brought together. Head pose of the
+labels stays the tracker's: what pictures say about it is kept apart, for drawing.
 
 The *rest pin*: an offset common to all clips is invisible to pictures, because the avatar absorbs it, so it would wander. Over silent
 frames the bank's mean is held to that of the labels it started from, in which lips are closed (`mango.training.rest`).
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.errors import InputError
-from mango.training.rest import Rest
+from mango.training.rest import ENOUGH, Rest
 
 Key = tuple[str, str]  # dialogue, person
 
@@ -27,17 +26,15 @@ Key = tuple[str, str]  # dialogue, person
 class BankConfig:
     """How the bank follows."""
 
-    seen: float = 0.0  # share, in a frame whose picture was looked at, of the motion that the picture shows
-    spread: float = 1.0  # frames: how far a correction reaches into the neighbours (standard deviation); errors of trackers are smooth
     rate: float = 0.5  # share of a new prediction
     below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
-    rest: Literal["closed", "tracked"] = "tracked"  # what labels begin with in silence: touching lips, or what the tracker says
+    rest: Literal["closed", "tracked"] = "closed"  # what labels begin with in silence: touching lips, or what the tracker says
     pin_every: int = 5  # motion steps between rest pins; 0 = never
 
 
 class LabelBank:
-    """Normalised motion ``(time, width)`` per dialogue and person."""
+    """Normalised motion ``(time, width)`` per dialogue and person. ``labels``: what it began with; ``bank``: as it stands."""
 
     def __init__(
         self,
@@ -52,6 +49,15 @@ class LabelBank:
         self.labels = {key: self._closed(key, tensor.clone()) for key, tensor in labels.items()}
         self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
         self.bank = {key: tensor.clone() for key, tensor in self.labels.items()}
+
+    def amplified(self, gain: Float[Tensor, "width"]) -> "LabelBank":
+        """A new bank whose labels move ``gain`` times as much about each clip's rest: the median of its silent frames."""
+        labels = {}
+        for key, motion in self.labels.items():
+            silent = self.silent[key]
+            rest = motion[silent if silent.sum() >= ENOUGH else slice(None)].median(0).values
+            labels[key] = rest + gain * (motion - rest)
+        return LabelBank(labels, self.silent, self.frozen, self.necks, self.rest)
 
     def window(self, key: Key, start: int, frames: int) -> Float[Tensor, "frames width"]:
         """Labels as they stand, from ``start``; past either end the nearest frame is repeated."""
@@ -74,16 +80,6 @@ class LabelBank:
         moved = torch.lerp(there, predicted.detach()[inner], config.rate)
         moved[:, self.frozen] = there[:, self.frozen]
         self.bank[key][where] = moved
-
-    def see(self, key: Key, frame: int, shown: Float[Tensor, "width"], config: BankConfig) -> None:
-        """Move a frame towards what its picture shows, and its neighbours along."""
-        bank = self.bank[key]
-        reach = math.ceil(2 * config.spread)
-        where = torch.arange(max(frame - reach, 0), min(frame + reach + 1, len(bank)), device=bank.device)
-        share = config.seen * torch.exp(-0.5 * ((where - frame) / max(config.spread, 1e-6)).square())
-        change = shown - bank[frame]
-        change[self.frozen] = 0.0
-        bank[where] += share[:, None] * change
 
     def pin(self) -> Float[Tensor, "width"]:
         """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close the lips of each clip."""

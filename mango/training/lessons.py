@@ -1,6 +1,5 @@
 """What one step of stage two learns from: windows of both people, and recorded pictures of some of their frames."""
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,8 +26,8 @@ class Lesson:
 class Supply:
     """Lessons by step, a pure function of (seed, step); the next step's pictures are read while this one learns."""
 
-    def __init__(self, windows: Windows, pictures: Pictures, *, seed: int, num_windows: int, each: Callable[[int], int]):
-        """``num_windows`` of both people per step, ``each(step)`` pictures per window."""
+    def __init__(self, windows: Windows, pictures: Pictures, *, seed: int, num_windows: int, each: int):
+        """``num_windows`` of both people per step, ``each`` pictures per window."""
         self.windows, self.pictures = windows, pictures
         self.seed, self.num_windows, self.each = seed, num_windows, each
         self._reader = ThreadPoolExecutor(1, "pictures")
@@ -41,7 +40,7 @@ class Supply:
 
     def _read(self, step: int) -> Lesson:
         batch = self.windows.batch(self.seed, step, self.num_windows)
-        places = shown(batch, self.windows.context, self.each(step), torch_generator(self.seed, step, "pictures"))
+        places = shown(batch, self.windows.context, self.each, torch_generator(self.seed, step, "pictures"))
         shots = [(batch.dialogues[row], PERSONS[side], batch.starts[row] + frame) for row, side, frame in zip(*places, strict=True)]
         return Lesson(batch, self.pictures.read(shots), places)
 

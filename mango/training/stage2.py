@@ -1,12 +1,12 @@
 """Stage two: pictures teach the motion model what the tracker got wrong.
 
     label bank ──noise──> motion model ──one-shot x0──> head ──vertices──> avatar ──Gaussians──> renderer ──> picture
-        ▲  ▲                              │                                                                     │
-        │  └──── follows at low levels ───┘ <──────────────────── gradient ────────────────────── recorded picture
-        └─────────────── takes over the motion that a picture shows (mango.training.registration) ──────────────┘
+        ▲                                 │                                                                     │
+        └─────── follows at low levels ───┘ <──────────────────── gradient ────────────────────── recorded picture
 
 In phases of the head learner pictures are drawn from the bank's motion and the gradient ends in avatars and cameras. Head pose is always
-registered before a drawing is compared. Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
+registered before a drawing is compared (`mango.training.registration`). The bank begins as the tracker's labels, calibrated
+(`mango.training.calibration`). Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
 """
 
 import math
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
-import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from mango.training.registration import TURNS, correction, moves_of, neck_places, turn_between, turned, with_flow
+from mango.training.registration import AXES, correction, follows_neck, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, one_shot_x0
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS, MotionClip
@@ -57,7 +56,7 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     """Avatars and cameras learn to draw the recorded pictures from the bank's motion."""
     config, recorded = studio.config, lesson.recorded
     banked = learners.motion.model.denormalised(learners.bank.frames(recorded.shots))
-    motion = registered(studio, learners, banked, recorded, head_pose_only=True)
+    motion = registered(studio, learners, banked, recorded)
     losses = compared(rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
     people = sorted(set(recorded.persons))
     losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
@@ -73,9 +72,8 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
 
 
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
-    """The motion model learns from the bank, which pictures have just corrected, and through its one-shot x0 from pixels."""
+    """The motion model learns from the bank, and through its one-shot x0 from pixels."""
     config, model, batch = studio.config, learners.motion.model, lesson.windows
-    seen = look(studio, learners, lesson)
     labels = _bank_windows(learners.bank, batch)
     with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
         shot = one_shot_x0(model, batch, labels, studio.noise, config.conditions, studio.context, (config.seed, step))
@@ -93,7 +91,7 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     loss, losses = total(towards_bank, config.motion_losses), {}
     with frozen(*learners.avatars.values(), learners.cameras.model):
         if any(asdict(config.motion_pictures).values()):
-            losses = from_pixels(studio, learners, lesson, model.denormalised(shot.clean[lesson.places]), seen)
+            losses = from_pixels(studio, learners, lesson, model.denormalised(shot.clean[lesson.places]))
             loss = loss + weighted(losses, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step)
@@ -106,39 +104,18 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     return {**named, **losses, "total": loss, "gradient_norm": torch.tensor(norm)}
 
 
-def from_pixels(
-    studio: Studio,
-    learners: Learners,
-    lesson: Lesson,
-    motion: Float[Tensor, "pictures width"],
-    seen: Float[Tensor, "pictures width"],
-) -> Losses:
-    """What pixels say about ``motion``, at the head pose of ``seen``, where people speak: rest is the labels' to say.
+def from_pixels(studio: Studio, learners: Learners, lesson: Lesson, motion: Float[Tensor, "pictures width"]) -> Losses:
+    """What pixels say about ``motion``, where people speak: rest is the labels' to say.
 
-    As many pictures are drawn as in a step of the avatars, of those who speak most.
+    Head pose is what lays the bank's motion onto the pictures, never the model's: a nod predicted for another moment would be paid for by
+    the lips.
     """
-    config, neck = studio.config, studio.head.layout.where("neck_pose")
+    config, recorded, neck = studio.config, lesson.recorded, studio.head.layout.where("neck_pose")
+    banked = learners.motion.model.denormalised(learners.bank.frames(recorded.shots))
+    motion = with_neck(studio.head, motion, registered(studio, learners, banked, recorded)[:, neck])
+    drawing = rendered(studio, learners, motion, recorded)
     speaking = lesson.windows.speaking[lesson.places]
-    chosen = speaking.topk(min(len(speaking), config.windows * config.pictures)).indices.sort().values
-    recorded, motion = lesson.recorded[chosen.tolist()], with_neck(studio.head, motion[chosen], seen[chosen][:, neck])
-    return compared(rendered(studio, learners, motion, recorded), recorded, config.motion_pictures, config.motion_regions, speaking[chosen])
-
-
-def look(studio: Studio, learners: Learners, lesson: Lesson) -> Float[Tensor, "pictures width"]:
-    """The bank's motion of the lesson's frames, corrected by their pictures; where people speak the bank takes it over.
-
-    Not in silence: lips that hardly move are pulled apart by what an avatar cannot draw. ``bank.seen`` 0: only head pose is looked for.
-    """
-    bank, model, shots, config = learners.bank, learners.motion.model, lesson.recorded.shots, studio.config.bank
-    banked = model.denormalised(bank.frames(shots))
-    if not config.seen:
-        return registered(studio, learners, banked, lesson.recorded, head_pose_only=True)
-    motion = registered(studio, learners, banked, lesson.recorded)
-    speaking = (lesson.windows.speaking[lesson.places] >= 0.5).tolist()
-    for (dialogue, side, frame), shown, speaks in zip(shots, model.normalised(motion), speaking, strict=True):
-        if speaks:
-            bank.see((dialogue, side), frame, shown, config)
-    return motion
+    return compared(drawing, recorded, config.motion_pictures, config.motion_regions, speaking)
 
 
 def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
@@ -157,50 +134,42 @@ def weighted(losses: Losses, weights: PictureLossWeights) -> Float[Tensor, ""]:
 def with_neck(
     head: Head, motion: Float[Tensor, "pictures width"], neck_pose: Float[Tensor, "pictures 3"]
 ) -> Float[Tensor, "pictures width"]:
-    """Head pose is never the model's when pictures are drawn: a predicted nod at another moment would be paid for by the lips."""
     neck = head.layout.where("neck_pose")
     return torch.cat([motion[:, : neck.start], neck_pose, motion[:, neck.stop :]], dim=1)
 
 
 def registered(
-    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch, *, head_pose_only: bool = False
+    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch
 ) -> Float[Tensor, "pictures width"]:
-    """``motion`` corrected so that its drawing lies best on the recorded pictures.
+    """``motion`` with the head pose that lays its drawing best onto the recorded pictures.
 
-    Head pose starts from what the bank remembers of each frame, and is remembered; everything else starts from ``motion``.
+    The pose starts from what the bank remembers of each frame, and is remembered.
     """
     head, config, necks = studio.head, studio.config.registration, learners.bank.necks
-    where, unit = placed(studio, recorded), math.radians(config.neck_degrees)
-    directions = studio.directions[:0] if head_pose_only else studio.directions
+    where, unit = placed(studio, recorded), math.radians(config.degrees)
     recorded, blur = recorded.shrunk(config.shrink), 0.3 / config.shrink**2
     tracked = torch.cat([clip.neck_pose for clip in where]).to(motion)
     with torch.no_grad():
-        motion = with_neck(head, motion, torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots]))
-        neck = head.layout.where("neck_pose")
+        pose = torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots])
         root, joint = neck_places(head, learners.avatars, recorded.persons, where)
         cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
-        behind = torch.cat([studio.background, studio.background.new_zeros(2 * (TURNS + len(directions.motion)))])
-        moves = {person: moves_of(learners.avatars[person], head, directions) for person in sorted(set(recorded.persons))}
-        changed = motion.new_zeros(len(motion), len(directions.motion))
+        behind = torch.cat([studio.background, studio.background.new_zeros(2 * AXES)])
+        follows = {person: follows_neck(learners.avatars[person], head) for person in set(recorded.persons)}
 
-        for _ in range(config.pose_iterations if head_pose_only else config.iterations):
-            skull = root @ roma.rotvec_to_rotmat(motion[:, neck])
+        def carry(gaussians: Gaussians, person: str, pictures: list[int]) -> Gaussians:
+            rows, cols = recorded.size
+            camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
+            return with_flow(gaussians, follows[person], camera, joint[pictures], unit)
 
-            def carry(gaussians: Gaussians, person: str, pictures: list[int], skull: Tensor = skull) -> Gaussians:
-                rows, cols = recorded.size
-                camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
-                return with_flow(gaussians, moves[person], camera, joint[pictures], skull[pictures], unit)
-
-            vertices = posed(head, learners.avatars, recorded.persons, motion, where)
+        for _ in range(config.iterations):
+            vertices = posed(head, learners.avatars, recorded.persons, with_neck(head, motion, pose), where)
             drawing = drawn(learners.avatars, vertices, recorded, cameras, behind, carry, eps2d=blur)
-            already = (root @ turn_between(tracked, motion[:, neck])[..., None])[..., 0] / unit
-            step = correction(recorded, drawing.colors, torch.cat([already, changed], dim=1), config)
-            turn = (root.mT @ (unit * step[:, :TURNS, None]))[..., 0]  # the neck turns in the frame of the root
-            changed = changed + step[:, TURNS:]
-            motion = with_neck(head, motion + step[:, TURNS:] @ directions.motion, turned(motion[:, neck], turn))
-        for shot, pose in zip(recorded.shots, motion[:, neck], strict=True):
-            necks[shot[:2]][shot[2]] = pose
-    return motion
+            already = (root @ turn_between(tracked, pose)[..., None])[..., 0] / unit
+            turn = correction(recorded, drawing.colors, already, config)
+            pose = turned(pose, (root.mT @ (unit * turn[..., None]))[..., 0])  # the neck turns in the frame of the root
+        for shot, found in zip(recorded.shots, pose, strict=True):
+            necks[shot[:2]][shot[2]] = found
+    return with_neck(head, motion, pose)
 
 
 def placed(studio: Studio, recorded: PictureBatch) -> list[MotionClip]:
@@ -287,7 +256,7 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
     examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, model.layout.where("neck_pose"), necks))
-    motion = registered(studio, examined, model.denormalised(shot.clean[lesson.places]), recorded, head_pose_only=True)
+    motion = registered(studio, examined, model.denormalised(shot.clean[lesson.places]), recorded)
     rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)

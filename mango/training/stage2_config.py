@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mango.errors import InputError
 from mango.losses.motion import MotionLossWeights
 from mango.training.alternation import Schedule
 from mango.training.label_bank import BankConfig
@@ -21,6 +22,21 @@ def plain_adam(lr: float) -> OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class CalibrationConfig:
+    """How it is found how much larger faces move than their tracker says (`mango.training.calibration`)."""
+
+    gains: tuple[float, ...] = (1.0, 1.4, 2.0)  # sizes to try, as shares of the tracker's; none: the tracker is believed
+    steps: int = 160  # that the avatars of each trial learn for
+    lessons: int = 24  # further steps' pictures that they are judged by
+    known: Path | None = None  # a run whose gains are taken over: the same tracker made the labels
+
+    def __post_init__(self):
+        if min(self.steps, self.lessons) < 1 or min(self.gains, default=1.0) <= 0:
+            expected = "positive gains, at least one step and one lesson"
+            raise InputError("calibration", expected=expected, found=str(self), remedy="gains: [] leaves calibration out")
+
+
+@dataclass(frozen=True)
 class Stage2Config:
     """Sizes of the motion model, its encoder and its noise schedule are those of the run it starts from."""
 
@@ -31,8 +47,7 @@ class Stage2Config:
     seed: int = 0
     steps: int = 20_000
     windows: int = 6  # of both people, per step
-    pictures: int = 4  # per window, of either person, that avatars learn from in a step
-    looks: int = 4  # per window, of either person, that the bank is corrected by in a step of the motion
+    pictures: int = 4  # per window, of either person, in every step
     train_split: str = "train"
     validation_split: str | None = "val"
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
@@ -40,6 +55,7 @@ class Stage2Config:
     schedule: Schedule = field(default_factory=Schedule)
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     bank: BankConfig = field(default_factory=BankConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     head_pictures: PictureLossWeights = field(default_factory=PictureLossWeights)  # what avatars and cameras learn from

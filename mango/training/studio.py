@@ -20,13 +20,12 @@ from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
 from mango.models.motion import MotionModel
-from mango.training.alternation import learned_before, phase_at
+from mango.training.alternation import learned_before
 from mango.training.avatars import new_avatars, parameter_groups
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
-from mango.training.registration import Directions, principal_directions
 from mango.training.rest import Rest, lips_at_rest
 from mango.training.runtime import Runtime
 from mango.training.stage1 import load_motion_model
@@ -47,7 +46,6 @@ class Studio:
     placed: Mapping[Key, MotionClip]  # the tracker's clips, for placement in the world
     background: Float[Tensor, "3"]
     surface: Surface
-    directions: Directions
     lessons: Supply
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
     facts: Mapping[str, Any]  # for run.json
@@ -93,16 +91,11 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
     background = torch.full((3,), config.background)
 
-    def each(step: int) -> int:
-        return config.looks if step and phase_at(step - 1, config.schedule).learner == "motion" else config.pictures
-
     def supply(of: Windows) -> Supply:
         pictures = Pictures(dialogues, of.clips, background)
-        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=each)
+        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures)
 
     surface = lip_surface(head, head.layout, lips=config.lip_weight)
-    labels = [side for held in training.dialogues for side in held.motion]
-    directions = principal_directions(head, labels, surface, config.registration)
     studio = Studio(
         config=config,
         head=head,
@@ -112,7 +105,6 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         placed=placed,
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
-        directions=directions.to(runtime.device),
         lessons=supply(training),
         examination=supply(held_out) if held_out else None,
         facts={"stage": 2, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
@@ -127,16 +119,24 @@ def make_learners(studio: Studio, training: Windows, model: MotionModel, descrip
     """New avatars on the people's mean tracked shapes, cameras as tracked, the bank as labelled, the motion model as given."""
     config = studio.config
     motion_steps, head_steps = (learned_before(config.steps, who, config.schedule) for who in ("motion", "head"))
-    shapes = mean_shapes(training.clips, studio.placed)
-    avatars = new_avatars(studio.head, shapes, config.avatar, config.seed, config.avatars)
-    cameras = CameraRefinement("/".join(clip) for clip in training.clips).to(studio.device)
-    camera_groups = [{"params": list(cameras.parameters()), "weight_decay": 0.0}]
+    heads, cameras = picture_learners(studio, training, head_steps)
     return Learners(
         motion=make_learner("motion", model, config.motion_optimizer, motion_steps, description=description),
-        heads={person: _head_learner(avatar.to(studio.device), config, head_steps) for person, avatar in avatars.items()},
-        cameras=make_learner("cameras", cameras, config.camera_optimizer, head_steps, groups=camera_groups),
+        heads=heads,
+        cameras=cameras,
         bank=new_bank(training, model, how_lips_rest(studio.head, training, model) if config.bank.rest == "closed" else None),
     )
+
+
+def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dict[str, Learner], Learner]:
+    """What draws, and will learn to for ``steps``: each person's new avatar, and the cameras."""
+    config = studio.config
+    shapes = mean_shapes(training.clips, studio.placed)
+    avatars = new_avatars(load_head(config.head), shapes, config.avatar, config.seed, config.avatars)  # a head that is on no device
+    cameras = CameraRefinement("/".join(clip) for clip in training.clips).to(studio.device)
+    groups = [{"params": list(cameras.parameters()), "weight_decay": 0.0}]
+    heads = {person: _head_learner(avatar.to(studio.device), config, steps) for person, avatar in avatars.items()}
+    return heads, make_learner("cameras", cameras, config.camera_optimizer, steps, groups=groups)
 
 
 def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> dict[str, Float[Tensor, "identity"]]:

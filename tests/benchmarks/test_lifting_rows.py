@@ -22,6 +22,7 @@ from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
 from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.training.avatars import read_avatars
+from mango.training.calibration import known_gains
 from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.runtime import Runtime
 from mango.training.studio import open_studio
@@ -29,8 +30,9 @@ from mango.types import PERSONS
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stage1(bench):
-    train(bench, "stage1")
+def parents(bench):
+    for row in ("stage1", "stage2"):
+        train(bench, row)
 
 
 def train(bench: Bench, row: str) -> None:
@@ -51,9 +53,9 @@ def test_every_setting_exists_and_changes_the_recipe(bench):
 
 
 def test_a_changed_setting_makes_a_row_out_of_date(bench, monkeypatch):
-    before = digests.of_row(bench, "looks_closed"), digests.of_row(bench, "stage2")
-    monkeypatch.setitem(ROWS, "looks_closed", replace(ROWS["looks_closed"], train=Changed({"bank.seen": 0.1})))
-    assert digests.of_row(bench, "looks_closed") != before[0] and digests.of_row(bench, "stage2") == before[1]
+    before = digests.of_row(bench, "tracked_rest"), digests.of_row(bench, "stage2")
+    monkeypatch.setitem(ROWS, "tracked_rest", replace(ROWS["tracked_rest"], train=Changed({"bank.rate": 0.1})))
+    assert digests.of_row(bench, "tracked_rest") != before[0] and digests.of_row(bench, "stage2") == before[1]
 
 
 def test_full_is_small_with_more_rows():
@@ -62,7 +64,7 @@ def test_full_is_small_with_more_rows():
     assert command.wanted(command.Options(scale="full", variant="dialogues-10")) == [*OF_CI]
 
 
-@pytest.mark.parametrize("row", ["looks_closed", "ssim"])
+@pytest.mark.parametrize("row", ["tracked_rest", "ssim"])
 def test_a_change_of_settings_trains(bench, row):
     train(bench, row)
     assert scoring.trained_digest(bench, row) == digests.of_row(bench, row)
@@ -71,17 +73,20 @@ def test_a_change_of_settings_trains(bench, row):
     assert command.up_to_date(bench, row, "val")
 
 
-def test_anchored_closes_silent_lips_and_touches_nothing_else(bench, head):
-    train(bench, "anchored")
-    tracked, anchored = DialogueSet.open(bench.data), DialogueSet.open(bench.rows / "labels-anchored")
+def test_calibrated_labels_are_larger_closed_and_otherwise_the_trackers(bench, head):
+    train(bench, "calibrated")
+    tracked, calibrated = DialogueSet.open(bench.data), DialogueSet.open(bench.rows / "labels-calibrated")
+    gains = known_gains(bench.run("stage2"))
     for side in PERSONS:
-        before, after = (labels.dialogue("train000").side(side) for labels in (tracked, anchored))
+        before, after = (labels.dialogue("train000").side(side) for labels in (tracked, calibrated))
         silent = before.speaking < 0.5
         opening = [head.lip_opening(unposed_vertices(head, clip.motion))[silent].median().abs() for clip in (before, after)]
         assert opening[1] < opening[0] / 2, "of this person's own lips: the method may know the mean person's only"
+        blink = head.expression_names.index("eyeBlinkLeft")
+        torch.testing.assert_close(after.motion.expr[:, blink].std(), gains["eyelids"] * before.motion.expr[:, blink].std())
         for name in ("neck_pose", "rotation", "translation", "shape"):
             torch.testing.assert_close(getattr(after.motion, name), getattr(before.motion, name))
-    assert contents(anchored.folder("test000")) == contents(tracked.folder("test000"))
+    assert contents(calibrated.folder("test000")) == contents(tracked.folder("test000"))
 
 
 def test_true_head_learns_from_the_truth_and_is_then_frozen(bench, head):

@@ -31,6 +31,7 @@ schedule:
   opening: [{{learner: head, steps: 3}}]
   cycle: [{{learner: head, steps: 1}}, {{learner: motion, steps: 2}}]
 bank: {{pin_every: 2}}
+calibration: {{steps: 1, lessons: 1}}
 every: {{log: 1, validate: 4, save: 2}}
 keep: 10
 """

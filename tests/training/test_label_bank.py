@@ -42,17 +42,6 @@ def test_windows_repeat_the_ends():
     assert labels.window(A, 18, 4)[:, 0].tolist() == [18, 19, 19, 19]
 
 
-def test_what_a_picture_shows_reaches_the_neighbours():
-    """Noticed: frames beyond either end, a head pose that moves, a correction that neighbours take over whole."""
-    labels, config = bank(), BankConfig(seen=0.5, spread=1.0)
-    labels.see(A, 1, torch.full((4,), 8.0), config)
-    moved = labels.bank[A][:, 0]
-    assert moved[1] == 4 and moved[0] == moved[2] and 0 < moved[3] < moved[2] < 4
-    assert not moved[4:].any() and not labels.bank[A][:, 2].any() and (labels.bank[B] == 1).all()
-    labels.see(B, 11, torch.full((4,), 3.0), BankConfig(seen=1.0, spread=0.0))
-    assert labels.bank[B][11].tolist() == [3, 3, 1, 3] and (labels.bank[B][:11] == 1).all()
-
-
 def test_state_goes_round():
     labels, other = bank(), bank()
     labels.follow(A, 0, torch.randn(10, 4), torch.ones(10, dtype=torch.bool), BankConfig())

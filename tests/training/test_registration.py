@@ -8,16 +8,7 @@ import torch
 
 from mango.data.pictures import PictureBatch
 from mango.head.assets import JOINTS
-from mango.losses.surface import lip_surface
-from mango.training.registration import (
-    Directions,
-    RegistrationConfig,
-    correction,
-    moves_of,
-    principal_directions,
-    turned,
-    with_flow,
-)
+from mango.training.registration import RegistrationConfig, correction, follows_neck, turned, with_flow
 from renderer import Camera, draw
 from renderer.cameras import portrait_camera
 from renderer.head import AvatarConfig, new_avatar
@@ -51,8 +42,7 @@ def flowing(head, avatar, neck_pose, camera, rotation=None):
     root, neck = joints[JOINTS.index("root")], joints[JOINTS.index("neck")]
     if rotation is not None:
         neck = root + roma.rotvec_to_rotmat(rotation) @ (neck - root)
-    none = Directions(torch.zeros(0, head.layout.width), torch.zeros(0, len(head.template), 3))
-    return with_flow(avatar(posed(head, neck_pose, rotation)), moves_of(avatar, head, none), camera, neck[None], torch.eye(3)[None], 1.0)
+    return with_flow(avatar(posed(head, neck_pose, rotation)), follows_neck(avatar, head), camera, neck[None], 1.0)
 
 
 def turn_towards(picture, drawing, config):
@@ -123,67 +113,12 @@ def test_a_shrunk_picture_is_the_same_scene(head, sitter):
     def turn(eps2d):
         joints = head.with_shape(torch.zeros(head.identities)).joints
         gaussians = sitter(posed(head, torch.zeros(3)))
-        none = Directions(torch.zeros(0, head.layout.width), torch.zeros(0, len(head.template), 3))
-        neck = joints[None, JOINTS.index("neck")]
-        flowing = with_flow(gaussians, moves_of(sitter, head, none), small, neck, torch.eye(3)[None], 1.0)
+        flowing = with_flow(gaussians, follows_neck(sitter, head), small, joints[None, JOINTS.index("neck")], 1.0)
         drawing = draw(flowing, small, torch.zeros(9), eps2d=eps2d).colors
         return turn_towards(half, drawing, RegistrationConfig()).norm() / DEGREE
 
     assert turn(0.3 / 4) < 0.1
     assert turn(0.3) > 2 * turn(0.3 / 4)
-
-
-@pytest.fixture(scope="module")
-def talk(head):
-    """Labels of somebody who opens the mouth, smiles and blinks, all independently."""
-    labels = torch.zeros(400, head.layout.width)
-    random = torch.Generator().manual_seed(0)
-    labels[:, head.layout.where("expr")] = 0.5 * torch.randn(400, head.expressions, generator=random)
-    labels[:, head.layout.where("jaw_pose").start] = 0.1 * torch.randn(400, generator=random).abs()
-    return labels
-
-
-def seen_by(head, avatar, motion, camera):
-    parts = {name: part[None] for name, part in head.layout.unpack(motion[None]).items()}
-    return avatar(head.with_shape(torch.zeros(1, head.identities)).vertices(**parts)[:, 0])
-
-
-def test_directions_are_what_labels_do_and_lips_show(head, talk):
-    """Noticed: the head's pose among them, small ones first, lengths that do not follow the labels, vertices of other directions."""
-    config = RegistrationConfig(directions=6)
-    surface = lip_surface(head, head.layout, lips=8.0)
-    found = principal_directions(head, [talk[:100], talk[100:]], surface, config)
-    seen = surface(found.motion).flatten(1).norm(dim=1)
-    assert (seen[:-1] >= seen[1:] * 0.999).all()
-    assert not found.motion[:, head.layout.where("neck_pose")].any()
-    twice = principal_directions(head, [2 * talk], surface, config).motion
-    torch.testing.assert_close(twice.abs(), 2 * found.motion.abs(), rtol=1e-3, atol=1e-4)
-    step = 1e-2
-    for motion, vertices in zip(found.motion, found.vertices, strict=True):
-        parts = head.layout.unpack(torch.stack([motion, -motion]) * step)
-        ahead, behind = head.with_shape(torch.zeros(head.identities)).vertices(**parts)
-        torch.testing.assert_close(vertices, (ahead - behind) / (2 * step), rtol=0, atol=1e-2 * vertices.abs().max())
-
-
-def test_wrong_lips_are_mended_and_do_not_turn_the_head(head, sitter, talk):
-    """Noticed: flow that does not turn with the skull, directions in another order, a head that turns in order to open its mouth."""
-    camera, config = batched(portrait_camera(SIZE)), RegistrationConfig(directions=4, alike=1.0, shrink=1)
-    found = principal_directions(head, [talk], lip_surface(head, head.layout, lips=8.0), config)
-    right = torch.zeros(head.layout.width)
-    right[head.layout.where("neck_pose")] = torch.tensor([0.1, -0.4, 0.1])
-    right[head.layout.where("jaw_pose").start] = 0.1
-    off = torch.tensor([1.0, -0.7, 0.5, 0.0])
-    picture = recorded(draw(seen_by(head, sitter, right, camera), camera, torch.zeros(3)).colors, camera)
-    joints = head.with_shape(torch.zeros(head.identities)).joints
-    skull = roma.rotvec_to_rotmat(right[head.layout.where("neck_pose")])
-    motion, changed = right - off @ found.motion, torch.zeros(1, 3 + 4)
-    for _ in range(6):
-        gaussians = seen_by(head, sitter, motion, camera)
-        flowing = with_flow(gaussians, moves_of(sitter, head, found), camera, joints[None, JOINTS.index("neck")], skull[None], DEGREE)
-        step = correction(picture, draw(flowing, camera, torch.zeros(17)).colors, changed, config)
-        changed, motion = changed + step, motion + step[0, 3:] @ found.motion
-    assert (changed[0, 3:] - off).norm() < 0.25 * off.norm()
-    assert changed[0, :3].norm() < 0.2  # degrees
 
 
 def test_what_pictures_do_not_say_the_tracker_says(head, sitter):

@@ -17,7 +17,7 @@ from mango.seeds import torch_generator
 from mango.training.alternation import Phase, Schedule
 from mango.training.run import Every
 from mango.training.runtime import RuntimeConfig
-from mango.training.stage2_config import Stage2Config
+from mango.training.stage2_config import CalibrationConfig, Stage2Config
 from mango.types import Dialogue, PersonTrack
 from renderer.cameras import portrait_camera
 from renderer.head import AvatarConfig
@@ -59,6 +59,7 @@ def tiny_stage2(folder: Path, data: Path, head: Head, **changes) -> Stage2Config
         pictures=1,
         schedule=Schedule(opening=(), cycle=(Phase("head", 1), Phase("motion", 1))),
         avatar=AvatarConfig(num_gaussians=200),
+        calibration=CalibrationConfig(gains=()),
         every=Every(log=1, validate=4, save=2),
         runtime=RuntimeConfig(threads=1),
     )
