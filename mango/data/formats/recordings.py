@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mango.errors import InputError
+
 Generation = Literal["2020", "2023", "2023-open"]
 GENERATIONS: tuple[Generation, ...] = ("2020", "2023", "2023-open")
 
@@ -68,9 +70,15 @@ FLAME_PARTS = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "tr
 
 def flame_motion(
     expr: Float[np.ndarray, "time expressions"], shape: Float[np.ndarray, "identity"], *, generation: Generation | None = None,
-    eyelids: Float[np.ndarray, "time 2"] | None = None, **parts: Float[np.ndarray, "time _"],
+    eyelids: Float[np.ndarray, "_ 2"] | None = None, **parts: Float[np.ndarray, "_ _"],
 ) -> FlameMotion:  # fmt: skip
-    """Zeros for the parts that are not given."""
+    """Zeros for the parts that are not given. Errors: InputError for parts of different lengths."""
+    lengths = {"expr": len(expr), **{name: len(part) for name, part in parts.items()}} | (
+        {} if eyelids is None else {"eyelids": len(eyelids)}
+    )
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError("motion", expected="as many frames in every part", found=found, remedy="cut them to the same frames")
     single = {name: np.asarray(part, np.float32) for name, part in parts.items()}
     zeros = {name: np.zeros((len(expr), width), np.float32) for name, width in FLAME_PARTS.items() if name not in single}
     return FlameMotion(

@@ -232,3 +232,10 @@ def test_a_sound_beside_the_motion_belongs_to_it(tmp_path):
 def test_the_users_word_counts(tmp_path):
     _, recording = only(foreign.diffposetalk(tmp_path / "x.npz", ANN), Options(fps=30.0, flame_version="2023"))
     assert recording.fps == 30 and recording.people[0].motion.generation == "2023"
+
+
+def test_parts_of_different_lengths(tmp_path):
+    """Found by fuzzing: three frames of expression and two of pose left the reader as a broadcasting error."""
+    np.savez(tmp_path / "x.npz", shape=np.zeros((2, 100)), exp=np.zeros((3, 50)), pose=np.zeros((2, 6)), cam=np.zeros((2, 3)))
+    with pytest.raises(InputError, match="as many frames in every part"):
+        load(FORMATS["deca"].entries(tmp_path / "x.npz")[0])
