@@ -16,7 +16,7 @@ from jaxtyping import Float
 from mango.errors import InputError
 
 LARGEST_TEXT = 2**27  # bytes of JSON or CSV: an hour of weights
-LARGEST_ARRAYS = 2**31  # bytes of all arrays of a file
+LARGEST_ARRAYS = 2**30  # bytes of all arrays of a file
 LARGEST_NUMBER = 1e6  # coefficient, angle, millimetre or sample value; what is beyond comes from damage or another type of number
 LARGEST_BUNDLE = 2**30  # bytes of a pickle or a torch file
 AGAIN = "copy or write the file again"
@@ -64,19 +64,19 @@ def table_of(path: Path) -> tuple[list[str], list[list[str]]]:
         return head, rows[1:]
 
 
-def arrays_of(where: object, content: bytes) -> dict[str, np.ndarray]:
-    """Every array of an .npz file that was read; numbers and texts only."""
+def arrays_of(where: object, content: bytes, without: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that was read, numbers and texts only; those named in ``without`` are not unpacked."""
     with refusing(where, "an .npz file of plain numbers"), zipfile.ZipFile(io.BytesIO(content)) as archive:
-        total = sum(item.file_size for item in archive.infolist())
-        if total > LARGEST_ARRAYS or total > 2000 * len(content) + 2**20:  # deflate's best is a thousandth
+        wanted = [item for item in archive.infolist() if item.filename.endswith(".npy") and item.filename[:-4] not in without]
+        total = sum(item.file_size for item in wanted)
+        if total > LARGEST_ARRAYS:
             expected = f"arrays of at most {LARGEST_ARRAYS} bytes"
-            raise InputError(where, expected=expected, found=f"{total} from a file of {len(content)}", remedy=AGAIN)
-        names = [name for name in archive.namelist() if name.endswith(".npy")]
-        return {name.removesuffix(".npy"): array_of(where, archive.read(name)) for name in names}
+            raise InputError(where, expected=expected, found=f"{total} from a file of {len(content)}", remedy="split the recording")
+        return {item.filename[:-4]: array_of(where, archive.read(item)) for item in wanted}
 
 
-def npz_of(path: Path) -> dict[str, np.ndarray]:
-    return arrays_of(path, content_of(path, LARGEST_ARRAYS))
+def npz_of(path: Path, without: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    return arrays_of(path, content_of(path, LARGEST_ARRAYS), without)
 
 
 def npy_of(path: Path) -> np.ndarray:

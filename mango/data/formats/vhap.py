@@ -32,13 +32,14 @@ from mango.errors import InputError
 PARTS = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "translation": 3}
 FPS = Fraction(25)
 WITH_TEETH, FLAME_VERTICES = 5143, 5023
+UNUSED = ("dynamic_offset",)  # zeros as a rule, gigabytes once unpacked
 
 
 def recognise(path: Path) -> str | None:
     if path.is_file():
         if content_of(path, 0, start=2) != b"PK":
             return None
-        arrays = npz_of(path)
+        arrays = npz_of(path, without=UNUSED)
         if {"expr", "jaw_pose", "neck_pose", "rotation"} <= arrays.keys() and arrays["expr"].ndim == 2:
             return f"FLAME parameters by name, {len(arrays['expr'])} frames, {arrays['expr'].shape[1]} expressions"
         return None
@@ -96,9 +97,9 @@ def _lone(path: Path, options: Options) -> Recording:
 
 def _read(path: Path, options: Options) -> tuple[FlameMotion, list[Assumption]]:
     if path.is_file():
-        arrays = npz_of(path)
+        arrays = npz_of(path, without=UNUSED)
     else:
-        frames = [npz_of(file) for file in frame_files(path / "flame_param")]
+        frames = [npz_of(file, without=UNUSED) for file in frame_files(path / "flame_param")]
         if not frames:
             raise InputError(path, expected="frames in flame_param/", found="none", remedy="name the folder of one sequence")
         each = {name: np.concatenate([_row(path, name, frame) for frame in frames]) for name in ("expr", *PARTS) if name in frames[0]}
