@@ -82,7 +82,7 @@ def _mesh_picture(vertices: torch.Tensor, faces: torch.Tensor) -> np.ndarray:
     from renderer.cameras import portrait_camera
     from renderer.mesh import rasterize_mesh, shaded
 
-    camera = portrait_camera(SIZE, field_of_view_degrees=17)
+    camera = portrait_camera(SIZE, field_of_view_degrees=19)
     picture = shaded(rasterize_mesh(vertices, faces, camera), vertices, faces, camera)
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 

@@ -42,8 +42,8 @@ def _recording(path: Path, options: Options) -> Recording:
     turn, eyes = (
         values[:, [lower.index(name) for name in angles]] if set(angles) <= set(lower) else None for angles in (HEAD_ANGLES, EYE_ANGLES)
     )
-    motion, said = arkit_motion(shapes_among(names), values, None if turn is None else from_yaw_pitch_roll(turn), eyes)
-    beliefs = [words, *said[:0]]
+    motion, _ = arkit_motion(shapes_among(names), values, None if turn is None else from_yaw_pitch_roll(turn), eyes)
+    beliefs = [words]
     if turn is not None:
         beliefs.append(assumed("head angles are radians, yaw to the person's left, pitch down, roll to the left ear up"))
     if options.fps is None:

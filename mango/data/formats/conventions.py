@@ -3,7 +3,6 @@ so each topic is a finding: certain (the numbers show it), assumed (they cannot)
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -79,6 +78,8 @@ def head_turn(motion: FlameMotion) -> Iterator[Row]:
 
 def rotation_units(motion: FlameMotion) -> Iterator[Row]:
     """Axis-angle in radians never exceeds half a turn."""
+    if not _turns(motion):
+        return
     sizes = {name: float(np.linalg.norm(array.reshape(-1, 3), axis=1).max()) for name, array in _turns(motion).items()}
     shown = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
     largest = max(sizes, key=sizes.get)
@@ -96,7 +97,7 @@ def jaw(motion: FlameMotion) -> Iterator[Row]:
     """A jaw opens by turning about x, and one way only."""
     topic, angles = "jaw sign and axis", motion.jaw_pose
     mean, spread = angles.mean(0), angles.std(0)
-    numbers = f"x mean {mean[0]:.3f}, std {spread.round(3).tolist()} rad"
+    numbers = f"x mean {mean[0]:.3f}, std {', '.join(f'{value:.3f}' for value in spread)} rad"
     if spread.max() < MOVES and abs(mean[0]) < MOVES:
         yield topic, "assumed", f"positive x opens; the jaw hardly moves ({numbers})"
     elif int(spread.argmax()) != 0:
@@ -302,7 +303,8 @@ def _follows_sound(person: PersonRecording, recording: Recording) -> Iterator[Ro
         yield "motion follows sound", "assumed", "the sound is steady or silent"
         return
     best, lag = _best_lag(opening, loud, reach=round(float(recording.fps) * 0.4))
-    words = f"jaw and loudness correlate by {best:.2f} with the sound {abs(lag)} frames {'earlier' if lag > 0 else 'later'}"
+    apart = f"{abs(lag) / float(recording.fps):.2f} s {'later' if lag < 0 else 'earlier'}"
+    words = f"jaw and loudness correlate by {best:.2f}, best with the sound {apart}"
     sure = max(3 * CLEAR, 3 * _chance(len(opening)))
     yield "motion follows sound", "certain" if best > sure and abs(lag) <= 4 else "assumed", words
 
@@ -354,7 +356,7 @@ def _symmetry(weights: np.ndarray, names: tuple[str, ...]) -> tuple[float, int]:
 
 
 def _turns(motion: FlameMotion) -> dict[str, np.ndarray]:
-    return {name: getattr(motion, name) for name in ("rotation", "neck_pose", "jaw_pose", "eyes_pose")}
+    return {name: getattr(motion, name) for name in ("rotation", "neck_pose", "jaw_pose", "eyes_pose") if name in motion.present}
 
 
 def _rms(array: np.ndarray) -> float:
@@ -370,14 +372,3 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a.astype(np.float64) - a.mean(dtype=np.float64), b.astype(np.float64) - b.mean(dtype=np.float64)
     size = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / size) if size > 0 else 0.0
-
-
-def longest_still(motion: Motion) -> int:
-    """The longest run of frames that repeat the one before: a tracker that lost the face repeats itself."""
-    values = motion.expr if isinstance(motion, FlameMotion) else motion.weights
-    same = [bool((first == second).all()) for first, second in pairwise(values)]
-    longest = run = 0
-    for still in same:
-        run = run + 1 if still else 0
-        longest = max(longest, run)
-    return longest

@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -91,7 +90,3 @@ def _write_sound_of_film(film: Path, out: Path) -> None:
     except (av.FFmpegError, IndexError) as error:
         found = words(error) if isinstance(error, av.FFmpegError) else "no sound"
         raise InputError(film, expected="a film with sound", found=found, remedy="copy or encode the file again") from error
-
-
-def silence(frames: int) -> Float[Tensor, "samples"]:
-    return torch.zeros(frames * 640)

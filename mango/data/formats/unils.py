@@ -78,10 +78,9 @@ def _recording(id: str, database: Path, keys: tuple[str, ...], people: tuple[str
         arrays = needed(where, arrays_of(where, value_of(database, key)), "audio", "motioncode")
         motion, said = motion_of_codes(where, arrays["motioncode"], options.flame_version)
         audio = numbers(where, "audio", np.ravel(arrays["audio"]), (None,))
-        valid = arrays["speech_mask"].astype(bool).ravel() if "speech_mask" in arrays else None
         sides.append(PersonRecording(person, motion, sound_in_memory(audio, RATE)))
         beliefs += said
-        if valid is not None:
+        if "speech_mask" in arrays:
             beliefs.append(assumed("speech_mask says who speaks, not which frames are good; it is left out"))
     rate = Fraction(options.fps or 25).limit_denominator(1001)
     return Recording(id, tuple(sides), rate, tuple(dict.fromkeys(beliefs)), fps_is_stated=options.fps is not None)
