@@ -233,7 +233,10 @@ def evaluate(
         found = "both" if checkpoint else "neither"
         raise InputError("evaluate", expected="--checkpoint or --predictions", found=found, remedy="give one of them, as often as you like")
     own_format = (data / "dataset.json").exists() or checkpoint or protocol == "native"
-    with progress_bar("evaluating", "dialogues" if own_format else "rows") as progress:
+    if against is not None and not own_format:
+        remedy = "leave it out: DualTalk's files hold one motion, their tracker's"
+        raise InputError("--against", expected="a dialogue set", found="DualTalk's files", remedy=remedy)
+    with progress_bar("evaluating", "dialogues" if own_format else "sequences") as progress:
         more = {"complete": complete, "controls": controls, "progress": progress}
         if own_format:
             from mango.evaluation.dialogue_sets import evaluate_dialogues

@@ -40,15 +40,22 @@ def evaluate_predictions(
     if controls:
         rows |= controls_of(rows[main])
     done: dict[str, Row] = {}
+    finished, sequences = 0, sum(map(len, rows.values()))
+
+    def advance() -> None:
+        nonlocal finished
+        finished += 1
+        if progress:
+            progress(finished, sequences)
+
     for name, compared in rows.items():
         tally = Tally()
-        add_compared(tally, compared, official=protocol == "dualtalk-official", seed=seed)
+        add_compared(tally, compared, official=protocol == "dualtalk-official", seed=seed, scored=advance)
         done[name] = tally.row(scaled=True, seed=seed)
-        if progress:
-            progress(len(done), len(rows))
     where = {"data": str(folder.folder), "data_digest": folder.digest(), "split": split if folder.folder != data else None}
-    facts = common_facts(protocol, seed) | where | found[main].facts
-    return Evaluation(main, done, scaled=True, facts=facts | {"truth": "the data's own tracked motion", "rows": _others(found, main)})
+    others = {name: one.facts for name, one in found.items() if name != main}
+    facts = common_facts(protocol, seed) | where | found[main].facts | {"truth": "the data's own tracked motion"}
+    return Evaluation(main, done, scaled=True, facts=facts | ({"rows": others} if others else {}))
 
 
 def controls_of(compared: Sequence[ComparedMotion]) -> dict[str, list[ComparedMotion]]:
@@ -71,7 +78,3 @@ def _held(motion: np.ndarray) -> np.ndarray:
 
 def _late(motion: np.ndarray) -> np.ndarray:
     return np.concatenate([np.repeat(motion[:1], min(SHIFT, len(motion)), axis=0), motion[:-SHIFT]])
-
-
-def _others(found: dict, main: str) -> dict[str, object]:
-    return {name: one.facts for name, one in found.items() if name != main}

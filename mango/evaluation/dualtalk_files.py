@@ -48,9 +48,7 @@ class DualTalkFolder:
         if not names:
             parts = [part for part in SPLITS if (data / part).is_dir()]
             found = f"none, but folders {', '.join(parts)}" if parts else _content(folder)
-            if (data / "dataset.json").exists():
-                found = "a dialogue set of our own format"
-            remedy = "name the folder of the .npz files, or its parent and --split; for our own format use --protocol native"
+            remedy = "name the folder of the .npz files, or its parent and --split"
             raise InputError(folder, expected="files <name>_speaker1.npz and <name>_speaker2.npz", found=found, remedy=remedy)
         return DualTalkFolder(folder, names)
 

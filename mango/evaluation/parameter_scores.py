@@ -10,7 +10,7 @@ Both average over sequences (one person of one clip), and both draw diversity wi
 published script draws without one, so no draw reproduces it better than another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -26,8 +26,13 @@ POOLED_RESAMPLES = 200  # each is a distance of its own, not a mean
 JAW_X = slice(0, 1)
 
 
-def add_compared(tally: Tally, compared: Sequence[ComparedMotion], *, official: bool, seed: int) -> None:
-    """Every parameter metric of every sequence; where no sequence has a speaking mask, no S- and L- metrics."""
+def add_compared(
+    tally: Tally, compared: Sequence[ComparedMotion], *, official: bool, seed: int, scored: Callable[[], None] = lambda: None
+) -> None:
+    """Every parameter metric of every sequence; where no sequence has a speaking mask, no S- and L- metrics.
+
+    ``scored`` is called after each sequence.
+    """
     with one_blas_thread():
         masked = any(one.speaking is not None for one in compared)
         for one in compared:
@@ -37,6 +42,7 @@ def add_compared(tally: Tally, compared: Sequence[ComparedMotion], *, official: 
                 tally.add(one.dialogue, _by_role(one, "sqrtm" if official else "symmetric"))
             if not official:
                 tally.add(one.dialogue, _dynamics(one))
+            scored()
         for part in () if official else PARTS:
             _add_pooled(tally, compared, part, masked)
 

@@ -94,7 +94,7 @@ class Tally:
 
 
 def one_blas_thread() -> AbstractContextManager:
-    """Matrices of 50 dimensions are slower with more threads: twice, on two busy cores."""
+    """Matrices of 50 dimensions are slower with more threads: twice, on two busy cores. And k-means adds up in one order."""
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1)

@@ -109,6 +109,34 @@ def test_corrected_turns_sid_round_and_adds_variants(official, corrected):
         assert corrected["metrics"]["FD"][part] == pytest.approx(official["metrics"]["FD"][part], rel=tolerance)
 
 
+def test_dynamics_by_another_route(corrected, data, predictions):
+    """Notices jaw rotations other than x in JDD, the head's in it, and the population's standard deviation."""
+    gaps = {"PDD": [], "JDD": []}
+    for path in predictions.glob("*.npy"):
+        spreads = [
+            np.std(array, axis=0, ddof=1) for array in (np.load(path), as_prediction(dict(np.load(data / "test" / f"{path.stem}.npz"))))
+        ]
+        gap = 100 * np.abs(spreads[0] - spreads[1])
+        gaps["PDD"].append(gap[53:56].mean())
+        gaps["JDD"].append(gap[50])
+    for name, values in gaps.items():
+        assert corrected["metrics"][name]["all"] == pytest.approx(np.mean(values), rel=1e-5)
+
+
+@pytest.mark.parametrize(("protocol", "roots"), [(OFFICIAL, 6 * 3 * 2), (CORRECTED, 0)])
+def test_only_the_official_protocol_takes_scipys_root(data, predictions, monkeypatch, protocol, roots):
+    import scipy.linalg
+
+    taken, root = [], scipy.linalg.sqrtm
+    monkeypatch.setattr(scipy.linalg, "sqrtm", lambda matrix: taken.append(1) or root(matrix))
+    evaluate_predictions([predictions], data, "test", protocol)
+    assert len(taken) == roots, "FD and P-FD of three parts of six people"
+
+
+def test_against_labels_means_nothing_here(refused):
+    assert "--against" in refused("--against", "labels")
+
+
 def test_the_same_command_gives_the_same_numbers(corrected, data, predictions, tmp_path):
     again = evaluated(tmp_path, predictions, data, CORRECTED)
     assert again["metrics"] == corrected["metrics"] and again["intervals"] == corrected["intervals"]

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from talking_set import FRAMES, elsewhere
@@ -11,10 +12,15 @@ from tiny_models import tiny_run
 
 from mango.audio.encoders import Encoder
 from mango.cli import main
+from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import save_motion
-from mango.data.truth import Truth, truth_folder
-from mango.evaluation.protocol import LABELS, STILL
+from mango.data.truth import TruePhone, Truth, truth_folder
+from mango.evaluation import vertex_metrics
+from mango.evaluation.native import NativeReference, Voices, add_native
+from mango.evaluation.protocol import LABELS, STILL, still_face
+from mango.evaluation.scores import Tally
 from mango.evaluation.speed import Stopwatch, TimedEncoder
+from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.inference.generation import GenerationConfig
 
 
@@ -69,6 +75,73 @@ def test_what_stands_beside_the_numbers(scored, run_folder, head):
     assert (facts["protocol"], facts["split"], facts["truth"], facts["clips"], facts["head"]) == ("native", "test", "truth", 2, head.digest)
     assert facts["sampling"]["steps"] == 1 and facts["sampling"]["sampler"] == "ddim" and facts["step"] == "00000001"
     assert len(facts["digest"]) == 64 and len(facts["data_digest"]) == 64
+
+
+def test_voices_and_partners_are_the_right_ones(scored, head, dialogues):
+    """By another route: correlation of a's mouth with a's own sound, and rPCC beside the other person's truth."""
+    told, truth = DialogueSet.open(dialogues).dialogue("d0"), Truth.open(dialogues)
+    true = {person: truth.motion("d0", person) for person in "ab"}
+    own, partner, related = [], [], []
+    for person, other in ("ab", "ba"):
+        label = told.side(person).motion
+        opening = head.lip_opening(unposed_vertices(head, label, true[person].shape)).numpy()
+        energy = {side: told.side(side).audio.reshape(FRAMES, 640).square().mean(1).sqrt().numpy() for side in "ab"}
+        own.append(np.corrcoef(opening, energy[person])[0, 1])
+        partner.append(np.corrcoef(opening, energy[other])[0, 1])
+        q, p, g = (clip.jaw_pose.numpy().ravel() for clip in (true[other], still_face(label), true[person]))
+        related.append(abs(np.corrcoef(g, q)[0, 1] - np.corrcoef(p, q)[0, 1]))
+    labels = metrics(scored, LABELS)
+    assert labels["mouth_sync_own"]["all"] == pytest.approx(np.mean(own), rel=1e-4)
+    assert labels["mouth_sync_partner"]["all"] == pytest.approx(np.mean(partner), rel=1e-4)
+    assert metrics(scored, STILL)["rPCC"]["jaw"] == pytest.approx(np.mean(related), rel=1e-4)
+
+
+# What is gathered of one clip
+
+
+LONG = 250  # frames: 10 s
+
+
+def moving(head, *, jaw=0.0, blinks=0, nods=None):
+    flat = torch.zeros(LONG, head.layout.width)
+    flat[:, head.layout.where("jaw_pose")] = jaw * (1 - torch.cos(torch.arange(LONG) / 4))[:, None] * torch.tensor([1.0, 0.0, 0.0])
+    lids = [head.expression_names.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+    for number in range(blinks):
+        flat[20 + 40 * number : 25 + 40 * number, lids] = 1.0
+    if nods is not None:
+        flat[:, head.layout.where("neck_pose").start] = nods
+    return head.layout.clip(flat, torch.zeros(head.identities), head.digest)
+
+
+def gathered(head, prediction, truth, *, own, partner, phones=()):
+    reference = NativeReference.of(truth, head, torch.arange(LONG) < 100, Voices(own, partner), phones)
+    tally = Tally()
+    add_native(tally, "d", prediction, reference, head)
+    return {key: score.value for key, score in tally.row(scaled=False, seed=0).scores.items()}, reference
+
+
+def test_one_clip_by_another_route(head):
+    """Notices regions and frames exchanged, prediction and truth exchanged, own and partner exchanged, minutes for seconds."""
+    random = torch.Generator().manual_seed(0)
+    own, partner = torch.randn(2, LONG + 24, generator=random, dtype=torch.float64).unfold(1, 25, 1).mean(2).clamp_min(0)  # turns
+    # pitch whose squared velocity follows the partner's voice ten frames later
+    nods = 0.02 * (partner.roll(10).sqrt() * torch.where(torch.arange(LONG) % 2 == 0, 1.0, -1.0)).cumsum(0).float()
+    phones = [TruePhone("M", 0.0, 0.04, 0.0), TruePhone("P", 0.48, 0.52, 0.0)]  # frame 0: shut; frame 12: wide open
+    prediction, truth = moving(head, jaw=0.1, blinks=2, nods=nods), moving(head, blinks=3)
+    found, reference = gathered(head, prediction, truth, own=own, partner=partner, phones=phones)
+    vertices, still = unposed_vertices(head, prediction), unposed_vertices(head, truth)
+    upper, lips, listening = head.region("upper_face"), head.region("lips"), torch.arange(LONG) >= 100
+    assert found["FDD", "all"] == pytest.approx(float(vertex_metrics.fdd(vertices, still, upper)))
+    motion = {"prediction": vertices, "truth": still, "rest": reference.rest}
+    assert found["FDD_motion", "listening"] == pytest.approx(float(vertex_metrics.fdd_motion(**motion, upper=upper, keep=listening)))
+    assert found["FDD_motion", "all"] != found["FDD_motion", "listening"] and found["FDD_motion", "all"] > 0, "it blinks less"
+    assert found["LVE_max", "listening"] == pytest.approx(float(vertex_metrics.lve_max(vertices, still, lips, listening)))
+    assert (found["closure_rate", "all"], found["closure_rate_truth", "all"]) == (0.5, 1.0)
+    assert found["blink_rate", "all"] == pytest.approx(2 * 6) and found["blink_rate_truth", "all"] == pytest.approx(3 * 6)
+    assert found["blink_depth", "all"] > 0.5
+    assert found["nod_sync", "all"] > 0.8 and found["nod_sync_lag", "all"] == pytest.approx(0.4, abs=0.05)
+    assert np.isnan(found["nod_sync_truth", "all"]) and np.isnan(found["mouth_sync_truth", "all"]), "the truth keeps still"
+    assert gathered(head, prediction, truth, own=partner, partner=own)[0]["nod_sync", "all"] < found["nod_sync", "all"] - 0.2
 
 
 def test_speed_figures(scored):
