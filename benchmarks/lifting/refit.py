@@ -17,7 +17,7 @@ from benchmarks.lifting.training import Bench, Cost, pictures_of, relabelled, st
 from mango.data.dialogues import DialogueSet
 from mango.head.model import load_head
 from mango.training.alternation import learned_before, phase_at
-from mango.training.calibration import amplified, known_gains
+from mango.training.calibration import amplified, known_gain
 from mango.training.lessons import Lesson
 from mango.training.optim import Learner, OptimizerConfig, make_learner
 from mango.training.run import Run
@@ -65,7 +65,7 @@ def refit(bench: Bench, row: str, *, frames: float) -> Cost:
 
     def fit() -> int:
         studio, learners = open_studio(config, Runtime(config.runtime))
-        learners.bank = amplified(studio, learners.bank, known_gains(bench.run("stage2")))
+        learners.bank = amplified(studio, learners.bank, known_gain(bench.run("stage2")))
         module = FittedLabels(learners.bank.labels)
         variables = make_learner("labels", module, OPTIMIZER, learned_before(steps, "motion", config.schedule),
                                  groups=[{"params": list(module.parameters()), "weight_decay": 0.0}])  # fmt: skip

@@ -25,7 +25,7 @@ from benchmarks.lifting.training import (
 from mango.errors import InputError
 from mango.losses.image import lpips
 from mango.training.alternation import Phase, Schedule
-from mango.training.calibration import amplified, known_gains
+from mango.training.calibration import amplified, known_gain
 from mango.training.checkpoints import newest_checkpoint, read_learner
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import CalibrationConfig, Stage2Config
@@ -89,7 +89,7 @@ def calibrated(bench: Bench, row: str) -> Cost:
     """Longer stage one on the labels that stage two begins with: what a gain and closed lips alone are worth."""
     config = stage_two_config(bench, "stage2")
     studio, learners = open_studio(config, Runtime(config.runtime))
-    bank = amplified(studio, learners.bank, known_gains(config.run))
+    bank = amplified(studio, learners.bank, known_gain(config.run))
     clips = in_units_of_the_head(bench, learners.motion.model, bank.labels)
     return stage_one(bench, row, steps=bench.scale.motion_steps, after="stage1", labels=relabelled(bench, row, clips))
 

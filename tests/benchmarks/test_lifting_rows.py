@@ -22,7 +22,7 @@ from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
 from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.training.avatars import read_avatars
-from mango.training.calibration import known_gains
+from mango.training.calibration import known_gain
 from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.runtime import Runtime
 from mango.training.studio import open_studio
@@ -76,14 +76,14 @@ def test_a_change_of_settings_trains(bench, row):
 def test_calibrated_labels_are_larger_closed_and_otherwise_the_trackers(bench, head):
     train(bench, "calibrated")
     tracked, calibrated = DialogueSet.open(bench.data), DialogueSet.open(bench.rows / "labels-calibrated")
-    gains = known_gains(bench.run("stage2"))
+    gain = known_gain(bench.run("stage2"))
     for side in PERSONS:
         before, after = (labels.dialogue("train000").side(side) for labels in (tracked, calibrated))
         silent = before.speaking < 0.5
         opening = [head.lip_opening(unposed_vertices(head, clip.motion))[silent].median().abs() for clip in (before, after)]
         assert opening[1] < opening[0] / 2, "of this person's own lips: the method may know the mean person's only"
         blink = head.expression_names.index("eyeBlinkLeft")
-        torch.testing.assert_close(after.motion.expr[:, blink].std(), gains["eyelids"] * before.motion.expr[:, blink].std())
+        torch.testing.assert_close(after.motion.expr[:, blink].std(), gain * before.motion.expr[:, blink].std())
         for name in ("neck_pose", "rotation", "translation", "shape"):
             torch.testing.assert_close(getattr(after.motion, name), getattr(before.motion, name))
     assert contents(calibrated.folder("test000")) == contents(tracked.folder("test000"))

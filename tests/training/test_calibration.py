@@ -1,7 +1,6 @@
 """The amplitude that a tracker lost is found again where drawings fit best.
 
-Faults planted, each seen red: the gain divided by, the parabola over the gain instead of its logarithm,
-a killed trial made twice.
+Faults planted, each seen red: the gain divided by, the parabola over the gain instead of its logarithm, a killed trial made twice.
 """
 
 import math
@@ -51,7 +50,7 @@ def scene(tmp_path_factory, head):
     """A folder, a film of mouths that move ``LOST`` times as much as their labels, and the very avatars that it was drawn with."""
     folder = tmp_path_factory.mktemp("calibration")
     silent, camera = DialogueSet.open(make_tiny_set(folder / "silent", head)), portrait_camera(SIZE)
-    belongs = calibration.parts(head)["mouth"]
+    belongs = faces(head)
     avatars = {}
     create_dialogue_set(folder / "film", head, ["p0", "p1"], SPLITS)
     for id, frames in FRAMES.items():
@@ -79,6 +78,13 @@ def scene(tmp_path_factory, head):
     return folder
 
 
+def faces(head):
+    """Channels that a gain changes."""
+    belongs = torch.zeros(head.layout.width, dtype=torch.bool)
+    belongs[head.layout.where("expr")] = belongs[head.layout.where("jaw_pose")] = True
+    return belongs
+
+
 def config_of(scene, head, **changes):
     still = OptimizerConfig(lr=1e-9, warmup=0, weight_decay=0.0, clip=1e9, ema=0.0)  # the avatars are what was filmed already
     return tiny_stage2(
@@ -102,32 +108,30 @@ def test_the_lost_amplitude_is_found(scene, head, tmp_path):
     labels = dict(learners.bank.labels)
     with Run(config.run, config) as run:
         calibration.begin(run, studio, learners)
-    known = read_json(config.run / calibration.FILE)
-    assert known["gains"]["mouth"] == pytest.approx(LOST, rel=0.1)
-    belongs, gain = calibration.parts(head)["mouth"], known["gains"]["mouth"]
+    gain, belongs = read_json(config.run / calibration.FILE)["gain"], faces(head)
+    assert gain == pytest.approx(LOST, rel=0.1)
     for key, before in labels.items():
         after = learners.bank.bank[key]
         torch.testing.assert_close(after.std(0)[belongs], gain * before.std(0)[belongs], rtol=1e-3, atol=1e-5)
-        brows = [name.startswith("brow") for name in head.expression_names]
-        torch.testing.assert_close(after[:, : head.expressions][:, brows], before[:, : head.expressions][:, brows])
+        torch.testing.assert_close(after[:, ~belongs], before[:, ~belongs])
 
 
-def test_finished_trials_are_not_made_again_and_gains_are_taken_over(scene, head, tmp_path, monkeypatch):
+def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head, tmp_path, monkeypatch):
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = open_studio(config, Runtime(config.runtime))
-    write_json(config.run / calibration.FILE, {"errors": {"1.0": {"mouth": 3.0, "eyelids": 1.0}}, "gains": {}})
+    write_json(config.run / calibration.FILE, {"errors": {"1.0": 3.0}, "gain": None})
     tried = []
 
     def error(run, studio, learners, gain):
         tried.append(gain)
-        return {"mouth": 2.0 + (gain - 1.4) ** 2, "eyelids": 1.0}
+        return 2.0 + (gain - 1.4) ** 2
 
-    monkeypatch.setattr(calibration, "drawing_errors", error)
+    monkeypatch.setattr(calibration, "drawing_error", error)
     with Run(config.run, config) as run:
-        gains = calibration.measured_gains(run, studio, learners)
-    assert tried == [1.4, 2.0] and calibration.known_gains(config.run) == gains
+        gain = calibration.measured_gain(run, studio, learners)
+    assert tried == [1.4, 2.0] and calibration.known_gain(config.run) == gain
     with pytest.raises(InputError, match="calibration"):
-        calibration.known_gains(tmp_path)
+        calibration.known_gain(tmp_path)
 
 
 def test_the_lowest_point():
@@ -136,16 +140,6 @@ def test_the_lowest_point():
     assert calibration.lowest({1.0: 1.0, 1.4: 2.0, 2.0: 1.5}) == 1.0, "bent downwards: the best of those tried"
     assert calibration.lowest({1.0: 3.0, 1.4: 2.0, 2.0: 1.2}) == 2.0, "not beyond what was tried"
     assert calibration.lowest({}) == 1.0
-
-
-def test_parts_hold_the_channels_that_move_them(head):
-    names = {part: {head.expression_names[i] for i in found[: head.expressions].nonzero()[:, 0].tolist()}
-             for part, found in calibration.parts(head).items()}  # fmt: skip
-    assert {"mouthSmileLeft", "jawForward", "mouthPucker", "mouthClose"} <= names["mouth"]
-    assert names["eyelids"] == {f"eye{kind}{side}" for kind in ("Blink", "Squint", "Wide") for side in ("Left", "Right")}
-    assert not names["mouth"] & names["eyelids"] and not any(name.startswith("brow") for name in names["mouth"])
-    jaw, pose = head.layout.where("jaw_pose"), head.layout.where("neck_pose")
-    assert calibration.parts(head)["mouth"][jaw].all() and not any(found[pose].any() for found in calibration.parts(head).values())
 
 
 def test_movements_grow_about_rest():
