@@ -54,9 +54,8 @@ def main(options: Options) -> int:
                     run.say(f"step {step:6d}  {resident[-1]:8.1f} MB")
     half = len(resident) // 2
     growth = float(np.polyfit(range(half), resident[-half:], 1)[0]) * half / mean(resident[-half:])
-    print(
-        f"resident memory over the last {half * every} steps: {mean(resident[-half:]):.0f} MB, grows by {100 * growth:.2f} % (flat: below 1 %)"
-    )
+    found = f"{mean(resident[-half:]):.0f} MB, grows by {100 * growth:.2f} % (flat: below 1 %)"
+    print(f"resident memory over the last {half * every} steps: {found}")
     return 0 if growth < 0.01 else 1
 
 
