@@ -26,7 +26,7 @@ Key = tuple[str, str]  # dialogue, person
 class BankConfig:
     """How the bank follows."""
 
-    rate: float = 0.5  # share of a new prediction
+    rate: float = 0.25  # share of a new prediction
     below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
     rest: Literal["closed", "tracked"] = "closed"  # what labels begin with in silence: touching lips, or what the tracker says

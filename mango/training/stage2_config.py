@@ -26,8 +26,8 @@ class CalibrationConfig:
     """How it is found how much larger faces move than their tracker says (`mango.training.calibration`)."""
 
     gains: tuple[float, ...] = (1.0, 1.4, 2.0)  # sizes to try, as shares of the tracker's; none: the tracker is believed
-    steps: int = 160  # that the avatars of each trial learn for
-    lessons: int = 24  # further steps' pictures that they are judged by
+    steps: int = 120  # that the avatars of each trial learn for
+    lessons: int = 20  # further steps' pictures that they are judged by
     known: Path | None = None  # a run whose gains are taken over: the same tracker made the labels
 
     def __post_init__(self):
@@ -46,8 +46,8 @@ class Stage2Config:
     head: str = "builtin"
     seed: int = 0
     steps: int = 20_000
-    windows: int = 6  # of both people, per step
-    pictures: int = 4  # per window, of either person, in every step
+    windows: int = 16  # of both people, per step
+    pictures: int = 2  # per window, of either person, in every step
     train_split: str = "train"
     validation_split: str | None = "val"
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
