@@ -19,7 +19,7 @@ class PictureLossWeights:
     l1: float = 1.0
     ssim: float = 0.1  # of 1 - SSIM
     silhouette: float = 0.1
-    lpips: float = 0.0  # needs the `cuda` extra
+    lpips: float = 0.0  # needs weight files, see mango.losses.perceptual
 
 
 @dataclass(frozen=True)

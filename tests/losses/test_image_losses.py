@@ -1,13 +1,11 @@
 """Picture losses against a plain double loop and against what a picture metric must notice."""
 
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from mango.errors import InputError
-from mango.losses.image import l1, lpips, ssim
+from mango.losses.image import l1, ssim
 from mango.losses.ssim import BORDER, ssim_plainly
 
 
@@ -90,32 +88,3 @@ def test_batches_are_independent():
     both = ssim(torch.stack([x, y]), torch.stack([y, y]))
     torch.testing.assert_close(both[0], ssim(x, y))
     assert l1(torch.stack([x, y]), torch.stack([y, y]))[1].max() == 0
-
-
-def test_lpips_without_the_package_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lpips", None)
-    x, y = pictures(dtype=torch.float32)
-    with pytest.raises(InputError, match=r"optional package 'lpips'.*mango-heads"):
-        lpips(x, y)
-
-
-def test_lpips_hands_over_the_packages_range(monkeypatch):
-    """Notices pictures in [0, 1] given to a network that expects [-1, 1], and a batch flattened wrongly."""
-    from types import SimpleNamespace
-
-    from mango.losses import image
-
-    class Recorder(torch.nn.Module):
-        def __init__(self, net, verbose):
-            super().__init__()
-
-        def forward(self, x, y):
-            assert x.shape == (6, 3, 17, 14) and x.min() < -0.9 and x.max() > 0.9
-            return (x - y).abs().mean((1, 2, 3), keepdim=True)
-
-    image._lpips_network.cache_clear()
-    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Recorder))
-    x, y = (picture.expand(2, 3, -1, -1, -1) for picture in pictures(dtype=torch.float32))
-    distance = lpips(x, y, net="alex")
-    image._lpips_network.cache_clear()
-    torch.testing.assert_close(distance, 2 * (x - y).abs().mean((-3, -2, -1)))
