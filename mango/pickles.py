@@ -146,8 +146,8 @@ def _empty_array(kind: object, *_: object) -> ArrayNote:
 
 
 def _blank(kind: object, *_: object) -> Note:
-    """How Python 2 wrote scipy's matrices: an empty record for the pickle to fill."""
-    if not isinstance(kind, Recipe) or kind.make not in (SparseNote, ColumnsNote):
+    """How Python 2 wrote scipy's matrices and chumpy's arrays: an empty record for the pickle to fill."""
+    if not isinstance(kind, Recipe) or not isinstance(kind.make, type) or not issubclass(kind.make, Note):
         raise pickle.UnpicklingError(f"reconstruction of {kind}")
     return kind.make()
 

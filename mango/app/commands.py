@@ -65,7 +65,7 @@ def import_data(
         out: the new set; it appears whole or not at all
         format: its name, or "auto" to go by what is in the source
         head: whose motion the set holds: "builtin" for ARKit weights, a FLAME file for FLAME coefficients
-        flame_version: which FLAME the coefficients are of, where the source cannot say
+        flame_version: which FLAME the coefficients and the head file are of, where they cannot say
         fps: frames a second of the motion, where the source cannot say or is wrong
         licence: of the recordings, written to every dialogue
         without_motion: sound and pictures alone

@@ -16,6 +16,7 @@ from mango.data.formats.conversion import check_head, clip_of, title
 from mango.data.formats.recordings import FlameMotion, PersonRecording, Recording, flame_motion
 from mango.data.formats.sounds import loudness_of, voice_of
 from mango.errors import InputError
+from mango.head.flame import Generation
 from mango.head.model import Head, load_head
 from mango.types import FRAME_RATE
 
@@ -25,13 +26,13 @@ INK, GREY, RED, BLUE = (40, 40, 40), (150, 150, 150), (40, 60, 200), (190, 110, 
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
-def write_sheet(out: Path, source: Path, recordings: Sequence[Recording], head: str) -> None:
-    """The PNG. Errors: InputError for a source that has nothing to show."""
+def write_sheet(out: Path, source: Path, recordings: Sequence[Recording], head: str, generation: Generation | None = None) -> None:
+    """The PNG. ``generation`` is what is stated of a FLAME head's. Errors: InputError for a source that has nothing to show."""
     import cv2
 
     if out.suffix.lower() != ".png":
         raise InputError(out, expected="a name that ends in .png", found=repr(out.name), remedy="rename the output")
-    rows = [row for recording in recordings for row in _recording(recording, load_head(head))] or _others(source)
+    rows = [row for recording in recordings for row in _recording(recording, load_head(head, generation=generation))] or _others(source)
     if not rows:
         remedy = "recordings, avatars (.zip), meshes (.obj) and folders of pictures can be drawn"
         raise InputError(source, expected="something to draw", found="nothing that can be seen", remedy=remedy)

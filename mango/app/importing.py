@@ -31,7 +31,7 @@ def import_source(
         raise InputError(out, expected="a dialogue set to replace", found="something else", remedy="choose another name")
     chosen = found_format(source, format)
     entries = _named_apart(chosen.entries(source, options))
-    loaded = load_head(head)
+    loaded = load_head(head, generation=options.flame_version)
     said: dict[Assumption, int] = {}
     with atomic_folder(out, replace=overwrite) as partial:
         people = {as_name(person): {"format": chosen.name} for entry in entries for person in entry.people}
@@ -149,7 +149,7 @@ def inspect_source(path: Path, *, format: str, options: Options, head: str, shee
     if sheet is not None:
         from mango.app.contact_sheet import write_sheet
 
-        write_sheet(sheet, path, shown, head)
+        write_sheet(sheet, path, shown, head, options.flame_version)
         print(f"  wrote {sheet}")
 
 

@@ -2,20 +2,20 @@
 
 import hashlib
 import io
+import os
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from mango.errors import InputError
+from mango.head.flame import CHUMPY, NUM_SHAPE, PARENTS, Generation, checked, generation_of
 from mango.pickles import unpickled
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin.npz"
 FORMAT = 1
-NUM_FLAME_SHAPE = 300  # columns of FLAME's shapedirs that are identity; the others are expression
 JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
-PARENTS = (-1, 0, 1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,17 @@ class HeadArrays:
     mirror: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (V,) the vertex on the other side
     regions: dict[str, np.ndarray] = field(default_factory=dict)
     joint_expressions: dict[str, np.ndarray] = field(default_factory=dict)  # (12,) pose at weight one, of ARKit's shapes that are joints
+    kind: str = "arkit"  # whose expressions: "arkit" by name, or "flame"
+    generation: Generation | None = None  # of FLAME, where known
+    licence: str = ""
 
 
-def read_head(source: str | Path) -> HeadArrays:
-    """The head in a file; ``builtin`` is the one that comes with the package."""
+def read_head(source: str | Path, *, generation: Generation | None = None, without_expressions: bool = False) -> HeadArrays:
+    """The head in a file; ``builtin`` is the one that comes with the package.
+
+    ``generation`` states which FLAME a file is that cannot tell itself. ``without_expressions`` admits a FLAME model that lacks them:
+    good for surfaces and poses, not for motion.
+    """
     path = BUILTIN if str(source) == "builtin" else Path(source)
     if not path.is_file():
         raise InputError(path, expected="a head file", found="no such file", remedy="name a .npz or FLAME .pkl, or use 'builtin'")
@@ -52,12 +59,14 @@ def read_head(source: str | Path) -> HeadArrays:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         elif content[:1] in (b"\x80", b"(", b"c"):  # pickles of protocol 2 and later, and of 0
-            arrays = unpickled(content, path, expected=NO_HEAD["expected"], source="use a file from FLAME's own site")
+            arrays = unpickled(content, path, expected=NO_HEAD["expected"], source="use a file from FLAME's own site", more=CHUMPY)
             if not isinstance(arrays, dict):
                 raise InputError(path, **NO_HEAD, found=f"a pickled {type(arrays).__name__}")
         else:
             raise InputError(path, **NO_HEAD, found=f"bytes that start with {content[:8]!r}")
-        return ours(arrays, path) if "template" in arrays else flame(arrays, path)
+        if "template" in arrays:
+            return ours(arrays, path, generation)
+        return flame(arrays, content, path, generation=generation, without_expressions=without_expressions)
     except InputError:
         raise
     except Exception as error:  # a damaged file may fail in any of the readers
@@ -77,10 +86,13 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return state.hexdigest()
 
 
-def ours(arrays: dict[str, np.ndarray], path: Path) -> HeadArrays:
+def ours(arrays: dict[str, np.ndarray], path: Path, stated: Generation | None = None) -> HeadArrays:
     found = int(arrays.get("format", 0))
     if found != FORMAT:
         raise InputError(path, expected=f"head format {FORMAT}", found=f"format {found}", remedy="update the package or rebuild the head")
+    recorded = str(arrays["generation"]) if "generation" in arrays else None
+    if stated and recorded and stated != recorded:
+        raise InputError(path, expected=f"FLAME {stated}, as stated", found=f"FLAME {recorded}", remedy="state what it is, or nothing")
     plain = ("template", "shape_directions", "expression_directions", "pose_correctives", "joint_regressor", "skin_weights", "uvs")
     indices = ("faces", "uv_faces", "landmark_faces", "mirror")
     joint_expressions = zip(arrays["joint_expression_names"].tolist(), arrays["joint_expression_poses"], strict=True)
@@ -91,41 +103,67 @@ def ours(arrays: dict[str, np.ndarray], path: Path) -> HeadArrays:
         landmark_barycentrics=arrays["landmark_barycentrics"],
         regions={name.removeprefix("region/"): array.astype(np.int64) for name, array in arrays.items() if name.startswith("region/")},
         joint_expressions=dict(joint_expressions),
+        kind=str(arrays.get("kind", "arkit")),
+        generation=recorded,
+        licence=str(arrays.get("licence", "")),
         **{name: arrays[name].astype(np.float32) for name in plain},
         **{name: arrays[name].astype(np.int64) for name in indices},
     )
 
 
-def flame(arrays: dict[str, object], path: Path) -> HeadArrays:
-    """FLAME 2020, 2023 and 2023 Open. Bases of different versions differ: the digest tells them apart."""
-    needed = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
-    missing = [name for name in needed if name not in arrays]
-    if missing:
-        raise InputError(path, **NO_HEAD, found=f"no {', '.join(missing)} in it")
-    dense = {name: np.asarray(arrays[name]) for name in needed}
-    template, directions, correctives = dense["v_template"], dense["shapedirs"], dense["posedirs"]
-    vertices = len(template)
-    parents = tuple(int(parent) for parent in dense["kintree_table"][0].astype(np.uint32).astype(np.int32))
-    if (-1, *parents[1:]) != PARENTS:
-        raise InputError(path, expected=f"FLAME's five joints, parents {PARENTS}", found=f"parents {parents}", remedy="name a FLAME head")
-    wanted = {"v_template": (vertices, 3), "posedirs": (vertices, 3, 36), "J_regressor": (5, vertices), "weights": (vertices, 5)}
-    for name, shape in wanted.items():
-        if dense[name].shape != shape:
-            raise InputError(path, expected=f"{name} of shape {shape}", found=f"{dense[name].shape}", remedy="name a FLAME head")
-    num_expressions = directions.shape[-1] - NUM_FLAME_SHAPE
-    if directions.shape[:2] != (vertices, 3) or num_expressions < 1:
-        expected = f"shapedirs of shape ({vertices}, 3, {NUM_FLAME_SHAPE} identities + expressions)"
-        raise InputError(path, expected=expected, found=f"{directions.shape}", remedy="use the full model file, not a partial copy")
+def flame(arrays: dict[str, object], content: bytes, path: Path, *, generation: Generation | None, without_expressions: bool) -> HeadArrays:
+    """FLAME 2020, 2023 and 2023 Open (`mango.head.flame`)."""
+    dense = checked(arrays, path, without_expressions=without_expressions)
+    directions = dense["shapedirs"]
     float32 = lambda array: np.ascontiguousarray(array, dtype=np.float32)  # noqa: E731
     return HeadArrays(
         name=path.stem,
         digest=digest(dense),
-        template=float32(template),
-        shape_directions=float32(directions[..., :NUM_FLAME_SHAPE]),
-        expression_directions=float32(directions[..., NUM_FLAME_SHAPE:]),
-        pose_correctives=float32(correctives.reshape(-1, 36).T),
+        kind="flame",
+        generation=generation_of(dense, content, path, generation),
+        template=float32(dense["v_template"]),
+        shape_directions=float32(directions[..., :NUM_SHAPE]),
+        expression_directions=float32(directions[..., NUM_SHAPE:]),
+        pose_correctives=float32(dense["posedirs"].reshape(-1, 36).T),
         joint_regressor=float32(dense["J_regressor"]),
         skin_weights=float32(dense["weights"]),
         faces=dense["f"].astype(np.int64),
-        expression_names=tuple(f"expression{k:03d}" for k in range(num_expressions)),
+        expression_names=tuple(f"expression{k:03d}" for k in range(directions.shape[-1] - NUM_SHAPE)),
     )
+
+
+def write_head(path: Path, arrays: HeadArrays) -> None:
+    """In our own format, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **packed(arrays))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def with_digest(arrays: HeadArrays) -> HeadArrays:
+    """With the digest that the head has once it is written and read."""
+    return replace(arrays, digest=digest(packed(arrays)))
+
+
+def packed(arrays: HeadArrays) -> dict[str, np.ndarray]:
+    """What a head file of ours holds. Directions are kept as float16: a ten-thousandth of what they move."""
+    half = ("shape_directions", "expression_directions", "pose_correctives")
+    plain = ("template", "joint_regressor", "skin_weights", "uvs", "landmark_barycentrics")
+    indices = ("faces", "uv_faces", "landmark_faces", "mirror")
+    words = ("name", "kind", "licence", *(("generation",) if arrays.generation else ()))
+    return {
+        "format": np.array(FORMAT),
+        "parents": np.array(PARENTS, np.int16),
+        "expression_names": np.array(arrays.expression_names, dtype=np.str_),
+        "joint_expression_names": np.array(list(arrays.joint_expressions), dtype=np.str_),
+        "joint_expression_poses": np.array(list(arrays.joint_expressions.values()), np.float32).reshape(-1, 12),
+        **{name: getattr(arrays, name).astype(np.float16) for name in half},
+        **{name: getattr(arrays, name).astype(np.float32) for name in plain},
+        **{name: getattr(arrays, name).astype(np.int32) for name in indices},
+        **{name: np.array(getattr(arrays, name)) for name in words},
+        **{f"region/{name}": vertices.astype(np.int32) for name, vertices in arrays.regions.items()},
+    }

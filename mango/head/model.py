@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mango.errors import InputError
+from mango.head.annotation import annotation
 from mango.head.assets import HeadArrays, read_head
 from mango.head.conventions import axis_angle_to_matrix
+from mango.head.flame import Generation
 from mango.head.layout import MotionLayout
 from mango.head.regions import REGIONS
 from mango.head.skinning import Skin, joint_transforms
@@ -27,6 +29,7 @@ class Head(nn.Module):
     def __init__(self, arrays: HeadArrays):
         super().__init__()
         self.name, self.digest = arrays.name, arrays.digest
+        self.kind, self.generation = arrays.kind, arrays.generation  # whose expressions: "arkit" by name, or "flame" of a generation
         self.expression_names = arrays.expression_names
         self.identities = arrays.shape_directions.shape[-1]
         self.expressions = arrays.expression_directions.shape[-1]
@@ -73,18 +76,27 @@ class Head(nn.Module):
         return person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose, clip.rotation, clip.translation)
 
     def region(self, name: str) -> Int[Tensor, "verts"]:
-        """Vertex indices of a named region (``mango.head.regions.REGIONS``)."""
-        if name in self._regions:
-            return self._regions[name].to(self.faces.device)
+        """Vertex indices of a named region (``mango.head.regions.REGIONS``); none where this head has no such thing, as FLAME no teeth."""
         assert name in REGIONS, f"no region {name!r}; there are {', '.join(REGIONS)}"
-        raise InputError(f"head {self.name}", expected=f"region {name!r}", found="none in the file", remedy="use the built-in head")
+        if name not in self._regions:
+            self._annotate()
+        return self._regions[name].to(self.faces.device)
 
     def landmarks(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch landmarks 3"]:
         """iBUG's 68 points on the surface."""
         if not len(self.landmark_faces):
-            raise InputError(f"head {self.name}", expected="a landmark embedding", found="none in the file", remedy="use the built-in head")
+            self._annotate()
         corners = vertices[..., self.faces[self.landmark_faces], :]
         return (corners * self.landmark_barycentrics[:, :, None]).sum(-2)
+
+    def _annotate(self) -> None:
+        """Regions and landmarks of a file that brings none: by likeness with the built-in head, some seconds, once for each head file."""
+        arrays = (getattr(self, name).detach().cpu().numpy() for name in ("template", "faces", "joint_regressor", "skin_weights"))
+        found = annotation(self.name, self.digest, *arrays)
+        self._regions = {name: torch.tensor(indices) for name, indices in found.regions.items()} | self._regions
+        if not len(self.landmark_faces):
+            self.landmark_faces = torch.tensor(found.landmark_faces, device=self.faces.device)
+            self.landmark_barycentrics = torch.tensor(found.landmark_barycentrics).to(self.template)
 
     def lip_opening(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch"]:
         """Height of the middle of the inner upper lip over that of the inner lower lip, in the head's own frame: metres, negative where
@@ -131,9 +143,14 @@ class ShapedHead:
         return moved if translation is None else moved + translation.unsqueeze(-2)
 
 
-def load_head(source: str | Path = "builtin") -> Head:
-    """A head from a file, or the one that comes with the package (read once, but a new module each time: move it as you like)."""
-    return Head(_builtin() if str(source) == "builtin" else read_head(source))
+def load_head(source: str | Path = "builtin", *, generation: Generation | None = None, without_expressions: bool = False) -> Head:
+    """A head from a file, or the one that comes with the package (read once, but a new module each time: move it as you like).
+
+    ``generation`` and ``without_expressions`` as in `read_head`.
+    """
+    if str(source) == "builtin":
+        return Head(_builtin())
+    return Head(read_head(source, generation=generation, without_expressions=without_expressions))
 
 
 @lru_cache(maxsize=1)

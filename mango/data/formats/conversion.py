@@ -26,6 +26,7 @@ from mango.data.formats.sounds import voice_of
 from mango.data.formats.timing import between, num_frames, turned_between
 from mango.errors import InputError
 from mango.head.arkit import arkit_from_motion, motion_from_arkit
+from mango.head.flame import STATE_IT
 from mango.head.model import Head
 from mango.types import FRAME_RATE, PERSONS, Dialogue, MotionClip, Side
 
@@ -82,6 +83,11 @@ def check_head(where: str, motion: Motion, head: Head) -> None:
     if motion.generation is None:
         remedy = "state it with --flame-version (2020, 2023 or 2023-open): coefficients of one mean nothing to another"
         raise InputError(where, expected="to know which FLAME these coefficients are of", found="a source that cannot say", remedy=remedy)
+    if head.generation is None:
+        raise InputError(where, expected=f"to know which FLAME the head {head.name!r} is", found="a file that cannot say", remedy=STATE_IT)
+    if head.generation != motion.generation:
+        remedy = "give --head a file of that generation: coefficients of one mean nothing to another"
+        raise InputError(where, expected=f"a FLAME {motion.generation} head", found=f"FLAME {head.generation}", remedy=remedy)
     for name, array, width in (("expression", motion.expr, head.expressions), ("shape", motion.shape, head.identities)):
         if np.abs(array[..., width:]).max(initial=0.0) > 0:
             remedy = "give --head the file that these coefficients were made with"

@@ -15,6 +15,7 @@ from mango.data.motion_files import load_motion
 from mango.data.validation import problems
 from mango.data.video import VideoFrames
 from mango.head.arkit import ARKIT_NAMES, arkit_from_motion
+from mango.head.assets import read_head, write_head
 from mango.head.model import load_head
 
 ANN, BOB = face(1), face(2)
@@ -28,15 +29,15 @@ def run(*words) -> int:
 @pytest.fixture
 def sources(tmp_path, flame_file):
     """name -> (path, more words)."""
-    flame = ("--head", flame_file)
+    flame = ("--head", flame_file, "--flame-version", "2020")  # made-up numbers show no generation
     return {
         "dualtalk": lambda: (foreign.dualtalk(tmp_path / "s"), *flame),
         "vhap": lambda: (foreign.vhap(tmp_path / "s", ANN), *flame),
         "diffposetalk": lambda: (foreign.diffposetalk(tmp_path / "s.npz", ANN), *flame),
         "deca": lambda: (foreign.emoca(tmp_path / "s", ANN), *flame),
         "smirk": lambda: (foreign.smirk(tmp_path / "s.pkl", ANN), *flame),
-        "metrical-tracker": lambda: (foreign.metrical_tracker(tmp_path / "s", ANN), *flame, "--flame-version", "2020"),
-        "gagavatar-track": lambda: (foreign.gagavatar(tmp_path / "s.pkl", ANN), *flame, "--flame-version", "2020"),
+        "metrical-tracker": lambda: (foreign.metrical_tracker(tmp_path / "s", ANN), *flame),
+        "gagavatar-track": lambda: (foreign.gagavatar(tmp_path / "s.pkl", ANN), *flame),
         "unils": lambda: (foreign.unils(tmp_path / "s", (ANN, BOB)), *flame),
         "artalk": lambda: (foreign.artalk(tmp_path / "s.pt", ANN), *flame),
         "lam-json": lambda: (foreign.lam_json(tmp_path / "s.json", ANN),),
@@ -70,7 +71,7 @@ def test_every_format_becomes_a_valid_set(tmp_path, sources, name, stated, capsy
 
 
 def test_flame_numbers_arrive(tmp_path, flame_file):
-    assert run("--head", flame_file, foreign.dualtalk(tmp_path / "s"), tmp_path / "out") == 0
+    assert run("--head", flame_file, "--flame-version", "2020", foreign.dualtalk(tmp_path / "s"), tmp_path / "out") == 0
     head = load_head(flame_file)
     for side, who in (("a", ANN), ("b", BOB)):
         clip = load_motion(next((tmp_path / "out").rglob(f"{side}.motion.npz")), head=head)
@@ -83,7 +84,7 @@ def test_flame_numbers_arrive(tmp_path, flame_file):
 
 
 def test_a_trackers_global_rotation_becomes_the_necks(tmp_path, flame_file, capsys):
-    assert run("--head", flame_file, foreign.vhap_tracked(tmp_path / "s.npz", ANN), tmp_path / "out") == 0
+    assert run("--head", flame_file, "--flame-version", "2020", foreign.vhap_tracked(tmp_path / "s.npz", ANN), tmp_path / "out") == 0
     clip = load_motion(next((tmp_path / "out").rglob("a.motion.npz")))
     np.testing.assert_array_equal(clip.neck_pose, ANN.head)
     assert not clip.rotation.any() and "rotation is neck_pose now" in capsys.readouterr().out
@@ -106,9 +107,14 @@ def test_arkit_weights_arrive_by_name(tmp_path, builtin):
     [
         (lambda folder: foreign.diffposetalk(folder / "s.npz", ANN), (), "give --head your FLAME file"),
         (lambda folder: foreign.gagavatar(folder / "s.pkl", ANN), ("--head", "FLAME"), "--flame-version"),
+        (lambda folder: foreign.dualtalk(folder / "s"), ("--head", "FLAME"), "which FLAME the head 'generic_model' is"),
         (lambda folder: foreign.arkit_npz(folder / "s.npz", ANN), ("--head", "FLAME"), "leave --head away"),
         (lambda folder: foreign.arkit_npz(folder / "s.npz", ANN), ("--format", "arkit-npx"), "did you mean 'arkit-np"),
-        (lambda folder: foreign.dualtalk(folder / "s", faces=LONG, swapped_voices=True), ("--head", "FLAME"), "order of persons"),
+        (
+            lambda folder: foreign.dualtalk(folder / "s", faces=LONG, swapped_voices=True),
+            ("--head", "FLAME", "--flame-version", "2020"),
+            "order of persons",
+        ),
         (lambda folder: folder / "none", (), "no such file"),
         (lambda folder: folder, (), "mango data inspect"),
     ],
@@ -120,6 +126,14 @@ def test_refusals_say_why_and_leave_nothing(tmp_path, flame_file, capsys, make, 
     line = capsys.readouterr().err
     assert said in line and line.count("\n") == 1
     assert not (tmp_path / "out").exists() and list(tmp_path.glob(".*")) == []
+
+
+def test_coefficients_of_another_generation_are_refused(tmp_path, flame_file, capsys):
+    """The head remembers what it is. Seen red by comparing nothing but widths."""
+    arrays = read_head(flame_file, generation="2023")
+    write_head(tmp_path / "head.npz", arrays)
+    assert run("--head", tmp_path / "head.npz", foreign.dualtalk(tmp_path / "s"), tmp_path / "out") == 2
+    assert "expected a FLAME 2020 head, found FLAME 2023" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_what_cannot_count_is_refused(tmp_path, capsys):
@@ -137,7 +151,7 @@ def test_sound_and_pictures_alone(tmp_path, capsys):
 
 def test_contradictions_can_be_overruled(tmp_path, flame_file):
     source = foreign.dualtalk(tmp_path / "s", faces=LONG, swapped_voices=True)
-    assert run("--head", flame_file, source, tmp_path / "out", "--anyway") == 0
+    assert run("--head", flame_file, "--flame-version", "2020", source, tmp_path / "out", "--anyway") == 0
 
 
 def test_nothing_is_overwritten_unasked(tmp_path, capsys):
@@ -159,14 +173,14 @@ def test_killed_half_way_leaves_nothing(tmp_path, flame_file, monkeypatch):
     foreign.dualtalk(tmp_path / "s", "test")
     broken = sorted((tmp_path / "s" / "test").glob("*.npz"))[1]
     broken.write_bytes(broken.read_bytes()[:-200])
-    assert run("--head", flame_file, tmp_path / "s", tmp_path / "out") == 2
+    assert run("--head", flame_file, "--flame-version", "2020", tmp_path / "s", tmp_path / "out") == 2
     assert not (tmp_path / "out").exists() and list(tmp_path.glob(".*")) == []
 
 
 def test_people_of_training_who_are_tested_too_are_said(tmp_path, flame_file):
     for split in ("train", "test"):
         foreign.dualtalk(tmp_path / "s", split)
-    assert run("--head", flame_file, tmp_path / "s", tmp_path / "out") == 0
+    assert run("--head", flame_file, "--flame-version", "2020", tmp_path / "s", tmp_path / "out") == 0
     assert problems(tmp_path / "out") == []
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["splits"]["share_people"] is True
 
