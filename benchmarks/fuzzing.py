@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import run
 from mango.data.json_files import write_json
 from mango.provenance import provenance
 
@@ -70,4 +70,4 @@ def table(rows: list[dict]) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options)))
+    run(main, Options)

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 import renderer
+from benchmarks.command import run
 from benchmarks.measuring import Timing, timed
 from benchmarks.rasterizer import CLOUDS, MILLION, arguments
 from benchmarks.scenes import Scene, cloud_scene, lam_scene
@@ -437,4 +437,4 @@ def print_verdicts(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options)))
+    run(main, Options)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 import renderer
+from benchmarks.command import run
 from benchmarks.measuring import best_seconds, peak_bytes, sgemm_flops, threads_set
 from benchmarks.scenes import Scene, background, cloud_scene, lam_scene
 from mango.data.json_files import write_json
@@ -330,4 +330,4 @@ def print_targets(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options)))
+    run(main, Options)

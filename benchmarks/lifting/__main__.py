@@ -6,16 +6,15 @@ same command goes on where it was killed, and uses again what nothing has change
 once, when every row is trained; ``--validate`` scores the validation split instead, for choosing. Figures: figures.py.
 """
 
-import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from rich.markup import escape
 
+from benchmarks.command import run
 from benchmarks.lifting import digests, report
 from benchmarks.lifting.rows import OF_CI, ROWS
 from benchmarks.lifting.running import console, say, score, train
@@ -96,8 +95,4 @@ def up_to_date(bench: Bench, row: str, split: str) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main, Options)

@@ -12,7 +12,6 @@ brings: it comes with diffusers and tensorboard, so no plotting library has to b
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.command import run
 from benchmarks.lifting import report
 from benchmarks.lifting.rows import ROWS
 from benchmarks.lifting.scales import scale_of
@@ -481,8 +480,4 @@ def dashed(points: Sequence[Point], dashes: tuple[int, int]) -> list[list[Point]
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main, Options)

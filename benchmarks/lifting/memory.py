@@ -5,22 +5,20 @@ memory as it goes. Flat: over the second half of the steps it grows by less than
 """
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import tyro
 
+from benchmarks.command import run
 from benchmarks.lifting import digests
 from benchmarks.lifting.running import trained
 from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.scoring import trained_digest
 from benchmarks.lifting.sweeps import make_data
 from benchmarks.lifting.training import Bench, stage_two_config
-from mango.errors import InputError
 from mango.training.calibration import begin
 from mango.training.run import Run
 from mango.training.runtime import Runtime
@@ -66,8 +64,4 @@ def megabytes() -> float:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main, Options)
