@@ -34,6 +34,8 @@ COMMANDS = {
     "data import": Command("other people's recordings into a dialogue set, conventions checked", "mango.app.commands:import_data"),
     "data inspect": Command("say what a file or folder is, what is certain of it and what is assumed", "mango.app.commands:inspect"),
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),
+    "head convert": Command("ICT-FaceKit's or FLAME's head as a head file of this project", "mango.app.heads:convert"),
+    "head inspect": Command("say what a head file is, and draw it", "mango.app.heads:inspect"),
     "generate": Command("two voices in, the motion of both people out", "mango.app.commands:generate"),
     "render": Command("two motions and two avatars in, one video with sound out", "mango.app.commands:render"),
     "export": Command("one person's motion in another program's format", "mango.app.commands:export"),

@@ -30,22 +30,25 @@ def joint_actions(
     joints: Float[np.ndarray, "joints 3"],
     weights: Float[np.ndarray, "verts joints"],
     parts: Mapping[str, Int[np.ndarray, "_"]],
+    rigid: tuple[str, ...] = ("left_eye", "right_eye", "upper_teeth", "lower_teeth"),
 ) -> JointActions:
     """Rotations fitted to rigid parts (lower teeth, eyeballs), then correctives linear in R - I: exact at weight one and, for jawOpen,
-    at one half too, so that the lips' path is the straight one that ARKit's users expect. ``action`` gives an ARKit shape by name.
+    at one half too, so that the lips' path is the straight one that ARKit's users expect.
+
+    ``action`` gives an ARKit shape by name; ``rigid`` parts get no correctives, whatever their shapes do.
     """
     names, poses = [], []
     correctives = np.zeros((36, len(template), 3))
-    fixed = np.concatenate([parts[part] for part in ("left_eye", "right_eye", "upper_teeth", "lower_teeth")])
+    fixed = np.concatenate([parts[part] for part in rigid])
 
-    def fit(joint: str, axis: int, plus: str, minus: str | None, rigid: np.ndarray) -> None:
+    def fit(joint: str, axis: int, plus: str, minus: str | None, fitted: np.ndarray) -> None:
         place, pivot = JOINTS.index(joint), joints[JOINTS.index(joint)]
         rows, goals = [], []
         for name, sign in ((plus, 1), (minus, -1)):
             if name is None:
                 continue
             shape = action(name)
-            angle = best_angle(template[rigid], template[rigid] + shape[rigid], pivot, axis)
+            angle = best_angle(template[fitted], template[fitted] + shape[fitted], pivot, axis)
             assert sign * angle > 0, f"{name}: expected a rotation of sign {sign}, found {angle:.3f} rad"
             vector = np.zeros(12)
             vector[3 * POSED.index(joint) + axis] = angle

@@ -28,7 +28,17 @@ def test_help_is_one_line_per_command_and_fast():
     for name in COMMANDS:
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"  {name} ")]
         assert len(line) < 120
-    assert {name.split()[0] for name in COMMANDS} == {"demo", "data", "generate", "render", "finetune", "evaluate", "doctor", "export"}
+    assert {name.split()[0] for name in COMMANDS} == {
+        "demo",
+        "data",
+        "generate",
+        "render",
+        "finetune",
+        "evaluate",
+        "doctor",
+        "export",
+        "head",
+    }
 
 
 def test_help_of_a_group(capsys):
@@ -39,7 +49,10 @@ def test_help_of_a_group(capsys):
     assert main([]) == 0 and capsys.readouterr().out.strip() == overview().strip()
 
 
-@pytest.mark.parametrize("name", ["generate", "render", "evaluate", "doctor", "data validate", "data import", "data inspect", "export"])
+@pytest.mark.parametrize(
+    "name",
+    ["generate", "render", "evaluate", "doctor", "data validate", "data import", "data inspect", "export", "head convert", "head inspect"],
+)
 def test_every_option_is_explained(name, capsys):
     with pytest.raises(SystemExit) as left:
         main([*name.split(), "--help"])
