@@ -68,15 +68,21 @@ def with_annotation(arrays: HeadArrays) -> HeadArrays:
     return with_digest(replace(arrays, regions=regions, **found))
 
 
-def inspect(head: Positional[str], /, sheet: Path | None = None) -> None:
+def inspect(head: Positional[str], /, sheet: Path | None = None, arkit: Path | None = None) -> None:
     """What a head file is.
 
     Args:
         head: "builtin" or a head file: ours, or FLAME's .pkl or .npz
         sheet: also draw the head here (.png): at rest, jaw open, smiling, blinking
+        arkit: ARKit's shapes on this head's vertices (.npz of names and deltas): say how much of each the head can do
     """
     arrays = read_head(head, without_expressions=True)
     print("\n".join(description(arrays, head)))
+    if arkit is not None:
+        from mango.head.retargeting import matches, motion_basis, read_arkit_basis, table
+
+        _, found = matches(read_arkit_basis(arkit), motion_basis(Head(arrays)))
+        print("\n".join(f"  {line}" for line in table(found).splitlines()))
     if sheet is not None:
         if sheet.suffix.lower() != ".png":
             raise InputError(sheet, expected="a name that ends in .png", found=repr(sheet.name), remedy="rename the output")
