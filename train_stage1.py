@@ -16,16 +16,17 @@ from mango.diffusion.objective import schedule as make_schedule
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.head.model import load_head
-from mango.losses.motion import total
+from mango.losses.motion import shares, total
 from mango.losses.surface import lip_surface
 from mango.training.optim import make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime
-from mango.training.stage1 import Stage1Config, check_finite, new_motion_model, stage1_losses, validation_losses
+from mango.training.stage1 import Stage1Config, check_finite, new_motion_model, random_draws, stage1_losses, validation_losses
 
 
 def main(config: Stage1Config) -> int:
     runtime = Runtime(config.runtime)
+    own = runtime.share(config.batch)
     head = load_head(config.head)
     layout = MotionLayout(head.expressions)
     dialogues = DialogueSet.open(config.data)
@@ -39,31 +40,28 @@ def main(config: Stage1Config) -> int:
     surface = lip_surface(head, layout, lips=config.lip_weight).to(runtime.device)
     facts = {"stage": 1, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()}
 
-    with Run(config.run, config, facts=facts, keep=config.keep, writes=runtime.is_main) as run:
+    with Run(config.run, config, facts=facts, keep=config.keep, runtime=runtime) as run:
         run.restore([learner])
         for step in run.steps(config.steps):
-            batch = training.batch(config.seed, step, config.batch)
-            batch = batch.rows(runtime.share(config.batch)).to(runtime.device)
+            whole = training.batch(config.seed, step, config.batch)
+            draws = random_draws(whole, schedule, config.conditions, config.context, (config.seed, step, 0))  # 0: as runs have drawn so far
+            batch = whole.rows(own).to(runtime.device)
             with runtime.autocast():
-                losses = stage1_losses(learner.model, batch, schedule, config, surface, (config.seed, step, runtime.rank))
+                losses = shares(stage1_losses(learner.model, batch, schedule, config, surface, draws.rows(own)), runtime.summed)
             check_finite(losses, batch, step)
             loss = total(losses, config.losses)
-            norm = learner.descend(loss, step, runtime.average_gradients)
+            norm = learner.descend(loss, step, runtime.add_gradients)
 
             if run.due(step, config.every.log):
-                run.show(f"loss {loss.item():.4f}")
-                run.log(
-                    step,
-                    "train",
-                    {**{name: part.mean().detach() for name, part in losses.items()}, "total": loss.detach(), "gradient_norm": norm},
-                )
+                logged = runtime.summed({**{name: part.mean() for name, part in losses.items()}, "total": loss})
+                run.show(f"loss {float(logged['total']):.4f}")
+                run.log(step, "train", {**logged, "gradient_norm": norm})
             if run.due(step, config.every.validate):
                 held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime.device)
                 run.log(step, "validation", held)
                 run.say(f"step {step}: validation loss {held['total']:.4f}")
             if run.due(step, config.every.save) or run.stopping:
                 run.save(step, [learner], samples_seen=step * config.batch)
-            runtime.wait()
     return run.exit_code
 
 

@@ -1,6 +1,7 @@
 """Stage two: alternate between drawing people better and moving them better, from pictures.
 
     python train_stage2.py configs/stage2_demo.yaml [--stage1 runs/x --steps 100 --motion-optimizer.lr 1e-4]
+    torchrun --nproc-per-node 2 -- train_stage2.py configs/stage2.yaml       (two processes; without -- torchrun would take our --run)
 
 Starts from a run of stage one. The same command again goes on from the last checkpoint; Ctrl-C saves one.
 """
@@ -22,7 +23,7 @@ def main(config: Stage2Config) -> int:
     runtime = Runtime(config.runtime)
     studio, learners = open_studio(config, runtime)
 
-    with Run(config.run, config, facts=studio.facts, keep=config.keep) as run:
+    with Run(config.run, config, facts=studio.facts, keep=config.keep, runtime=runtime) as run:
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
             if run.due(step, config.every.log):
@@ -35,7 +36,8 @@ def main(config: Stage2Config) -> int:
                     run.log_pictures(step, "recorded and drawn", held_out.pictures)
             if run.due(step, config.every.save) or run.stopping:
                 run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * config.windows, phase=active)
-                save_avatars(config.run / "avatars", learners.avatars)
+                if runtime.is_main:
+                    save_avatars(config.run / "avatars", learners.avatars)
     return run.exit_code
 
 

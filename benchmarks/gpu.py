@@ -56,7 +56,7 @@ from mango.training.avatars import new_avatars
 from mango.training.checkpoints import write_checkpoint
 from mango.training.optim import make_learner
 from mango.training.runtime import Runtime, RuntimeConfig
-from mango.training.stage1 import Stage1Config, check_finite, load_motion_model, new_motion_model, stage1_losses
+from mango.training.stage1 import Stage1Config, check_finite, load_motion_model, new_motion_model, random_draws, stage1_losses
 from mango.training.stage2 import alternate, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import open_studio
@@ -305,7 +305,8 @@ def stage_one_in(bench: Bench, precision: str) -> Iterator[Figure]:
     def learn(batch: WindowBatch, step: int) -> None:
         """As train_stage1.py does it."""
         with runtime.autocast():
-            losses = stage1_losses(learner.model, batch, curve, config, surface, (config.seed, step))
+            draws = random_draws(batch, curve, config.conditions, config.context, (config.seed, step))
+            losses = stage1_losses(learner.model, batch, curve, config, surface, draws)
         check_finite(losses, batch, step)
         learner.descend(total(losses, config.losses), step)
 

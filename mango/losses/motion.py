@@ -4,10 +4,10 @@ The names here are the names in the config, in the logs and in the totals: ``Mot
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mango.head.layout import MotionLayout
@@ -34,10 +34,12 @@ class FrameLoss:
 
     values: Float[Tensor, "batch person time"]
     valid: Bool[Tensor, "batch person time"]
+    whole: Int[Tensor, ""] | None = None  # valid frames of the batch that these windows are a share of; None: they are all of it
 
     def mean(self) -> Float[Tensor, ""]:
-        """Over valid frames; zero (with a gradient of zero) where there are none."""
-        return self.per_dialogue_sum().sum() / self.valid.sum().clamp(min=1)
+        """Over valid frames; zero (with a gradient of zero) where there are none. Of a share: what it adds to the whole batch's mean."""
+        frames = self.valid.sum() if self.whole is None else self.whole
+        return self.per_dialogue_sum().sum() / frames.clamp(min=1)
 
     def per_dialogue_sum(self) -> Float[Tensor, "batch"]:
         # where, not a product: a NaN outside the valid frames must not spread
@@ -83,6 +85,12 @@ def motion_losses(
         add("vertex_velocity", 1, lambda: apart.diff(dim=2).square().sum(-1).mean(-1))
     assert set(losses) == wanted, f"losses without a formula: {wanted - set(losses)}"
     return losses
+
+
+def shares(losses: Mapping[str, FrameLoss], summed: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, FrameLoss]:
+    """Losses of a share of a batch, as parts of the whole batch's. ``summed`` adds each count over all shares."""
+    frames = summed({name: loss.valid.sum() for name, loss in losses.items()})
+    return {name: replace(loss, whole=frames[name]) for name, loss in losses.items()}
 
 
 def total(losses: Mapping[str, FrameLoss], weights: MotionLossWeights) -> Float[Tensor, ""]:

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mango.data.json_files import read_json, write_json
+from mango.data.json_files import read_json
 from mango.errors import InputError
 from mango.training.alternation import Phase, Schedule
 from mango.training.label_bank import LabelBank
 from mango.training.picture_losses import PictureLossWeights, RegionWeights
 from mango.training.run import Run
-from mango.training.stage2 import compared, registered, rendered, teach_head
+from mango.training.stage2 import picture_parts, teach_head
 from mango.training.studio import Learners, Studio, picture_learners
 
 FILE = "calibration.json"  # in the run's folder: {"errors": {gain tried: error}, "gain": the best}
@@ -54,9 +54,9 @@ def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:
         if str(gain) not in errors:
             run.say(f"calibration: avatars learn from movements {gain:g} times as large as the tracker's ({config.steps} steps)")
             errors[str(gain)] = drawing_error(run, studio, learners, gain)
-            write_json(path, {"errors": errors, "gain": None})
+            run.note(FILE, {"errors": errors, "gain": None})
     best = lowest({gain: errors[str(gain)] for gain in config.gains})
-    write_json(path, {"errors": errors, "gain": best})
+    run.note(FILE, {"errors": errors, "gain": best})
     if config.gains:
         run.say(f"calibration: {best:.2f} times the tracker's movement")
     return best
@@ -69,7 +69,7 @@ def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> 
     studio = replace(studio, config=replace(studio.config, schedule=schedule))
     heads, cameras = picture_learners(studio, studio.lessons.windows, config.steps)
     trial = replace(learners, heads=heads, cameras=cameras, bank=amplified(studio, learners.bank, gain))
-    errors, weights = 0.0, 0.0
+    errors, weights = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for step in range(1, config.steps + config.lessons + 1):
         if run.stopping:
             run.say("calibration: stopped; the trials that are finished are kept")
@@ -79,12 +79,11 @@ def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> 
             teach_head(studio, trial, lesson, step)
             continue
         with torch.no_grad():
-            recorded, speaking = lesson.recorded, lesson.windows.speaking[lesson.places]
-            banked = learners.motion.model.denormalised(trial.bank.frames(recorded.shots))
-            drawing = rendered(studio, trial, registered(studio, trial, banked, recorded), recorded)
-            errors += float(compared(drawing, recorded, L1, MOUTH, speaking)["l1"])
-            weights += float(speaking.mean())
-    return 255 * errors / max(weights, 1e-6)
+            speaking = lesson.windows.speaking[lesson.places]
+            errors += picture_parts(studio, trial, lesson, L1, MOUTH, of_picture=speaking)["l1"].cpu()
+            weights += (speaking.sum() / len(lesson.shots)).cpu()
+    whole = studio.runtime.summed({"errors": errors, "weights": weights})
+    return 255 * float(whole["errors"]) / max(float(whole["weights"]), 1e-6)
 
 
 def amplified(studio: Studio, bank: LabelBank, gain: float) -> LabelBank:

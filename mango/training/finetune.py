@@ -37,8 +37,9 @@ class FinetuneConfig:
 def finetune(config: FinetuneConfig) -> int:
     """Run or resume; 0, or the exit code of an interruption. The avatar is ``out/avatars/<person>.safetensors``."""
     stage2 = stage2_config(config)
-    studio, learners = open_studio(stage2, Runtime(stage2.runtime))
-    with Run(stage2.run, stage2, facts=studio.facts) as run:
+    runtime = Runtime(stage2.runtime)
+    studio, learners = open_studio(stage2, runtime)
+    with Run(stage2.run, stage2, facts=studio.facts, runtime=runtime) as run:
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(stage2.steps)):
             if run.due(step, stage2.every.log):
@@ -46,7 +47,8 @@ def finetune(config: FinetuneConfig) -> int:
                 run.log(step, active, losses)
             if run.due(step, stage2.every.save) or run.stopping:
                 run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * stage2.windows, phase=active)
-                save_avatars(stage2.run / "avatars", learners.avatars)
+                if runtime.is_main:
+                    save_avatars(stage2.run / "avatars", learners.avatars)
     return run.exit_code
 
 

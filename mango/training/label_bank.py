@@ -81,6 +81,11 @@ class LabelBank:
         moved[:, self.frozen] = there[:, self.frozen]
         self.bank[key][where] = moved
 
+    def remember(self, shots: Iterable[tuple[str, str, int]], necks: Float[Tensor, "frames 3"]) -> None:
+        """Registered head poses of single frames, to draw with from now on. Of a frame that is named twice the last one stays."""
+        for (dialogue, side, frame), found in zip(shots, necks, strict=True):
+            self.necks[dialogue, side][frame] = found
+
     def pin(self) -> Float[Tensor, "width"]:
         """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close the lips of each clip."""
         drift = torch.cat([(self.bank[key] - self.labels[key])[quiet] for key, quiet in self.silent.items()])

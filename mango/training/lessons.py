@@ -1,11 +1,15 @@
-"""What one step of stage two learns from: windows of both people, and recorded pictures of some of their frames."""
+"""What one step of stage two learns from: windows of both people, and recorded pictures of some of their frames.
 
+Every process knows the windows of the whole batch and which of their frames are shown; it reads the pictures of its own share.
+"""
+
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from mango.data.pictures import PictureBatch, Pictures
+from mango.data.pictures import PictureBatch, Pictures, Shot
 from mango.data.windows import WindowBatch, Windows
 from mango.seeds import torch_generator
 from mango.types import PERSONS
@@ -13,23 +17,30 @@ from mango.types import PERSONS
 
 @dataclass(frozen=True)
 class Lesson:
-    """Of one step."""
+    """Of one step. With one process its share is the whole."""
 
-    windows: WindowBatch
-    recorded: PictureBatch
+    windows: WindowBatch  # this process's
+    recorded: PictureBatch  # pictures of them; maybe none
     places: tuple[list[int], list[int], list[int]]  # of each picture: window, person, frame within the window
+    whole: WindowBatch  # everybody's windows, on the CPU
+    share: Sequence[int]  # which of them are this process's
+    shots: tuple[Shot, ...]  # everybody's pictures
+    share_of_shots: Sequence[int]
+    people: tuple[str, ...]  # who is in everybody's pictures, each once
 
     def to(self, device: torch.device) -> "Lesson":
-        return Lesson(self.windows.to(device), self.recorded.to(device), self.places)
+        return replace(self, windows=self.windows.to(device), recorded=self.recorded.to(device))
 
 
 class Supply:
     """Lessons by step, a pure function of (seed, step); the next step's pictures are read while this one learns."""
 
-    def __init__(self, windows: Windows, pictures: Pictures, *, seed: int, num_windows: int, each: int):
-        """``num_windows`` of both people per step, ``each`` pictures per window."""
+    def __init__(self, windows: Windows, pictures: Pictures, *, seed: int, num_windows: int, each: int, share: Sequence[int] | None = None):
+        """``num_windows`` of both people per step, ``each`` pictures per window. ``share``: which windows are this process's; None: all."""
         self.windows, self.pictures = windows, pictures
         self.seed, self.num_windows, self.each = seed, num_windows, each
+        self._persons = windows.clips
+        self.share = list(range(num_windows) if share is None else share)
         self._reader = ThreadPoolExecutor(1, "pictures")
         self._ahead: dict[int, Future[Lesson]] = {}
 
@@ -39,10 +50,24 @@ class Supply:
         return now.result()
 
     def _read(self, step: int) -> Lesson:
-        batch = self.windows.batch(self.seed, step, self.num_windows)
-        places = shown(batch, self.windows.context, self.each, torch_generator(self.seed, step, "pictures"))
-        shots = [(batch.dialogues[row], PERSONS[side], batch.starts[row] + frame) for row, side, frame in zip(*places, strict=True)]
-        return Lesson(batch, self.pictures.read(shots), places)
+        whole = self.windows.batch(self.seed, step, self.num_windows)
+        places = shown(whole, self.windows.context, self.each, torch_generator(self.seed, step, "pictures"))
+        shots = [(whole.dialogues[row], PERSONS[side], whole.starts[row] + frame) for row, side, frame in zip(*places, strict=True)]
+        own = [number for row in self.share for number, of in enumerate(places[0]) if of == row]
+        rows, sides, frames = ([column[number] for number in own] for column in places)
+        return Lesson(
+            windows=whole.rows(self.share),
+            recorded=self._recorded(shots, own),
+            places=([self.share.index(row) for row in rows], sides, frames),
+            whole=whole,
+            share=self.share,
+            shots=tuple(shots),
+            share_of_shots=own,
+            people=tuple(sorted({self._persons[shot[:2]] for shot in shots})),
+        )
+
+    def _recorded(self, shots: Sequence[Shot], own: Sequence[int]) -> PictureBatch:
+        return self.pictures.read([shots[number] for number in own]) if own else self.pictures.read(shots[:1])[[]]  # none, of their size
 
 
 def shown(batch: WindowBatch, context: int, each: int, random: torch.Generator) -> tuple[list[int], list[int], list[int]]:

@@ -1,7 +1,7 @@
 """Learners: a model with its optimizer, its learning rate as a pure function of the step, and its moving average."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,12 +45,15 @@ class Learner:
     average: MovingAverage | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
-    def descend(self, loss: Float[Tensor, ""], step: int, reduce_gradients=None) -> float:
-        """One optimizer step down ``loss``; returns the gradient's norm before clipping. ``step`` counts this learner's steps from 1."""
+    def descend(self, loss: Float[Tensor, ""], step: int, add_gradients: Callable[[Iterable[nn.Parameter]], None] | None = None) -> float:
+        """One optimizer step down ``loss``; returns the gradient's norm before clipping. ``step`` counts this learner's steps from 1.
+
+        ``add_gradients``: where ``loss`` is this process's part of it, what makes gradients whole (`Runtime.add_gradients`).
+        """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if reduce_gradients is not None:
-            reduce_gradients(self.model)
+        if add_gradients is not None:
+            add_gradients(self.model.parameters())
         return self.apply(step)
 
     def apply(self, step: int) -> float:

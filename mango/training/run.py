@@ -23,6 +23,7 @@ from mango.errors import InputError
 from mango.provenance import provenance
 from mango.training.checkpoints import forget_old, newest_checkpoint, read_learner, read_state, read_tensors, write_checkpoint
 from mango.training.optim import Learner
+from mango.training.runtime import Runtime
 
 MAY_CHANGE = ("steps", "every", "runtime", "run", "keep")  # fields that may differ when a run goes on
 INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
@@ -49,12 +50,14 @@ class Restored:
 class Run:
     """``with Run(folder, config) as run``: see train_stage1.py for the whole of its use."""
 
-    def __init__(self, folder: Path, config: Any, *, facts: Mapping[str, Any] | None = None, keep: int = 2, writes: bool = True):
-        """``facts`` go to run.json (dataset and head digests, device). ``writes=False`` for all but the main process."""
-        self.folder, self.config, self.keep, self.writes = Path(folder), config, keep, writes
+    def __init__(self, folder: Path, config: Any, *, facts: Mapping[str, Any] | None = None, keep: int = 2, runtime: Runtime | None = None):
+        """``facts`` go to run.json (dataset and head digests, device). ``runtime``: where there may be several processes; one writes."""
+        self.folder, self.config, self.keep = Path(folder), config, keep
+        self.writes = runtime is None or runtime.is_main
         self.step = 0  # done
         self.last = 0
-        self.stopping = False  # save in this step, it is the last: the last there is, or Ctrl-C was pressed
+        self._in_any_process = runtime.any if runtime is not None else bool
+        self._ending = False
         self._saved = -1
         self._interrupted = False
         self._facts = dict(facts or {})
@@ -103,20 +106,27 @@ class Run:
         self._progress, task = _progress_bar(self.folder.name, self.step, last, shown=self.writes)
         with self._progress:
             for step in range(self.step + 1, last + 1):
-                self.last = last
-                self.stopping = step == last or self._interrupted
+                self.last, self._ending = last, step == last
                 yield step
                 self.step = step
                 self._progress.update(task, completed=step)
-                if self._interrupted and self._saved == step:  # pressed after the loop asked: one more step, which saves
+                if self._saved == step and self.stopping:  # not saved: pressed after the loop asked; one more step, which saves
                     break
+
+    @property
+    def stopping(self) -> bool:
+        """Save in this step, it is the last: the last there is, or Ctrl-C was pressed. To be asked by all processes at the same moment."""
+        agreed = self._in_any_process(self._interrupted)
+        if agreed:  # not an assignment of what was asked: Ctrl-C may have been pressed in between
+            self._interrupted = True
+        return self._ending or agreed
 
     @property
     def exit_code(self) -> int:
         return INTERRUPTED if self._interrupted else 0
 
     def _interrupt(self, number, frame) -> None:
-        self._interrupted = self.stopping = True
+        self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.say(f"Ctrl-C: saving after this step. To go on, run the same command again: {' '.join(sys.argv)}")
 
@@ -152,6 +162,11 @@ class Run:
         """One line above the progress bar."""
         if self.writes:
             (self._progress.console.print(text, markup=False, highlight=False) if self._progress is not None else print(text, flush=True))
+
+    def note(self, name: str, contents: Mapping[str, Any]) -> None:
+        """A JSON file of the run's folder, e.g. what was measured before the first step."""
+        if self.writes:
+            write_json(self.folder / name, contents)
 
     def save(self, step: int, learners: Sequence[Learner], tensors: Mapping[str, Mapping[str, Tensor]] | None = None, **state: Any) -> None:
         """A checkpoint of ``step`` done. ``tensors``: further files, name -> tensors by key; ``state``: plain values."""

@@ -1,17 +1,19 @@
 """Where and how training runs: device, precision, processes. The only file that names a device kind.
 
-One process is the default. Under ``torchrun`` (or ``accelerate launch``) every process draws the same batch, keeps its share of the
-windows with noise of its own, and gradients are averaged.
+One process is the default. Under ``torchrun`` (or ``accelerate launch``) every process draws the same batch and the same noise, does its
+share of the windows, and counts its losses as parts of the whole batch's; gradients and losses are added. So what is learnt is the same
+for every number of processes, up to the order of summation.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 from mango.errors import InputError
 
@@ -55,26 +57,45 @@ class Runtime:
         with context:
             yield
 
-    def share(self, batch: int) -> list[int]:
-        """Which windows of a batch are this process's."""
+    def share(self, batch: int, key: str = "batch") -> list[int]:
+        """Which windows of a batch are this process's. ``key``: where the config says how many there are."""
         if batch % self.processes:
-            remedy = "change 'batch' or the number of processes"
-            raise InputError("batch", expected=f"a multiple of {self.processes} processes", found=str(batch), remedy=remedy)
+            remedy = f"change '{key}' or the number of processes"
+            raise InputError(key, expected=f"a multiple of {self.processes} processes", found=str(batch), remedy=remedy)
         return list(range(self.rank, batch, self.processes))
 
-    def average_gradients(self, model: nn.Module) -> None:
-        """Mean over processes; nothing to do for one."""
+    # Together: every process makes the same calls in the same order; one alone has nothing to wait for ------------------------
+
+    def summed(self, values: Mapping[str, Shaped[Tensor, ""]]) -> dict[str, Shaped[Tensor, ""]]:
+        """Losses or counts, added over processes; without gradient. All of one type."""
+        return dict(zip(values, self._added(torch.stack([value.detach() for value in values.values()])), strict=True))
+
+    def gathered(self, rows: Float[Tensor, "own *row"], places: Sequence[int], of: int) -> Float[Tensor, "of *row"]:
+        """The rows of all processes, in the order of the whole batch, without gradient. This process's belong at ``places``."""
+        whole = rows.new_zeros(of, *rows.shape[1:])
+        whole[list(places)] = rows.detach()
+        return self._added(whole)
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Every gradient becomes the sum over processes. What has none in any of them keeps none: optimizers pass it over."""
         if self._accelerator is None:
             return
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self._accelerator.reduce(gradient, reduction="mean")
+        parameters = list(parameters)
+        having = self._added(torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32))
+        learning = [parameter for parameter, processes in zip(parameters, having.tolist(), strict=True) if processes]
+        gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in learning]
+        added = self._added(torch.cat([gradient.flatten() for gradient in gradients]))
+        for parameter, gradient in zip(learning, added.split([parameter.numel() for parameter in learning]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
 
-    def wait(self) -> None:
-        """Until every process is here (after the main one has written files)."""
-        if self._accelerator is not None:
-            self._accelerator.wait_for_everyone()
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        return bool(self._added(torch.tensor(int(here))))
+
+    def _added(self, tensor: Tensor) -> Tensor:
+        if self._accelerator is None:
+            return tensor
+        return self._accelerator.reduce(tensor.to(self.device), reduction="sum").to(tensor.device)
 
 
 def _device(wanted: str) -> torch.device:

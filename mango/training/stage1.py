@@ -1,6 +1,7 @@
 """Stage one: the denoising objective of the motion model, its validation, and reading a trained model back."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -83,54 +84,62 @@ class MotionDescription:
 
 
 @dataclass(frozen=True)
-class OneShot:
-    """One evaluation of the model at a random level."""
+class Draws:
+    """Everything random in one evaluation of the model. Made for the whole batch, whoever does which of its windows."""
 
-    clean: Float[Tensor, "batch person time width"]  # predicted x0, normalised; the truth where context was given
     level: Int[Tensor, "batch"]
+    gaussian: Float[Tensor, "batch person time width"]  # standard normal
+    drop: PathwayDrop
+    flipped: Bool[Tensor, "batch person time"]  # frames whose speaking indicator is wrong
     given: Bool[Tensor, "batch person time"]  # clean context shown to the model
+    voices: Float[Tensor, "batch person time features"]  # noise on the features, in their standard deviations
+
+    def rows(self, chosen: list[int]) -> "Draws":
+        """Of some of the windows."""
+        return self._each(lambda tensor: tensor[chosen])
+
+    def to(self, device: torch.device) -> "Draws":
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
+        drop = PathwayDrop(**{name: change(tensor) for name, tensor in vars(self.drop).items()})
+        return Draws(**{name: drop if name == "drop" else change(value) for name, value in vars(self).items()})
+
+
+def random_draws(batch: WindowBatch, schedule: Schedule, noise: ConditionNoise, context: int, position: tuple[int | str, ...]) -> Draws:
+    """Uniformly drawn levels, noise, withheld conditions, spoilt indicators. ``position``, e.g. (seed, step), decides all of them."""
+    random = torch_generator(*position, "diffusion")
+    return Draws(  # in the order of the generator's draws
+        level=levels(len(batch), schedule, random),
+        gaussian=torch.randn(batch.motion.shape, generator=random),
+        drop=_withheld(noise, len(batch), random),
+        flipped=_flipped(batch.speaking.shape, noise, random),
+        given=_given(batch.keep, noise, context, random),
+        voices=_coloured(batch.voices.shape, noise, random),
+    )
 
 
 def one_shot_x0(
-    model: MotionModel,
-    batch: WindowBatch,
-    labels: Float[Tensor, "batch person time width"],
-    schedule: Schedule,
-    noise: ConditionNoise,
-    context: int,
-    position: tuple[int | str, ...],
-) -> OneShot:
-    """The model's clean motion from noised ``labels`` (normalised) at uniformly drawn levels, with gradient.
-
-    ``position``, e.g. (seed, step), decides every random draw: levels, noise, withheld conditions, spoilt indicators.
-    """
-    random = torch_generator(*position, "diffusion")
-    size, device = len(batch), labels.device
-    level = levels(size, schedule, random).to(device)
-    gaussian = torch.randn(labels.shape, generator=random).to(device)
-    drop = _withheld(noise, size, random, device)
-    speaking = _spoilt(batch.speaking, noise, random)
-    given = _given(batch.keep, noise, context, random)
-    noisy = torch.where(given[..., None], labels, noised(labels, gaussian, level, schedule))
-    voices = batch.voices + model.voice_std * _coloured(batch.voices, noise, random)
-    conditions = model.listen(voices, speaking, batch.keep, drop)
-    clean = model(noisy, level, conditions, batch.identity, batch.keep, given)
-    return OneShot(torch.where(given[..., None], labels, clean.to(labels.dtype)), level, given)
+    model: MotionModel, batch: WindowBatch, labels: Float[Tensor, "batch person time width"], schedule: Schedule, draws: Draws
+) -> Float[Tensor, "batch person time width"]:
+    """The model's clean motion (x0, normalised) from noised ``labels`` (normalised), with gradient; the labels where they were given."""
+    draws = draws.to(labels.device)
+    given, speaking = draws.given[..., None], torch.where(draws.flipped, 1 - batch.speaking, batch.speaking)
+    noisy = torch.where(given, labels, noised(labels, draws.gaussian, draws.level, schedule))
+    voices = batch.voices + model.voice_std * draws.voices.to(batch.voices)
+    conditions = model.listen(voices, speaking, batch.keep, draws.drop)
+    clean = model(noisy, draws.level, conditions, batch.identity, batch.keep, draws.given)
+    return torch.where(given, labels, clean.to(labels.dtype))
 
 
 def stage1_losses(
-    model: MotionModel,
-    batch: WindowBatch,
-    schedule: Schedule,
-    config: Stage1Config,
-    surface: Surface | None,
-    position: tuple[int | str, ...],
+    model: MotionModel, batch: WindowBatch, schedule: Schedule, config: Stage1Config, surface: Surface | None, draws: Draws
 ) -> dict[str, FrameLoss]:
     labels = model.normalised(batch.motion)
-    shot = one_shot_x0(model, batch, labels, schedule, config.conditions, config.context, position)
-    counted = batch.keep & ~shot.given
+    clean = one_shot_x0(model, batch, labels, schedule, draws)
+    counted = batch.keep & ~draws.given.to(labels.device)
     return motion_losses(
-        shot.clean, labels, counted, batch.keep, layout=model.layout, std=model.motion_std, surface=surface, weights=config.losses
+        clean, labels, counted, batch.keep, layout=model.layout, std=model.motion_std, surface=surface, weights=config.losses
     )
 
 
@@ -144,9 +153,9 @@ def validation_losses(
     """Mean of each loss over every frame of the split, at fixed noise: comparable between steps and runs."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    quiet = replace(config, conditions=NO_NOISE)
     for number, batch in enumerate(windows.tiles(config.batch)):
-        losses = stage1_losses(model, batch.to(device), schedule, quiet, surface, (0, number, "validation"))
+        draws = random_draws(batch, schedule, NO_NOISE, config.context, (0, number, "validation"))
+        losses = stage1_losses(model, batch.to(device), schedule, config, surface, draws)
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0.0) + float(loss.per_dialogue_sum().sum())
             counts[name] = counts.get(name, 0) + int(loss.valid.sum())
@@ -166,31 +175,28 @@ def check_finite(losses: dict[str, FrameLoss], batch: WindowBatch, step: int) ->
             raise InputError(where, expected="a finite loss", found=str(float(sums[first])), remedy=remedy)
 
 
-def _withheld(noise: ConditionNoise, size: int, random: torch.Generator, device: torch.device) -> PathwayDrop:
+def _withheld(noise: ConditionNoise, size: int, random: torch.Generator) -> PathwayDrop:
     drawn = torch.rand(4, size, 2, generator=random)
     limits = torch.tensor([noise.own, noise.heard, noise.identity, noise.speaking])
-    return PathwayDrop(*(drawn < limits[:, None, None]).to(device))
+    return PathwayDrop(*(drawn < limits[:, None, None]))
 
 
-def _spoilt(
-    speaking: Float[Tensor, "batch person time"], noise: ConditionNoise, random: torch.Generator
-) -> Float[Tensor, "batch person time"]:
-    """The indicator with runs of frames turned over."""
-    batch, person, time = speaking.shape
+def _flipped(shape: tuple[int, int, int], noise: ConditionNoise, random: torch.Generator) -> Bool[Tensor, "batch person time"]:
+    """Runs of frames."""
+    batch, person, time = shape
     runs = torch.rand(batch, person, -(-time // noise.flip_frames) + 1, generator=random) < noise.speaking_flips
     shift = int(torch.randint(noise.flip_frames, (), generator=random))
-    flipped = runs.repeat_interleave(noise.flip_frames, dim=2)[..., shift : shift + time].to(speaking.device)
-    return torch.where(flipped, 1 - speaking, speaking)
+    return runs.repeat_interleave(noise.flip_frames, dim=2)[..., shift : shift + time]
 
 
 def _coloured(
-    voices: Float[Tensor, "batch person time features"], noise: ConditionNoise, random: torch.Generator
+    shape: tuple[int, int, int, int], noise: ConditionNoise, random: torch.Generator
 ) -> Float[Tensor, "batch person time features"]:
-    """Standard noise for the features: fresh in every frame, plus one colour a window."""
-    batch, person, _, features = voices.shape
-    fresh = torch.randn(voices.shape, generator=random)
+    """Noise for the features: fresh in every frame, plus one colour a window."""
+    batch, person, _, features = shape
+    fresh = torch.randn(shape, generator=random)
     colour = torch.randn(batch, person, 1, features, generator=random)
-    return (noise.voice * fresh + noise.colour * colour).to(voices)
+    return noise.voice * fresh + noise.colour * colour
 
 
 def _given(

@@ -7,6 +7,8 @@
 In phases of the head learner pictures are drawn from the bank's motion and the gradient ends in avatars and cameras. Head pose is always
 registered before a drawing is compared (`mango.training.registration`). The bank begins as the tracker's labels, calibrated
 (`mango.training.calibration`). Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
+
+A process does its share of a lesson; until they are summed, losses are its parts of the whole lesson's (`mango.training.runtime`).
 """
 
 import math
@@ -15,14 +17,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.errors import InputError
 from mango.head.model import Head
-from mango.losses.motion import motion_losses, total
+from mango.losses.motion import motion_losses, shares, total
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
@@ -30,7 +32,7 @@ from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
 from mango.training.registration import AXES, correction, follows_neck, neck_places, turn_between, turned, with_flow
-from mango.training.stage1 import NO_NOISE, one_shot_x0
+from mango.training.stage1 import NO_NOISE, Draws, one_shot_x0, random_draws
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS, MotionClip
 from renderer.types import Camera, Gaussians, Rendering
@@ -54,75 +56,97 @@ def alternate(studio: Studio, learners: Learners, steps: Iterable[int]) -> Itera
 
 def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """Avatars and cameras learn to draw the recorded pictures from the bank's motion."""
-    config, recorded = studio.config, lesson.recorded
-    banked = learners.motion.model.denormalised(learners.bank.frames(recorded.shots))
-    motion = registered(studio, learners, banked, recorded)
-    losses = compared(rendered(studio, learners, motion, recorded), recorded, config.head_pictures, config.head_regions)
-    people = sorted(set(recorded.persons))
-    losses["offset_penalty"] = torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
+    config = studio.config
+    losses = picture_parts(studio, learners, lesson, config.head_pictures, config.head_regions)
+    losses["offset_penalty"] = offset_penalty(learners, lesson.people) / studio.runtime.processes  # each knows all of it
     loss = weighted(losses, config.head_pictures) + config.offset_penalty * losses["offset_penalty"]
-    taught = [learners.cameras, *(learners.heads[person] for person in people)]
+    taught = [learners.cameras, *(learners.heads[person] for person in lesson.people)]
     for learner in taught:
         learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    studio.runtime.add_gradients(parameter for learner in taught for parameter in learner.model.parameters())
     own_step = learned_before(step - 1, "head", config.schedule) + 1
     for learner in taught:
         learner.apply(own_step)
-    return {**losses, "total": loss}
+    return studio.runtime.summed({**losses, "total": loss})
 
 
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """The motion model learns from the bank, and through its one-shot x0 from pixels."""
-    config, model, batch = studio.config, learners.motion.model, lesson.windows
-    labels = _bank_windows(learners.bank, batch)
+    config, model, batch, bank = studio.config, learners.motion.model, lesson.windows, learners.bank
+    draws = random_draws(lesson.whole, studio.noise, config.conditions, studio.context, (config.seed, step))
+    own = draws.rows(lesson.share)
+    labels = _bank_windows(bank, batch)
     with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
-        shot = one_shot_x0(model, batch, labels, studio.noise, config.conditions, studio.context, (config.seed, step))
-    told = batch.keep & ~shot.given
+        clean = one_shot_x0(model, batch, labels, studio.noise, own)
     towards_bank = motion_losses(
-        shot.clean,
+        clean,
         labels,
-        told,
+        batch.keep & ~own.given.to(studio.device),
         batch.keep,
         layout=model.layout,
         std=model.motion_std,
         surface=studio.surface,
         weights=config.motion_losses,
     )
+    towards_bank = shares(towards_bank, studio.runtime.summed)
     loss, losses = total(towards_bank, config.motion_losses), {}
     with frozen(*learners.avatars.values(), learners.cameras.model):
         if any(asdict(config.motion_pictures).values()):
-            losses = from_pixels(studio, learners, lesson, model.denormalised(shot.clean[lesson.places]))
+            losses = from_pixels(studio, learners, lesson, model.denormalised(clean[lesson.places]))
             loss = loss + weighted(losses, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
-        norm = learners.motion.descend(loss, own_step)
+        norm = learners.motion.descend(loss, own_step, studio.runtime.add_gradients)
 
-    low = shot.level < config.bank.below * studio.noise.levels
-    _follow(learners.bank, batch, shot.clean, told, low, config.bank)
+    _follow(bank, lesson.whole, studio.runtime.gathered(clean, lesson.share, len(lesson.whole)), draws, studio.noise.levels, config.bank)
     if config.bank.pin_every and own_step % config.bank.pin_every == 0:
-        learners.bank.pin()
+        bank.pin()
     named = {f"bank_{name}": loss.mean() for name, loss in towards_bank.items()}
-    return {**named, **losses, "total": loss, "gradient_norm": torch.tensor(norm)}
+    return {**studio.runtime.summed({**named, **losses, "total": loss}), "gradient_norm": torch.tensor(norm)}
 
 
 def from_pixels(studio: Studio, learners: Learners, lesson: Lesson, motion: Float[Tensor, "pictures width"]) -> Losses:
-    """What pixels say about ``motion``, where people speak: rest is the labels' to say.
+    """What pixels say about ``motion``, where people speak: rest is the labels' to say."""
+    config, speaking = studio.config, lesson.windows.speaking[lesson.places]
+    return picture_parts(studio, learners, lesson, config.motion_pictures, config.motion_regions, motion, speaking)
+
+
+def picture_parts(
+    studio: Studio,
+    learners: Learners,
+    lesson: Lesson,
+    weights: PictureLossWeights,
+    regions: RegionWeights,
+    motion: Float[Tensor, "pictures width"] | None = None,
+    of_picture: Float[Tensor, "pictures"] | None = None,
+) -> Losses:
+    """Losses of this process's pictures drawn from ``motion`` (None: the bank's), as parts of the means over all pictures of the lesson.
 
     Head pose is what lays the bank's motion onto the pictures, never the model's: a nod predicted for another moment would be paid for by
-    the lips.
+    the lips. The bank remembers the head poses that all processes find.
     """
-    config, recorded, neck = studio.config, lesson.recorded, studio.head.layout.where("neck_pose")
-    banked = learners.motion.model.denormalised(learners.bank.frames(recorded.shots))
-    motion = with_neck(studio.head, motion, registered(studio, learners, banked, recorded)[:, neck])
-    drawing = rendered(studio, learners, motion, recorded)
-    speaking = lesson.windows.speaking[lesson.places]
-    return compared(drawing, recorded, config.motion_pictures, config.motion_regions, speaking)
+    recorded, bank, head = lesson.recorded, learners.bank, studio.head
+    losses = {name: studio.background.new_zeros(()) for name, weight in asdict(weights).items() if weight}
+    neck = studio.background.new_zeros(0, 3)
+    if recorded.shots:  # else there was nothing to look at in this process's windows
+        banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
+        neck = banked[:, head.layout.where("neck_pose")]
+        drawing = rendered(studio, learners, banked if motion is None else with_neck(head, motion, neck), recorded)
+        losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
+    bank.remember(lesson.shots, studio.runtime.gathered(neck, lesson.share_of_shots, len(lesson.shots)))
+    return losses
+
+
+def offset_penalty(learners: Learners, people: Iterable[str]) -> Float[Tensor, ""]:
+    """How far Gaussians have left their triangles: mean square over each person's, then over people."""
+    return torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
 
 
 def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
     """NaN or infinity stops the run and says where it came from."""
     for name, value in losses.items():
         if not torch.isfinite(value):
-            where = f"step {step}, loss {name!r}, dialogues {', '.join(sorted(set(lesson.windows.dialogues)))}"
+            where = f"step {step}, loss {name!r}, dialogues {', '.join(sorted(set(lesson.whole.dialogues)))}"
             remedy = "check these dialogues (mango data validate), or lower the learning rate and go on from the last checkpoint"
             raise InputError(where, expected="a finite loss", found=str(float(value)), remedy=remedy)
 
@@ -143,7 +167,7 @@ def registered(
 ) -> Float[Tensor, "pictures width"]:
     """``motion`` with the head pose that lays its drawing best onto the recorded pictures.
 
-    The pose starts from what the bank remembers of each frame, and is remembered.
+    The pose starts from what the bank remembers of each frame.
     """
     head, config, necks = studio.head, studio.config.registration, learners.bank.necks
     where, unit = placed(studio, recorded), math.radians(config.degrees)
@@ -167,8 +191,6 @@ def registered(
             already = (root @ turn_between(tracked, pose)[..., None])[..., 0] / unit
             turn = correction(recorded, drawing.colors, already, config)
             pose = turned(pose, (root.mT @ (unit * turn[..., None]))[..., 0])  # the neck turns in the frame of the root
-        for shot, found in zip(recorded.shots, pose, strict=True):
-            necks[shot[:2]][shot[2]] = found
     return with_neck(head, motion, pose)
 
 
@@ -190,10 +212,12 @@ def compared(
     weights: PictureLossWeights,
     regions: RegionWeights,
     of_picture: Float[Tensor, "pictures"] | None = None,
+    of: int | None = None,
 ) -> Losses:
-    """Means of the picture losses; ``of_picture`` weighs whole pictures."""
+    """Means of the picture losses; ``of_picture`` weighs whole pictures. ``of``: how many there are where these are some."""
     losses = picture_losses(rendering.colors, rendering.alphas, recorded, pixel_weights(recorded, regions), weights)
-    return {name: (values if of_picture is None else of_picture * values).mean() for name, values in losses.items()}
+    of = len(recorded.shots) if of is None else of
+    return {name: (values if of_picture is None else of_picture * values).sum() / of for name, values in losses.items()}
 
 
 def _bank_windows(bank: LabelBank, batch: WindowBatch) -> Float[Tensor, "batch person time width"]:
@@ -207,14 +231,10 @@ def _bank_windows(bank: LabelBank, batch: WindowBatch) -> Float[Tensor, "batch p
 
 
 def _follow(
-    bank: LabelBank,
-    batch: WindowBatch,
-    clean: Tensor,
-    believed: Bool[Tensor, "batch person time"],
-    low: Bool[Tensor, "batch"],
-    config: BankConfig,
+    bank: LabelBank, batch: WindowBatch, clean: Float[Tensor, "batch person time width"], draws: Draws, levels: int, config: BankConfig
 ) -> None:
-    for row in low.nonzero()[:, 0].tolist():
+    believed = (batch.keep & ~draws.given).to(clean.device)
+    for row in (draws.level < config.below * levels).nonzero()[:, 0].tolist():
         for number, side in enumerate(PERSONS):
             bank.follow((batch.dialogues[row], side), batch.starts[row], clean[row, number], believed[row, number], config)
 
@@ -252,11 +272,12 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
         return None
     lesson = studio.examination.at(0).to(studio.device)
     model, batch, recorded, config = learners.motion.averaged, lesson.windows, lesson.recorded, studio.config
-    shot = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, NO_NOISE, studio.context, (0, "validation"))
+    draws = random_draws(batch, studio.noise, NO_NOISE, studio.context, (0, "validation"))
+    clean = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, draws)
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
     examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, model.layout.where("neck_pose"), necks))
-    motion = registered(studio, examined, model.denormalised(shot.clean[lesson.places]), recorded)
+    motion = registered(studio, examined, model.denormalised(clean[lesson.places]), recorded)
     rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)

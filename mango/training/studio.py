@@ -15,7 +15,6 @@ from mango.data.pictures import Pictures
 from mango.data.windows import Windows
 from mango.diffusion.objective import Schedule as NoiseSchedule
 from mango.diffusion.objective import schedule as noise_schedule
-from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
@@ -75,9 +74,7 @@ class Learners:
 
 def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learners]:
     """Everything a run needs, before any checkpoint of its own is read."""
-    if runtime.processes > 1:
-        found, remedy = f"{runtime.processes} processes", "start it without torchrun; a process uses all cores or its GPU"
-        raise InputError("stage two", expected="one process", found=found, remedy=remedy)
+    share = runtime.share(config.windows, "windows")
     head, dialogues = load_head(config.head), DialogueSet.open(config.data)
     model, description, encoder_config = load_motion_model(config.stage1, head=head)
     encoder = make_encoder(encoder_config)
@@ -91,9 +88,9 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
     background = torch.full((3,), config.background)
 
-    def supply(of: Windows) -> Supply:
+    def supply(of: Windows, share: list[int] | None = None) -> Supply:
         pictures = Pictures(dialogues, of.clips, background)
-        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures)
+        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures, share=share)
 
     surface = lip_surface(head, head.layout, lips=config.lip_weight)
     studio = Studio(
@@ -105,8 +102,8 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         placed=placed,
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
-        lessons=supply(training),
-        examination=supply(held_out) if held_out else None,
+        lessons=supply(training, share),
+        examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
         facts={"stage": 2, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
     model = model.train().requires_grad_(True).to(runtime.device)

@@ -30,7 +30,7 @@ from mango.losses.surface import lip_surface
 from mango.seeds import torch_generator
 from mango.training.optim import make_learner
 from mango.training.runtime import Runtime, RuntimeConfig
-from mango.training.stage1 import Stage1Config, load_motion_model, new_motion_model, stage1_losses
+from mango.training.stage1 import Stage1Config, load_motion_model, new_motion_model, random_draws, stage1_losses
 from mango.training.stage2 import alternate, teach_head, teach_motion
 from mango.training.studio import open_studio
 from mango.types import MotionClip
@@ -85,7 +85,8 @@ class Setting:
         for step in range(1, steps + 1):
             batch = converted(self.windows.batch(config.seed, step, config.batch).to(runtime.device), dtype)
             with runtime.autocast():
-                losses = stage1_losses(learner.model, batch, curve, config, surface, (config.seed, step))
+                draws = random_draws(batch, curve, config.conditions, config.context, (config.seed, step))
+                losses = stage1_losses(learner.model, batch, curve, config, surface, draws)
             learner.descend(total(losses, config.losses), step)
             if gradient is None:
                 gradient = torch.cat([p.grad.flatten() for p in learner.model.parameters()])

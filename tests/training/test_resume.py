@@ -48,10 +48,9 @@ def test_steps_draw_different_noise(tiny_config, monkeypatch):
     """The script's own loop: what it draws beside the windows differs from step to step."""
     one_shot, levels = stage1.one_shot_x0, []
 
-    def recorded(*arguments):
-        shot = one_shot(*arguments)
-        levels.append(tuple(shot.level.tolist()))
-        return shot
+    def recorded(model, batch, labels, schedule, draws):
+        levels.append(tuple(draws.level.tolist()))
+        return one_shot(model, batch, labels, schedule, draws)
 
     monkeypatch.setattr(stage1, "one_shot_x0", recorded)
     assert train_here(tiny_config, "--every.validate", "0") == 0

@@ -21,6 +21,7 @@ from mango.training.stage1 import (
     Stage1Config,
     new_motion_model,
     one_shot_x0,
+    random_draws,
     stage1_losses,
     validation_losses,
 )
@@ -44,7 +45,7 @@ def test_one_shot_is_a_function_of_its_position_with_gradient(setting):
     labels = model.normalised(batch.motion).requires_grad_()
 
     def clean(*position):
-        return one_shot_x0(model, batch, labels, curve, config.conditions, config.context, position).clean
+        return one_shot_x0(model, batch, labels, curve, random_draws(batch, curve, config.conditions, config.context, position))
 
     assert torch.equal(clean(0, 1), clean(0, 1))
     assert not torch.equal(clean(0, 1), clean(0, 2)) and not torch.equal(clean(0, 1), clean(1, 1))
@@ -57,19 +58,18 @@ def test_context_is_clean_given_and_not_counted(setting):
     config, windows, model, curve = setting
     batch = windows.batch(0, 2, 8)
     labels = model.normalised(batch.motion)
-    shot = one_shot_x0(model, batch, labels, curve, NO_NOISE, config.context, (0,))
-    assert torch.equal(shot.given[:, :, : config.context], batch.keep[:, :, : config.context]), "no context before a dialogue's start"
-    assert shot.given.any() and not shot.given[:, :, config.context :].any()
-    assert torch.equal(shot.clean[shot.given], labels[shot.given])
-    losses = stage1_losses(model, batch, curve, replace(config, conditions=NO_NOISE), None, (0,))
-    assert not (losses["parameters"].valid & shot.given).any()
-    assert torch.equal(losses["parameters"].valid | shot.given, batch.keep)
-    never = one_shot_x0(model, batch, labels, curve, replace(NO_NOISE, context=1.0), config.context, (0,))
-    assert not never.given.any()
+    draws = random_draws(batch, curve, NO_NOISE, config.context, (0,))
+    assert torch.equal(draws.given[:, :, : config.context], batch.keep[:, :, : config.context]), "no context before a dialogue's start"
+    assert draws.given.any() and not draws.given[:, :, config.context :].any()
+    assert torch.equal(one_shot_x0(model, batch, labels, curve, draws)[draws.given], labels[draws.given])
+    losses = stage1_losses(model, batch, curve, config, None, draws)
+    assert not (losses["parameters"].valid & draws.given).any()
+    assert torch.equal(losses["parameters"].valid | draws.given, batch.keep)
+    assert not random_draws(batch, curve, replace(NO_NOISE, context=1.0), config.context, (0,)).given.any()
 
 
 def test_conditions_are_withheld_independently_and_as_often_as_asked():
-    drop = stage1._withheld(ConditionNoise(own=0.1, heard=0.3, identity=0.5, speaking=0.0), 4000, torch_generator(0), torch.device("cpu"))
+    drop = stage1._withheld(ConditionNoise(own=0.1, heard=0.3, identity=0.5, speaking=0.0), 4000, torch_generator(0))
     shares = [float(getattr(drop, name).float().mean()) for name in ("own", "heard", "identity", "speaking")]
     assert shares == pytest.approx([0.1, 0.3, 0.5, 0.0], abs=0.02)
     assert float((drop.heard & drop.identity).float().mean()) == pytest.approx(0.15, abs=0.02)
@@ -77,12 +77,20 @@ def test_conditions_are_withheld_independently_and_as_often_as_asked():
 
 
 def test_the_indicator_is_spoilt_in_runs():
-    speaking = torch.zeros(500, 2, 40)
-    spoilt = stage1._spoilt(speaking, ConditionNoise(speaking_flips=0.15, flip_frames=5), torch_generator(0))
-    assert float(spoilt.mean()) == pytest.approx(0.15, abs=0.01)
-    changes = spoilt.diff(dim=2).abs().mean()
-    assert float(changes) < 0.07, "single frames would change at 0.25"
-    assert torch.equal(stage1._spoilt(1 - speaking, NO_NOISE, torch_generator(0)), 1 - speaking)
+    shape = (500, 2, 40)
+    flipped = stage1._flipped(shape, ConditionNoise(speaking_flips=0.15, flip_frames=5), torch_generator(0)).float()
+    assert float(flipped.mean()) == pytest.approx(0.15, abs=0.01)
+    assert float(flipped.diff(dim=2).abs().mean()) < 0.07, "single frames would change at 0.25"
+    assert not stage1._flipped(shape, NO_NOISE, torch_generator(0)).any()
+
+
+def test_a_spoilt_indicator_is_what_the_model_hears(setting):
+    config, windows, model, curve = setting
+    batch = windows.batch(0, 3, 4)
+    labels, draws = model.normalised(batch.motion), random_draws(batch, curve, NO_NOISE, config.context, (0,))
+    turned_over = one_shot_x0(model, replace(batch, speaking=1 - batch.speaking), labels, curve, draws)
+    assert torch.equal(one_shot_x0(model, batch, labels, curve, replace(draws, flipped=~draws.flipped)), turned_over)
+    assert not torch.equal(one_shot_x0(model, batch, labels, curve, draws), turned_over)
 
 
 def test_validation_counts_every_frame_once_and_repeats(setting):
@@ -96,7 +104,8 @@ def test_validation_counts_every_frame_once_and_repeats(setting):
     assert len(batches) > 2
     sums = count = 0.0
     for number, batch in enumerate(batches):
-        loss = stage1_losses(model, batch, curve, replace(config, conditions=NO_NOISE), None, (0, number, "validation"))["parameters"]
+        draws = random_draws(batch, curve, NO_NOISE, config.context, (0, number, "validation"))
+        loss = stage1_losses(model, batch, curve, config, None, draws)["parameters"]
         sums, count = sums + float(loss.values[loss.valid].sum()), count + int(loss.valid.sum())
     # each kept frame is a target once; context frames are shown, not judged
     assert count == sum(int(held.keep.sum()) for held in windows.dialogues)
@@ -105,9 +114,9 @@ def test_validation_counts_every_frame_once_and_repeats(setting):
 
 def test_voice_noise_is_fresh_in_every_frame_and_its_colour_constant():
     """Planted once: colour drawn per frame."""
-    voices, random = torch.zeros(2, 2, 50, 6), torch_generator(0)
-    fresh = stage1._coloured(voices, replace(NO_NOISE, voice=0.5), random)
-    colour = stage1._coloured(voices, replace(NO_NOISE, colour=0.5), random)
+    shape, random = (2, 2, 50, 6), torch_generator(0)
+    fresh = stage1._coloured(shape, replace(NO_NOISE, voice=0.5), random)
+    colour = stage1._coloured(shape, replace(NO_NOISE, colour=0.5), random)
     assert fresh.std(dim=2).min() > 0.3 and abs(fresh.std() - 0.5) < 0.05
     assert torch.equal(colour, colour[:, :, :1].expand_as(colour)) and colour.unique().numel() == 2 * 2 * 6
-    assert not stage1._coloured(voices, NO_NOISE, random).any()
+    assert not stage1._coloured(shape, NO_NOISE, random).any()

@@ -1,6 +1,6 @@
 """Everything stage two needs, very small: a filmed dialogue set, a run of stage one to start from, and a config of both."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +26,11 @@ from renderer.types import Camera
 SIZE = 32  # pixels
 
 
-def make_filmed_set(root: Path, head: Head) -> Path:
-    """The tiny set again, with pictures: a patch of colours before a round matte, the same in every frame of a clip."""
+def make_filmed_set(root: Path, head: Head, doubted: Collection[str] = ()) -> Path:
+    """The tiny set again, with pictures: a patch of colours before a round matte, the same in every frame of a clip.
+
+    Of the ``doubted`` dialogues the tracker believes no frame.
+    """
     silent = DialogueSet.open(make_tiny_set(root / "silent", head))
     filmed = root / "filmed"
     create_dialogue_set(filmed, head, ["p0", "p1"], SPLITS)
@@ -39,7 +42,8 @@ def make_filmed_set(root: Path, head: Head) -> Path:
             write_video(video, _colours(f"{id}{name}", frames))
             write_video(mask, _matte(frames))
             seen = _pixels(head.landmarks(head.template), camera).expand(frames, 68, 2).clone()
-            track = PersonTrack(side.track.keep, camera.camera_from_world[None], camera.intrinsics, seen, side.track.confidence)
+            keep = side.track.keep & (id not in doubted)
+            track = PersonTrack(keep, camera.camera_from_world[None], camera.intrinsics, seen, side.track.confidence)
             sides[name] = replace(side, track=track, video=video, mask_video=mask)
         write_dialogue(filmed, Dialogue(id, frames, sides), source="test", licence="CC0", created_by="tests", move_videos=True)
     return filmed
