@@ -1,6 +1,5 @@
 """Picture losses against a plain double loop and against what a picture metric must notice."""
 
-
 import numpy as np
 import pytest
 import torch

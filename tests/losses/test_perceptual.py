@@ -2,7 +2,7 @@
 to 2e-7, for both nets.
 
 Faults planted, each seen red: colours left in [0, 1], activations not brought to length one, layers compared before their relu, two layers'
-linear weights exchanged, a sum over places for the mean, files that do not fit taken as they are.
+linear weights exchanged, a sum over places for the mean, a pool before the first block of vgg, files that do not fit taken as they are.
 """
 
 import pytest
@@ -13,20 +13,28 @@ from mango.errors import InputError
 from mango.losses import perceptual
 from mango.losses.perceptual import lpips
 
-ALEX = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}  # number in torchvision's file: kernel
+# Number of each convolution in torchvision's file: its kernel (out, in, size, stride, padding); which are compared, which pooled before.
+ALEX = {0: (64, 3, 11, 4, 2), 3: (192, 64, 5, 1, 2), 6: (384, 192, 3, 1, 1), 8: (256, 384, 3, 1, 1), 10: (256, 256, 3, 1, 1)}
+VGG = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 12: (256, 256), 14: (256, 256), 17: (512, 256), 19: (512, 512),
+       21: (512, 512), 24: (512, 512), 26: (512, 512), 28: (512, 512)}  # fmt: skip
+NETS = {
+    "alex": ("alexnet-owt-7be5be79.pth", ALEX, (0, 3, 6, 8, 10), (3, 6), 3),
+    "vgg": ("vgg16-397923af.pth", {number: (*widths, 3, 1, 1) for number, widths in VGG.items()}, (2, 7, 14, 21, 28), (5, 10, 17, 24), 2),
+}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Files of the right layout, with random numbers."""
     random = torch.Generator().manual_seed(0)
-    backbone = {"classifier.1.weight": torch.zeros(1)}
-    for number, (out, into, size) in ALEX.items():
-        backbone[f"features.{number}.weight"] = torch.randn(out, into, size, size, generator=random) / (into * size**2) ** 0.5
-        backbone[f"features.{number}.bias"] = 0.1 * torch.randn(out, generator=random)
-    linear = {f"lin{k}.model.1.weight": torch.rand(1, shape[0], 1, 1, generator=random) for k, shape in enumerate(ALEX.values())}
-    torch.save(backbone, tmp_path / "alexnet-owt-7be5be79.pth")
-    torch.save(linear, tmp_path / "alex.pth")
+    for net, (file, kernels, compared, _, _) in NETS.items():
+        backbone = {"classifier.1.weight": torch.zeros(1)}
+        for number, (out, into, size, _, _) in kernels.items():
+            backbone[f"features.{number}.weight"] = torch.randn(out, into, size, size, generator=random) / (into * size**2) ** 0.5
+            backbone[f"features.{number}.bias"] = 0.1 * torch.randn(out, generator=random)
+        linear = {f"lin{k}.model.1.weight": torch.rand(1, kernels[last][0], 1, 1, generator=random) for k, last in enumerate(compared)}
+        torch.save(backbone, tmp_path / file)
+        torch.save(linear, tmp_path / f"{net}.pth")
     monkeypatch.setenv(perceptual.FOLDER, str(tmp_path))
     perceptual._loaded.cache_clear()
     yield tmp_path
@@ -37,20 +45,21 @@ def pictures():
     return torch.rand(2, 3, 72, 64, 3, generator=torch.Generator().manual_seed(1)).unbind()
 
 
-def by_hand(x, y, folder):
+def by_hand(x, y, net, folder):
     """One picture after another, layer by layer."""
-    backbone, linear = (torch.load(folder / name, weights_only=True) for name in ("alexnet-owt-7be5be79.pth", "alex.pth"))
+    file, kernels, compared, pooled, window = NETS[net]
+    backbone, linear = (torch.load(folder / name, weights_only=True) for name in (file, f"{net}.pth"))
     distances = []
     for pair in zip(x, y, strict=True):
         activations, distance = [], 0.0
         for picture in pair:
             shown = (2 * picture - 1 - torch.tensor([-0.030, -0.088, -0.188])) / torch.tensor([0.458, 0.448, 0.450])
             now, found = shown.permute(2, 0, 1)[None], []
-            for number, options in ((0, {"stride": 4, "padding": 2}), (3, {"padding": 2}), (6, {"padding": 1}), (8, {"padding": 1}),
-                                    (10, {"padding": 1})):  # fmt: skip
-                now = max_pool2d(now, 3, 2) if number in (3, 6) else now
-                now = relu(conv2d(now, backbone[f"features.{number}.weight"], backbone[f"features.{number}.bias"], **options))
-                found.append(now[0] / now[0].square().sum(0).sqrt())
+            for number, (_, _, _, stride, padding) in kernels.items():
+                now = max_pool2d(now, window, 2) if number in pooled else now
+                now = relu(conv2d(now, backbone[f"features.{number}.weight"], backbone[f"features.{number}.bias"], stride, padding))
+                if number in compared:
+                    found.append(now[0] / now[0].square().sum(0).sqrt())
             activations.append(found)
         for k, (first, second) in enumerate(zip(*activations, strict=True)):
             distance += (linear[f"lin{k}.model.1.weight"][0] * (first - second) ** 2).sum(0).mean()
@@ -58,10 +67,11 @@ def by_hand(x, y, folder):
     return torch.stack(distances)
 
 
-def test_it_is_the_published_distance(folder):
+@pytest.mark.parametrize("net", NETS)
+def test_it_is_the_published_distance(folder, net):
     x, y = pictures()
-    torch.testing.assert_close(lpips(x, y, net="alex"), by_hand(x, y, folder))
-    assert (lpips(x, x, net="alex") == 0).all()
+    torch.testing.assert_close(lpips(x, y, net=net), by_hand(x, y, net, folder))
+    assert (lpips(x, x, net=net) == 0).all()
 
 
 def test_batches_keep_their_shape_and_pictures_get_gradients(folder):

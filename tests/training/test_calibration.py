@@ -116,6 +116,17 @@ def test_the_lost_amplitude_is_found(scene, head, tmp_path):
         torch.testing.assert_close(after[:, ~belongs], before[:, ~belongs])
 
 
+def test_a_trial_is_judged_by_the_mean_over_its_lessons(scene, head, tmp_path):
+    """Noticed: the last lesson's error over all lessons' frames."""
+    errors = []
+    for lessons in (1, 4):
+        config = config_of(scene, head, run=tmp_path / str(lessons))
+        studio, learners = open_studio(replace(config, calibration=CalibrationConfig(steps=1, lessons=lessons)), Runtime(config.runtime))
+        with Run(config.run, config) as run:
+            errors.append(calibration.drawing_error(run, studio, learners, 1.0))
+    assert errors[1] == pytest.approx(errors[0], rel=0.4)
+
+
 def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head, tmp_path, monkeypatch):
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = open_studio(config, Runtime(config.runtime))
