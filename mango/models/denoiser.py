@@ -5,9 +5,11 @@
     dual-audio +--> attention within about half a second --- gate --+
 
 The pathways stay separate: mixing both voices in one cross-attention nearly doubles the lip error (UniLS, arXiv 2512.09327:
-5.83 -> 11.48). The three look at the same normalised motion, side by side: one normalisation instead of three.
+5.83 -> 11.48). The three look at the same normalised motion, side by side: one normalisation instead of three. A model whose voices
+all come through the one attention (`MotionModelConfig.hearing`) has no gate for its own, and as many weights more in its feed-forward.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,21 +32,28 @@ class Masks:
 class LayerMemory:
     """What one layer remembers of both pathways. Like the conditions, it does not depend on the noise level."""
 
-    own: Float[Tensor, "batch time width"]
+    own: Float[Tensor, "batch time width"] | None  # None: the layer has one pathway
     heard: Memory
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["LayerMemory"]) -> "LayerMemory":
+        """Along the batch."""
+        own = None if parts[0].own is None else torch.cat([part.own for part in parts])
+        return cls(own, Memory.concatenated([part.heard for part in parts]))
 
 
 class DenoiserLayer(nn.Module):
-    def __init__(self, width: int, heads: int, ratio: int):
+    def __init__(self, width: int, heads: int, ratio: int, *, separate: bool = True):
         super().__init__()
-        self.modulation = Modulation(width, ("shift", "scale", "watch", "voice", "listen", "mlp_shift", "mlp_scale", "mlp"))
+        gates = ("shift", "scale", "watch", *(("voice",) if separate else ()), "listen", "mlp_shift", "mlp_scale", "mlp")
+        self.modulation = Modulation(width, gates)
         self.watch = SelfAttention(width, heads)
-        self.voice = AlignedGate(width)
+        self.voice = AlignedGate(width) if separate else None
         self.listen = AlignedAttention(width, heads)
-        self.mlp = FeedForward(width, ratio)
+        self.mlp = FeedForward(width, ratio if separate else ratio + 2)  # 4 x width^2: what the gate and its modulation have
 
     def memory(self, own: Float[Tensor, "batch time width"], heard: Float[Tensor, "batch time width"], rotary: Rotary) -> LayerMemory:
-        return LayerMemory(self.voice.values(own), self.listen.memory(heard, rotary))
+        return LayerMemory(self.voice.values(own) if self.voice is not None else None, self.listen.memory(heard, rotary))
 
     def forward(
         self,
@@ -57,6 +66,7 @@ class DenoiserLayer(nn.Module):
         gates = self.modulation(condition)  # adaLN-Zero: a new layer is the identity
         view = modulated(motion, gates["shift"], gates["scale"])
         motion = torch.addcmul(motion, gates["watch"], self.watch(view, masks.motion, rotary))
-        motion = torch.addcmul(motion, gates["voice"], self.voice(view, memory.own))  # my own speech moves my lips
+        if self.voice is not None:
+            motion = torch.addcmul(motion, gates["voice"], self.voice(view, memory.own))  # my own speech moves my lips
         motion = torch.addcmul(motion, gates["listen"], self.listen(view, memory.heard, masks.heard, rotary))  # what I hear moves the rest
         return torch.addcmul(motion, gates["mlp"], self.mlp(modulated(motion, gates["mlp_shift"], gates["mlp_scale"])))

@@ -1,4 +1,4 @@
-"""Dual-audio interaction: both voices go jointly through a transformer, the own half is kept, own features are added back.
+"""Dual-audio interaction: both voices go jointly through a transformer, the own half is kept, own features are added back (or not).
 
 After MANGO (arXiv 2601.01749, section 3, eq. 3). OPEN: depth, positions and what the indicator is added to are ours: rotary
 positions by frame, so that simultaneous tokens of both people are neighbours, and each voice carries its own indicator.
@@ -31,8 +31,9 @@ class InteractionLayer(nn.Module):
 class DualAudioInteraction(nn.Module):
     """[own ; heard] tokens with role and speaking-indicator embeddings -> what the own side makes of the exchange."""
 
-    def __init__(self, width: int, heads: int, depth: int, ratio: int):
+    def __init__(self, width: int, heads: int, depth: int, ratio: int, *, residual: bool = True):
         super().__init__()
+        self.residual = residual
         self.role = nn.ModuleDict({"own": Linear(width, width), "heard": Linear(width, width)})  # the bias is the role embedding
         self.speaking = nn.Parameter(torch.randn(2, width) * 0.02)  # silent, speaking
         self.speaking_unknown = nn.Parameter(torch.randn(width) * 0.02)
@@ -58,7 +59,8 @@ class DualAudioInteraction(nn.Module):
             tokens = layer(tokens, mask, rotary.twice(), None)
         for layer in self.layers[-1:]:  # nobody reads the heard half of the last layer: it is not computed
             tokens = layer(tokens, mask[:, :, :time], rotary.twice(), time)
-        return self.norm(tokens[:, :time]) + own
+        exchange = self.norm(tokens[:, :time])
+        return exchange + own if self.residual else exchange
 
     def indicator(self, speaking: Float[Tensor, "batch time"], unknown: Bool[Tensor, "batch"]) -> Float[Tensor, "batch time width"]:
         """Embedding of a speaking indicator in [0, 1]; one embedding of its own where it is not known."""

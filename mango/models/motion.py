@@ -8,14 +8,15 @@ Both people are one batch with shared weights: exchange them in every input and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mango.head.layout import MotionLayout
-from mango.models.attention import Memory, Rotary, visible
+from mango.models.attention import Rotary, visible
 from mango.models.denoiser import DenoiserLayer, LayerMemory, Masks
 from mango.models.interaction import DualAudioInteraction
 from mango.models.layers import LevelEmbedding, Modulation, VoiceStem, modulated
@@ -26,6 +27,12 @@ from mango.models.linear import Linear
 class MotionModelConfig:
     """Sizes of the motion model; the defaults are the paper-scale model."""
 
+    hearing: Literal[
+        "separate",  # own voice and what is heard on pathways of their own
+        "joint",  # both through the dual-audio interaction and one attention, as MANGO describes it
+        "mixed",  # the same without the own features added back
+        "own",  # "separate", deaf to the other: the single-speaker baseline
+    ] = "separate"
     width: int = 512
     depth: int = 8
     heads: int = 8
@@ -73,10 +80,7 @@ class Conditions:
     @classmethod
     def concatenated(cls, parts: Sequence["Conditions"]) -> "Conditions":
         """Along the batch: guidance evaluates its branches in one pass."""
-        layers = tuple(
-            LayerMemory(torch.cat([layer.own for layer in same]), Memory.concatenated([layer.heard for layer in same]))
-            for same in zip(*(part.layers for part in parts), strict=True)
-        )
+        layers = tuple(LayerMemory.concatenated(same) for same in zip(*(part.layers for part in parts), strict=True))
         return cls(layers, torch.cat([part.identity_withheld for part in parts]))
 
 
@@ -95,11 +99,14 @@ class MotionModel(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(size))
         self.stem = VoiceStem(voice_width, width, config.voice_kernel)
         self.no_own, self.no_heard, self.no_identity = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(3))
-        self.interaction = DualAudioInteraction(width, heads, config.interaction_depth, config.mlp_ratio)
+        self.interaction = DualAudioInteraction(
+            width, heads, config.interaction_depth, config.mlp_ratio, residual=config.hearing != "mixed"
+        )
         self.tokens = Linear(layout.width + 1, width)  # + the context flag
         self.level = LevelEmbedding(width)
         self.identity = nn.Linear(identity_width, width)
-        self.layers = nn.ModuleList(DenoiserLayer(width, heads, config.mlp_ratio) for _ in range(config.depth))
+        separate = config.hearing in ("separate", "own")
+        self.layers = nn.ModuleList(DenoiserLayer(width, heads, config.mlp_ratio, separate=separate) for _ in range(config.depth))
         self.last_modulation = Modulation(width, ("shift", "scale"))
         self.out = Linear(width, layout.width)
         nn.init.zeros_(self.out.weight)  # an untrained model predicts the training set's mean pose
@@ -135,14 +142,19 @@ class MotionModel(nn.Module):
     ) -> Conditions:
         """What each person hears of both voices. ``voices`` are the encoder's features, one row a frame."""
         drop = drop or PathwayDrop.nothing(voices.shape[0], voices.device)
+        if self.config.hearing == "own":
+            drop = replace(drop, heard=torch.ones_like(drop.heard))
         every = keep.flatten(0, 1)
         normal = (voices - self.voice_mean) / self.voice_std
         features = self.stem(normal.flatten(0, 1), every)  # of each person's own voice, whoever listens
         own = torch.where(drop.own.flatten()[:, None, None], self.no_own, features)
         heard = torch.where(drop.heard.flatten()[:, None, None], self.no_heard, of_partner(features))
         indicator = self.interaction.indicator(speaking.flatten(0, 1), drop.speaking.flatten())
+        others, keep_others = of_partner(indicator), of_partner(every)
+        if self.config.hearing == "own":
+            others, keep_others = self.interaction.speaking_unknown.expand_as(indicator), every
         rotary = self._rotary(features)
-        dual = self.interaction(own, heard, indicator, of_partner(indicator), every, of_partner(every), rotary)
+        dual = self.interaction(own, heard, indicator, others, every, keep_others, rotary)
         return Conditions(tuple(layer.memory(own, dual, rotary) for layer in self.layers), drop.identity)
 
     # Once per noise level --------------------------------------------------------------------------------------------------

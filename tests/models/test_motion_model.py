@@ -2,6 +2,8 @@
 out); a mask dropped in one attention; the convolution reading padding; the context flag ignored; a null condition that leaks; rotary
 positions that depend on where a window starts; identity of the wrong person."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,11 +16,15 @@ LAYOUT = MotionLayout(4)
 SMALL = MotionModelConfig(width=32, depth=2, heads=2, interaction_depth=2, heard_reach=4)
 
 
-@pytest.fixture
-def model() -> MotionModel:
+@pytest.fixture(params=["separate", "joint", "mixed"])
+def model(request) -> MotionModel:
+    return random_model(request.param)
+
+
+def random_model(hearing: str) -> MotionModel:
     """Small, in double precision, and with random weights everywhere: a new model's gates and output are zero and would hide faults."""
     torch.manual_seed(0)
-    model = MotionModel(SMALL, LAYOUT, VOICE, IDENTITY).double()
+    model = MotionModel(replace(SMALL, hearing=hearing), LAYOUT, VOICE, IDENTITY).double()
     random = torch_generator("model test")
     with torch.no_grad():
         for parameter in model.parameters():
@@ -87,6 +93,38 @@ def test_a_partner_that_is_not_kept_is_not_heard(model):
     y["voices"][:, 1] += 5.0
     y["speaking"][:, 1] = 1 - y["speaking"][:, 1]
     torch.testing.assert_close(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
+
+
+def test_the_single_speaker_model_is_deaf_to_the_other():
+    """Whatever the other says, is told to say, or whether it is there at all; its own voice still moves it."""
+    model, x, y = random_model("own"), inputs(), inputs()
+    y["voices"][:, 1] += 5.0
+    y["speaking"][:, 1] = 1 - y["speaking"][:, 1]
+    y["keep"][:, 1, 9:] = False
+    torch.testing.assert_close(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
+    y["voices"][:, 0] += 5.0
+    assert not torch.allclose(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
+
+
+def test_ways_of_hearing_have_equally_many_weights():
+    """At paper scale, to half a percent: a comparison of them is not one of sizes."""
+    config = MotionModelConfig()
+    with torch.device("meta"):
+        models = [MotionModel(replace(config, hearing=hearing), LAYOUT, 160, 64) for hearing in ("separate", "joint", "mixed", "own")]
+    weights = [sum(parameter.numel() for parameter in model.parameters()) for model in models]
+    assert max(weights) < 1.005 * min(weights)
+
+
+def test_only_the_joint_model_adds_the_own_voice_back():
+    """With a transformer that says nothing, "joint" still hears the own voice and "mixed" nothing."""
+    changed = {}
+    for hearing in ("joint", "mixed"):
+        model, x, y = random_model(hearing), inputs(), inputs()
+        with torch.no_grad():
+            model.interaction.norm.weight.zero_()
+        y["voices"][:, 0] += 5.0
+        changed[hearing] = not torch.allclose(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
+    assert changed == {"joint": True, "mixed": False}
 
 
 @pytest.mark.parametrize(
