@@ -21,6 +21,7 @@ from mango.models.denoiser import DenoiserLayer, LayerMemory, Masks
 from mango.models.interaction import DualAudioInteraction
 from mango.models.layers import LevelEmbedding, Modulation, VoiceStem, modulated
 from mango.models.linear import Linear
+from mango.models.normalisation import Normalised
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,16 @@ class Conditions:
         return cls(layers, torch.cat([part.identity_withheld for part in parts]))
 
 
-class MotionModel(nn.Module):
+class MotionModel(Normalised):
     """Predicts clean motion (x0) of both people, in units of the training set's standard deviation per channel.
 
     Construct with the head's layout and the widths of what it will be given; ``set_statistics`` fills the normalisation.
     """
 
     def __init__(self, config: MotionModelConfig, layout: MotionLayout, voice_width: int, identity_width: int):
-        super().__init__()
-        self.config, self.layout, self.voice_width, self.identity_width = config, layout, voice_width, identity_width
+        super().__init__(layout, voice_width)
+        self.config, self.identity_width = config, identity_width
         width, heads = config.width, config.heads
-        for name, size in (("motion", layout.width), ("voice", voice_width)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_std", torch.ones(size))
         self.stem = VoiceStem(voice_width, width, config.voice_kernel)
         self.no_own, self.no_heard, self.no_identity = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(3))
         self.interaction = DualAudioInteraction(
@@ -112,25 +110,6 @@ class MotionModel(nn.Module):
         nn.init.zeros_(self.out.weight)  # an untrained model predicts the training set's mean pose
         nn.init.zeros_(self.out.bias)
 
-    # Normalisation ---------------------------------------------------------------------------------------------------------
-
-    def set_statistics(
-        self,
-        motion_mean: Float[Tensor, "width"],
-        motion_std: Float[Tensor, "width"],
-        voice_mean: Float[Tensor, "features"],
-        voice_std: Float[Tensor, "features"],
-    ) -> None:
-        """Statistics of the training split; they travel with the weights."""
-        for name, value in (("motion_mean", motion_mean), ("motion_std", motion_std), ("voice_mean", voice_mean), ("voice_std", voice_std)):
-            getattr(self, name).copy_(value)
-
-    def normalised(self, motion: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return (motion - self.motion_mean) / self.motion_std
-
-    def denormalised(self, normal: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return torch.addcmul(self.motion_mean, normal, self.motion_std)
-
     # Once per window -------------------------------------------------------------------------------------------------------
 
     def listen(
@@ -145,8 +124,7 @@ class MotionModel(nn.Module):
         if self.config.hearing == "own":
             drop = replace(drop, heard=torch.ones_like(drop.heard))
         every = keep.flatten(0, 1)
-        normal = (voices - self.voice_mean) / self.voice_std
-        features = self.stem(normal.flatten(0, 1), every)  # of each person's own voice, whoever listens
+        features = self.stem(self.normalised_voices(voices).flatten(0, 1), every)  # of each person's own voice, whoever listens
         own = torch.where(drop.own.flatten()[:, None, None], self.no_own, features)
         heard = torch.where(drop.heard.flatten()[:, None, None], self.no_heard, of_partner(features))
         indicator = self.interaction.indicator(speaking.flatten(0, 1), drop.speaking.flatten())
