@@ -202,6 +202,7 @@ def evaluate(
     against: Literal["truth", "labels"] | None = None,
     complete: bool = False,
     controls: bool = False,
+    baselines: bool = False,
     seed: int = 0,
     steps: int = 20,
     sampler: Literal["ddim", "dpm++", "ddpm"] = "ddim",
@@ -222,6 +223,7 @@ def evaluate(
         against: what counts as true (by default the truth of a synthetic set; without one, dualtalk protocols take the labels)
         complete: refuse when somebody in the data has no prediction
         controls: add rows whose values are known, or must be worse: the truth, a still face, late by five frames, the partner's motion
+        baselines: add rows that learn nothing: the mean motion of the set's split "train", and its most similar second, copied
         seed: of the generated motion, the intervals and diversity
         steps: evaluations of the model per window
         sampler: how noise becomes motion
@@ -236,6 +238,9 @@ def evaluate(
     if against is not None and not own_format:
         remedy = "leave it out: DualTalk's files hold one motion, their tracker's"
         raise InputError("--against", expected="a dialogue set", found="DualTalk's files", remedy=remedy)
+    if baselines and not own_format:
+        remedy = "leave it out: they are made from the voices and labels of a set's training split"
+        raise InputError("--baselines", expected="a dialogue set", found="DualTalk's files", remedy=remedy)
     with progress_bar("evaluating", "dialogues" if own_format else "sequences") as progress:
         more = {"complete": complete, "controls": controls, "progress": progress}
         if own_format:
@@ -244,7 +249,8 @@ def evaluate(
 
             config = GenerationConfig(seed, steps, sampler, {"own": guidance_own, "heard": guidance_heard})
             systems = {"checkpoints": checkpoint, "predictions": predictions}
-            evaluation = evaluate_dialogues(data, split, protocol, config, **systems, against=against, head=head, **more)
+            more |= {"against": against, "baselines": baselines, "head": head}
+            evaluation = evaluate_dialogues(data, split, protocol, config, **systems, **more)
         else:
             from mango.evaluation.dualtalk import evaluate_predictions
 

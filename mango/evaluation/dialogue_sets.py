@@ -14,12 +14,13 @@ from typing import Literal
 
 import torch
 
-from mango.audio.encoders import make_encoder
+from mango.audio.encoders import EncoderConfig, make_encoder
 from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import load_motion
 from mango.data.side_files import read_voice
 from mango.data.truth import Truth, truth_folder
 from mango.errors import InputError
+from mango.evaluation.baselines import untrained_baselines
 from mango.evaluation.compared import ComparedMotion
 from mango.evaluation.dualtalk import controls_of
 from mango.evaluation.dualtalk_files import LISTED, listed
@@ -66,13 +67,15 @@ def evaluate_dialogues(
     against: Against | None = None,
     complete: bool = False,
     controls: bool = False,
+    baselines: bool = False,
     head: str | Path = "builtin",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Every system on a split; the first checkpoint, else the first folder of predictions, is the main row.
 
     ``against``: what counts as true. By default the truth; without one, dualtalk protocols take the labels, and native refuses.
-    ``controls`` adds rows of parameter metrics whose values are known or must be worse (see `dualtalk.controls_of`).
+    ``controls`` adds rows of parameter metrics whose values are known or must be worse (see `dualtalk.controls_of`), ``baselines`` the
+    mean motion and the nearest neighbour of the split "train", in the features of the first checkpoint's encoder.
     """
     dialogues, loaded = DialogueSet.open(data), load_head(head)
     _check_head(dialogues, loaded)
@@ -81,7 +84,7 @@ def evaluate_dialogues(
     asked = {str(path): _checkpoint(path, dialogues, loaded, config) for path in checkpoints}
     asked |= {str(path): _folder(path, ids, dialogues, complete) for path in predictions}
     labelled = {LABELS: System(_labels), STILL: System(lambda dialogue: {p: still_face(clip) for p, clip in _labels(dialogue).items()})}
-    systems = labelled | asked
+    systems = labelled | (_untrained(dialogues, checkpoints, loaded) if baselines else {}) | asked
     for number, id in enumerate(ids):
         _score_dialogue(dialogues.dialogue(id), systems, true, protocol, loaded)
         if progress:
@@ -178,6 +181,11 @@ def _checkpoint(path: Path, dialogues: DialogueSet, head: Head, config: Generati
         return watch.lap(dialogue.frames, lambda: [read_voice(voice) for voice in voices], lambda: moved(dialogue))
 
     return System(motion, watch, checkpoint_facts(path))
+
+
+def _untrained(dialogues: DialogueSet, checkpoints: tuple[Path, ...], head: Head) -> dict[str, System]:
+    config = load_motion_model(checkpoints[0], head=head)[2] if checkpoints else EncoderConfig()
+    return {name: System(moved) for name, moved in untrained_baselines(dialogues, "train", make_encoder(config), head).items()}
 
 
 def _folder(folder: Path, ids: tuple[str, ...], dialogues: DialogueSet, complete: bool) -> System:

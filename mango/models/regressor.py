@@ -45,7 +45,7 @@ class PartnerMotionRegressor(Normalised):
         motion: Float[Tensor, "batch person time width"],
         keep: Bool[Tensor, "batch person time"],
     ) -> Float[Tensor, "batch person time width"]:
-        """Motion of both people, normalised; without meaning where ``keep`` is False. Of ``motion``, normalised, each is shown the other's."""
+        """Motion of both people, normalised, of which each is shown the other's. The result has no meaning where ``keep`` is False."""
         every = keep.flatten(0, 1)
         normal = self.normalised_voices(voices).flatten(0, 1)
         heard, seen = self.heard(of_partner(normal), of_partner(every)), self.seen(of_partner(motion.flatten(0, 1)))
