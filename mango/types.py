@@ -60,6 +60,16 @@ class PersonTrack:
 
 
 @dataclass(frozen=True)
+class Phone:
+    """One phone as spoken, in seconds from the start of the sound. A stop's time is its closure and burst, without the aspiration."""
+
+    symbol: str  # ARPAbet without digits, "sil" for silence (`mango.data.phones`)
+    start: float
+    end: float
+    stress: float = 0.0  # 1 primary, 0.5 secondary, 0 none or not known
+
+
+@dataclass(frozen=True)
 class Side:
     """One person's side of a dialogue. Everything but the voice may be absent; pictures stay files until asked for."""
 
@@ -70,6 +80,7 @@ class Side:
     track: PersonTrack | None = None
     video: Path | None = None
     mask_video: Path | None = None
+    phones: tuple[Phone, ...] | None = None  # in order; None = nobody has said, () = nothing is spoken
 
 
 @dataclass(frozen=True)

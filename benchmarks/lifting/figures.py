@@ -32,7 +32,7 @@ from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
 from mango.data.json_files import read_json
 from mango.data.pictures import PictureBatch, Pictures
-from mango.data.truth import TruePhone, Truth
+from mango.data.truth import Truth
 from mango.errors import InputError
 from mango.evaluation.protocol import mover, redrawn
 from mango.head.model import load_head
@@ -40,7 +40,7 @@ from mango.inference.generation import GenerationConfig
 from mango.training.avatars import read_avatars
 from mango.training.picture_losses import MOUTH
 from mango.training.stage1 import load_motion_model
-from mango.types import FRAME_RATE
+from mango.types import FRAME_RATE, Phone
 
 BILABIALS = ("P", "B", "M")
 PASSAGE = 3 * FRAME_RATE  # frames
@@ -124,7 +124,7 @@ def small_print(outcomes: Sequence[Outcome]) -> str:
 class Passage:
     clip: Clip
     frames: range
-    phones: tuple[TruePhone, ...]  # its bilabials
+    phones: tuple[Phone, ...]  # its bilabials
 
 
 def passage(of: Outcome, length: int = PASSAGE) -> Passage:
@@ -150,7 +150,7 @@ def shown_closure(of: Outcome, window: Passage) -> int:
     opening = np.array(of.content["truth"]["opening"]["/".join(window.clip)])
     reach = max(AROUND)
 
-    def visible(phone: TruePhone) -> tuple[float, int]:
+    def visible(phone: Phone) -> tuple[float, int]:
         frames = np.arange(int(phone.start * FRAME_RATE), min(math.ceil(phone.end * FRAME_RATE) + 1, len(opening)))
         tightest = int(frames[opening[frames].argmin()])
         before, after = opening[max(0, tightest - reach) : tightest], opening[tightest + 1 : tightest + 1 + reach]

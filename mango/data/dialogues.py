@@ -3,8 +3,8 @@
 ROOT/dataset.json                 format, fps, sample_rate, head, people, splits
 ROOT/dialogues/<id>/dialogue.json people, frames, source, licence, created_by
 ROOT/dialogues/<id>/{a,b}.wav     mono 16 kHz, same length; always both
-ROOT/dialogues/<id>/{a,b}.motion.npz + .json, .mp4, .mask.mp4, .track.npz, .speaking.npy     optional
-ROOT/features/<encoder digest>/<id>.{a,b}.npy                                                cache
+ROOT/dialogues/<id>/{a,b}.motion.npz + .json, .mp4, .mask.mp4, .track.npz, .speaking.npy, .phones.json     optional
+ROOT/features/<encoder digest>/<id>.{a,b}.npy                                                              cache
 """
 
 import hashlib
@@ -33,6 +33,7 @@ from mango.data.descriptions import (
 )
 from mango.data.json_files import write_json
 from mango.data.motion_files import load_motion, save_motion
+from mango.data.phones import read_phones, write_phones
 from mango.data.problem import raise_first
 from mango.data.side_files import read_speaking, read_track, read_voice, write_speaking, write_track, write_voice
 from mango.errors import InputError
@@ -130,7 +131,8 @@ class DialogueSet:
             found = f"{len(audio)} samples, {len(audio) // SAMPLES_PER_FRAME} frames"
             remedy = "cut or pad the sound, or correct frames in dialogue.json"
             raise InputError(folder / f"{side}.wav", expected=f"{frames} frames of {SAMPLES_PER_FRAME} samples", found=found, remedy=remedy)
-        files = {name: _existing(folder / f"{side}.{name}") for name in ("speaking.npy", "motion.npz", "track.npz", "mp4", "mask.mp4")}
+        names = ("speaking.npy", "motion.npz", "track.npz", "phones.json", "mp4", "mask.mp4")
+        files = {name: _existing(folder / f"{side}.{name}") for name in names}
         motion = files["motion.npz"] and load_motion(files["motion.npz"], head=self.head)
         if motion is not None and len(motion) != frames:
             expected = f"{frames} frames"
@@ -143,6 +145,7 @@ class DialogueSet:
             track=files["track.npz"] and read_track(files["track.npz"], frames),
             video=files["mp4"],
             mask_video=files["mask.mp4"],
+            phones=files["phones.json"] and read_phones(files["phones.json"], frames),
         )
 
     @cached_property
@@ -234,6 +237,8 @@ def _write_side(folder: Path, side: str, content: Side, frames: int, head: SetHe
         save_motion(folder / f"{side}.motion.npz", content.motion)
     if content.track is not None:
         write_track(folder / f"{side}.track.npz", content.track)
+    if content.phones is not None:
+        write_phones(folder / f"{side}.phones.json", content.phones, frames)
 
 
 def _place_videos(folder: Path, side: str, content: Side, move: bool) -> None:

@@ -1,23 +1,36 @@
-"""JSON objects on disk, read strictly and written atomically."""
+"""JSON on disk, read strictly and written atomically."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mango.data.atomic import atomic_file
 from mango.errors import InputError
 
+REMEDY = "repair the file or write it again"
+
 
 def read_json(path: Path) -> dict:
-    remedy = "repair the file or write it again"
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise InputError(path, expected="a JSON object", found=type(content).__name__, remedy=REMEDY)
+    return content
+
+
+def read_json_list(path: Path) -> list:
+    content = _parsed(path)
+    if not isinstance(content, list):
+        raise InputError(path, expected="a JSON list", found=type(content).__name__, remedy=REMEDY)
+    return content
+
+
+def _parsed(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError:
         raise InputError(path, expected="a file", found="none", remedy="check the path; every description must be copied along") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise InputError(path, expected="valid JSON", found=str(error) or type(error).__name__, remedy=remedy) from error
-    if not isinstance(content, dict):
-        raise InputError(path, expected="a JSON object", found=type(content).__name__, remedy=remedy)
-    return content
+        raise InputError(path, expected="valid JSON", found=str(error) or type(error).__name__, remedy=REMEDY) from error
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -10,11 +10,9 @@ No other module opens it, and only evaluation, the synthesiser and the report im
 imports): nothing that trains, selects or stops early may know the truth.
 """
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,36 +22,17 @@ from torch import Tensor
 from mango.data.arrays import Expected, array_problems, read_npz
 from mango.data.atomic import atomic_file, atomic_folder
 from mango.data.motion_files import Basis, load_motion, save_motion
+from mango.data.phones import read_phones, write_phones
 from mango.data.problem import Problem, raise_first
 from mango.data.side_files import camera_problems, read_speaking, write_speaking
 from mango.errors import InputError
-from mango.types import PERSONS, MotionClip
+from mango.types import PERSONS, MotionClip, Phone
 
 CAMERA = {
     "camera_from_world": Expected(("time or 1", 4, 4)),
     "intrinsics": Expected((3, 3)),
     "size": Expected((2,), "int64"),
 }
-
-
-@runtime_checkable
-class Timed(Protocol):
-    """A phone as a synthesiser of speech has it."""
-
-    symbol: str
-    start: float
-    end: float
-    stress: float
-
-
-@dataclass(frozen=True)
-class TruePhone:
-    """A phone that was really spoken. Times in seconds from the start of the dialogue."""
-
-    symbol: str  # ARPAbet-like, "sil" for silence
-    start: float
-    end: float
-    stress: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,7 @@ class TrueSide:
     """Everything true of one person's side of a dialogue."""
 
     motion: MotionClip
-    phones: tuple[Timed, ...]
+    phones: tuple[Phone, ...]
     speaking: Float[Tensor, "time"]
     camera: TrueCamera | None = None
 
@@ -97,8 +76,8 @@ class Truth:
     def motion(self, id: str, person: str, *, head: Basis | None = None) -> MotionClip:
         return load_motion(self._file(id, person, "motion.npz"), head=head)
 
-    def phones(self, id: str, person: str) -> tuple[TruePhone, ...]:
-        return _read_phones(self._file(id, person, "phones.json"))
+    def phones(self, id: str, person: str) -> tuple[Phone, ...]:
+        return read_phones(self._file(id, person, "phones.json"))
 
     def speaking(self, id: str, person: str) -> Float[Tensor, "time"]:
         return read_speaking(self._file(id, person, "speaking.npy"))
@@ -135,23 +114,10 @@ def write_truth(root: Path | str, id: str, sides: Mapping[str, TrueSide], *, rep
         for person, side in sides.items():
             save_motion(partial / f"{person}.motion.npz", side.motion)
             write_speaking(partial / f"{person}.speaking.npy", side.speaking)
-            _write_phones(partial / f"{person}.phones.json", side.phones)
+            write_phones(partial / f"{person}.phones.json", side.phones)
             if side.camera is not None:
                 _write_camera(partial / f"{person}.camera.npz", side.camera)
     return target
-
-
-def _write_phones(path: Path, phones: Iterable[Timed]) -> None:
-    rows = [{"symbol": p.symbol, "start": float(p.start), "end": float(p.end), "stress": float(p.stress)} for p in phones]
-    with atomic_file(path) as partial:
-        partial.write_text("[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]\n", encoding="utf-8")
-
-
-def _read_phones(path: Path) -> tuple[TruePhone, ...]:
-    try:
-        return tuple(TruePhone(row["symbol"], row["start"], row["end"], row["stress"]) for row in json.loads(path.read_text("utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(path, expected="a list of {symbol, start, end, stress}", found=str(error), remedy="make the set again") from error
 
 
 def _write_camera(path: Path, camera: TrueCamera) -> None:

@@ -10,13 +10,14 @@ from mango.data.descriptions import NOBODY, DialogueDescription, SetDescription,
 from mango.data.descriptions import read_set as read_set_description
 from mango.data.json_files import read_json
 from mango.data.motion_files import Basis, motion_problems
+from mango.data.phones import phones_problems
 from mango.data.problem import Problem, noted
 from mango.data.side_files import speaking_problems, track_problems, voice_problems
 from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE
 
 __all__ = ["Problem", "problems"]
 
-SIDE_FILES = ("wav", "motion.npz", "motion.json", "mp4", "mask.mp4", "track.npz", "speaking.npy")
+SIDE_FILES = ("wav", "motion.npz", "motion.json", "mp4", "mask.mp4", "track.npz", "speaking.npy", "phones.json")
 FILES = {"dialogue.json"} | {f"{side}.{suffix}" for side in PERSONS for suffix in SIDE_FILES}
 FEATURES = re.compile(r"(?P<id>.+)\.(?P<side>[ab])\.npy")
 STRAY = "move it out of the set"
@@ -104,6 +105,8 @@ def _side_problems(folder: Path, side: str, frames: int | None, described: SetDe
         yield from speaking_problems(file("speaking.npy"), frames)
     if file("track.npz").exists():
         yield from track_problems(file("track.npz"), frames)
+    if file("phones.json").exists():
+        yield from phones_problems(file("phones.json"), frames)
     sizes = {}
     for suffix in ("mp4", "mask.mp4"):
         if file(suffix).exists():

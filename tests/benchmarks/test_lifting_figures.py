@@ -19,8 +19,9 @@ from benchmarks.lifting.rows import ROWS
 from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.sweeps import variant_bench
 from benchmarks.lifting.training import Bench
-from mango.data.truth import TruePhone, truth_folder
+from mango.data.truth import truth_folder
 from mango.errors import InputError
+from mango.types import Phone
 
 FRAMES, NAMES = 200, ("test000/a", "test000/b", "test001/a", "test001/b")
 
@@ -83,7 +84,7 @@ def test_the_closure_is_the_truly_most_visible_one(tmp_path):
     opening[[51, 101]] = 0.0  # between open lips
     opening[[97, 98, 99, 100, 102, 103, 104, 105]] = 1.0  # the second one hardly shows
     of.content["truth"]["opening"]["test000/a"] = opening.tolist()
-    phones = tuple(TruePhone("P", at, at + 0.1, 0.0) for at in (2.0, 4.0))
+    phones = tuple(Phone("P", at, at + 0.1, 0.0) for at in (2.0, 4.0))
     assert figures.shown_closure(of, Passage(("test000", "a"), range(40, 115), phones)) == 51
     with pytest.raises(figures.Missing, match="no p, b or m"):
         figures.shown_closure(of, Passage(("test000", "a"), range(40, 115), ()))

@@ -9,7 +9,7 @@ import torch
 
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.video import write_video
-from mango.types import Dialogue, MotionClip, PersonTrack, Side
+from mango.types import Dialogue, MotionClip, PersonTrack, Phone, Side
 
 FRAMES = 30
 HEAD = SimpleNamespace(name="builtin", digest="5" * 64, expressions=7, identities=4)
@@ -55,13 +55,14 @@ def side(clip, picture, tmp_path_factory):
         intrinsics = torch.tensor([[100.0, 0, 32], [0, 100, 32], [0, 0, 1]])
         track = PersonTrack(torch.ones(frames, dtype=torch.bool), torch.eye(4)[None], intrinsics, landmarks, torch.ones(frames))
         speaking = (torch.arange(frames) > 10).float()
+        phones = (Phone("sil", 0.0, 0.4), Phone("M", 0.4, 0.48), Phone("AH", 0.48, 0.6, 1.0), Phone("sil", 0.6, frames / 25))
         if not pictures:
-            return Side(person, audio, speaking, clip(frames, seed), track)
+            return Side(person, audio, speaking, clip(frames, seed), track, phones=phones)
         folder = tmp_path_factory.mktemp("films")
         video, mask = folder / "film.mp4", folder / "mask.mp4"
         write_video(video, (picture(i + seed) for i in range(frames)))
         write_video(mask, (np.full((64, 64, 3), 255 * (i % 2), np.uint8) for i in range(frames)))
-        return Side(person, audio, speaking, clip(frames, seed), track, video, mask)
+        return Side(person, audio, speaking, clip(frames, seed), track, video, mask, phones)
 
     return make
 

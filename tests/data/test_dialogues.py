@@ -36,6 +36,7 @@ def test_round_trip(sound_set, side):
     assert torch.equal(own.motion.expr, written.motion.expr)
     for name in ("keep", "camera_from_world", "intrinsics", "landmarks", "confidence"):
         assert torch.equal(getattr(own.track, name), getattr(written.track, name)), name
+    assert own.phones == written.phones and len(own.phones) == 4
     assert own.video.read_bytes() == written.video.read_bytes()
     assert own.mask_video.read_bytes() == written.mask_video.read_bytes()
 

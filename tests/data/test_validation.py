@@ -21,6 +21,12 @@ def change_npz(path, **changed):
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
+def change_phone(path, number, **changed):
+    rows = json.loads(path.read_text())
+    rows[number] |= changed
+    path.write_text(json.dumps(rows))
+
+
 def film(path, frames=30, rows=64, cols=64, **options):
     write_video(path, (np.full((rows, cols, 3), 8 * i % 256, np.uint8) for i in range(frames)), **options)
 
@@ -179,6 +185,41 @@ FAULTS = {  # name: (what breaks the set, the file to be named, words of the mes
         lambda s: np.save(s / "dialogues/first/a.speaking.npy", np.full(30, 3, np.float32)),
         "first/a.speaking.npy",
         "speaking in [0, 1]",
+    ),
+    "phones of another language": (
+        lambda s: change_phone(s / "dialogues/first/a.phones.json", 2, symbol="ə"),
+        "first/a.phones.json",
+        '"ə"',
+    ),
+    "phones that are no list": (
+        lambda s: (s / "dialogues/first/a.phones.json").write_text('{"phones": []}'),
+        "first/a.phones.json",
+        "a JSON list",
+    ),
+    "phones of an unknown kind": (
+        lambda s: change_phone(s / "dialogues/first/a.phones.json", 1, label="M"),
+        "first/a.phones.json",
+        "as phone 2; write one such object",
+    ),
+    "phones in milliseconds": (
+        lambda s: change_phone(s / "dialogues/first/a.phones.json", 3, start=600, end=1200),
+        "first/a.phones.json",
+        "30 frames (1.20 s)",
+    ),
+    "phones that overlap": (
+        lambda s: change_phone(s / "dialogues/first/a.phones.json", 2, start=0.45),
+        "first/a.phones.json",
+        "after one that ends at 0.48 s",
+    ),
+    "a phone that ends before it starts": (
+        lambda s: change_phone(s / "dialogues/first/a.phones.json", 1, end=0.3),
+        "first/a.phones.json",
+        "0 <= start < end",
+    ),
+    "a time as text": (
+        lambda s: change_phone(s / "dialogues/first/a.phones.json", 1, end="0.48"),
+        "first/a.phones.json",
+        "plain numbers",
     ),
     "stray file": (lambda s: (s / "dialogues/first/notes.txt").write_text("x"), "first/notes.txt", "another file"),
     "stray folder": (lambda s: (s / "backup").mkdir(), "backup", "another file or folder"),

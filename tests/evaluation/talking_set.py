@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from mango.data.dialogues import create_dialogue_set, write_dialogue
-from mango.data.truth import TruePhone, TrueSide, write_truth
-from mango.types import Dialogue, MotionClip, Side
+from mango.data.truth import TrueSide, write_truth
+from mango.types import Dialogue, MotionClip, Phone, Side
 
 FRAMES = 40
-PHONES = (TruePhone("AA", 0.0, 0.4, 1.0), TruePhone("M", 0.4, 0.48, 0.0), TruePhone("sil", 0.48, 1.6, 0.0))
+PHONES = (Phone("AA", 0.0, 0.4, 1.0), Phone("M", 0.4, 0.48, 0.0), Phone("sil", 0.48, 1.6, 0.0))
 
 
 def talking(head, rate: float) -> MotionClip:

@@ -14,7 +14,7 @@ from mango.audio.encoders import Encoder
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import save_motion
-from mango.data.truth import TruePhone, Truth, truth_folder
+from mango.data.truth import Truth, truth_folder
 from mango.evaluation import vertex_metrics
 from mango.evaluation.native import NativeReference, Voices, add_native
 from mango.evaluation.protocol import LABELS, STILL, still_face
@@ -22,6 +22,7 @@ from mango.evaluation.scores import Tally
 from mango.evaluation.speed import Stopwatch, TimedEncoder
 from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.inference.generation import GenerationConfig
+from mango.types import Phone
 
 
 def evaluated(tmp_path, data, *more):
@@ -126,7 +127,7 @@ def test_one_clip_by_another_route(head):
     own, partner = torch.randn(2, LONG + 24, generator=random, dtype=torch.float64).unfold(1, 25, 1).mean(2).clamp_min(0)  # turns
     # pitch whose squared velocity follows the partner's voice ten frames later
     nods = 0.02 * (partner.roll(10).sqrt() * torch.where(torch.arange(LONG) % 2 == 0, 1.0, -1.0)).cumsum(0).float()
-    phones = [TruePhone("M", 0.0, 0.04, 0.0), TruePhone("P", 0.48, 0.52, 0.0)]  # frame 0: shut; frame 12: wide open
+    phones = [Phone("M", 0.0, 0.04, 0.0), Phone("P", 0.48, 0.52, 0.0)]  # frame 0: shut; frame 12: wide open
     prediction, truth = moving(head, jaw=0.1, blinks=2, nods=nods), moving(head, blinks=3)
     found, reference = gathered(head, prediction, truth, own=own, partner=partner, phones=phones)
     vertices, still = unposed_vertices(head, prediction), unposed_vertices(head, truth)
@@ -162,9 +163,9 @@ def test_speed_counts_encoding_once_and_leaves_the_first_dialogue_out(monkeypatc
     class Slow(Encoder):
         width, digest = 1, "x"
 
-        def encode(self, audio):
+        def parts(self, audio):
             takes(2)
-            return torch.zeros(1, 1)
+            yield torch.zeros(1, 1)
 
     watch = Stopwatch(TimedEncoder(Slow()))
     for _ in range(3):

@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 
+from mango.data.phones import SILENCE
 from mango.data.synthetic.conversation import Ending
-from mango.data.synthetic.phones import RECIPES, SILENCE, Phone
+from mango.data.synthetic.phones import RECIPES
 from mango.data.synthetic.voices import Voice
+from mango.types import Phone
 
 TRACK_RATE = 1000  # Hz
 NEUTRAL = np.array([500.0, 1500.0, 2500.0])  # formants of a tract at rest

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from mango.data.phones import SILENCE
 from mango.data.synthetic.conversation import Phrase
 from mango.data.synthetic.formants import LEVEL, Utterance
 from mango.data.synthetic.lexicon import lines
-from mango.data.synthetic.phones import RECIPES, SILENCE, Phone
+from mango.data.synthetic.phones import RECIPES
 from mango.data.synthetic.voices import Voice
 from mango.errors import InputError
-from mango.types import SAMPLE_RATE
+from mango.types import SAMPLE_RATE, Phone
 
 # eSpeak's names of the phonemes of its English voices, and the ARPAbet phones they are.
 PHONEMES = """

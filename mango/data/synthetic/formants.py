@@ -12,12 +12,13 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Complex64, Float, Float32
 
+from mango.data.phones import SILENCE
 from mango.data.synthetic.articulation import TRACK_RATE, Tracks, articulated, intonation
 from mango.data.synthetic.conversation import Ending, Phrase
 from mango.data.synthetic.lexicon import Word
-from mango.data.synthetic.phones import RECIPES, SILENCE, Phone
+from mango.data.synthetic.phones import RECIPES
 from mango.data.synthetic.voices import Voice
-from mango.types import SAMPLE_RATE
+from mango.types import SAMPLE_RATE, Phone
 
 HOP, WINDOW, TRANSFORM = 80, 320, 768  # samples of the overlap-add
 LEVEL = 0.1  # root mean square of a stressed vowel

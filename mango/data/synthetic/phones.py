@@ -6,17 +6,6 @@ Formant frequencies are those of a typical adult male vocal tract in Hz, in the 
 from dataclasses import dataclass
 from typing import Literal
 
-
-@dataclass(frozen=True)
-class Phone:
-    """One phone as spoken. A stop's time is its closure and burst; the aspiration after it already shapes the next phone."""
-
-    symbol: str  # ARPAbet without digits, "sil" for silence
-    start: float  # s
-    end: float  # s
-    stress: float = 0.0  # 1 primary, 0.5 secondary, 0 none
-
-
 Kind = Literal["vowel", "semivowel", "nasal", "fricative", "stop", "affricate", "aspirate", "silence"]
 
 
@@ -100,7 +89,3 @@ RECIPES: dict[str, Recipe] = {
     "ZH": _fricative(PALATAL, True, (3300, 1900), 0.075, -8.0),
     "HH": Recipe("aspirate", (500, 1500, 2500), 0.060, voice_db=None, pull=0.0),
 }
-
-VOWELS = tuple(symbol for symbol, recipe in RECIPES.items() if recipe.kind == "vowel")
-BILABIALS = ("P", "B", "M")
-SILENCE = "sil"

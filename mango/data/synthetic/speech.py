@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.data.phones import SILENCE
 from mango.data.synthetic.conversation import Conversation, Ending, Phrase
 from mango.data.synthetic.formants import LEVEL, TRACK_RATE, Utterance, spoken
-from mango.data.synthetic.phones import SILENCE, Phone
 from mango.data.synthetic.recording import recorded
 from mango.data.synthetic.voices import Voice, voice
-from mango.types import FRAME_RATE, SAMPLE_RATE
+from mango.types import FRAME_RATE, SAMPLE_RATE, Phone
 
-__all__ = ["Phone", "Speech", "SpokenPhrase", "SpokenWord", "Voice", "speak", "voice"]
+__all__ = ["Speech", "SpokenPhrase", "SpokenWord", "Voice", "speak", "voice"]
 
 Engine = Callable[[Phrase, Voice, np.random.Generator], Utterance]
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE

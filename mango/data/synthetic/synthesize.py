@@ -47,6 +47,7 @@ class SynthesisConfig:
     video: bool = True  # False: voices and labels only
     crf: int = 14  # quality of the videos, H.264's
     num_gaussians: int = 10_000  # of a true person's surface
+    phones: bool = False  # also write who says what when into the set, as a perfect forced aligner would; else only the truth knows
     corruption: Corruption = field(default_factory=Corruption)
     shooting: Shooting = field(default_factory=Shooting)
     workers: int = 2  # processes
@@ -63,8 +64,9 @@ class SynthesisConfig:
 
     @property
     def content(self) -> dict:
-        """What decides the files: everything but how many processes make them."""
-        return {name: value for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items() if name != "workers"}
+        """What decides the files: everything but how many processes make them, and but for what was not asked for."""
+        unsaid = {"workers"} | ({"phones"} if not self.phones else set())  # as sets were described before there was the choice
+        return {name: value for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items() if name not in unsaid}
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def _side(root: Path, config: SynthesisConfig, plan: Plan, head, conversation, s
     video, mask = (folder / f"{side}.mp4", folder / f"{side}.mask.mp4") if config.video else (None, None)
     if config.video:
         _film(video, mask, filmed(person, head, motion, camera, config.shooting, seed), config.crf)
-    seen = Side(person.name, own.audio, speaking_indicator(own.audio)[: len(motion)], labels, track, video, mask)
+    phones = own.phones if config.phones else None
+    seen = Side(person.name, own.audio, speaking_indicator(own.audio)[: len(motion)], labels, track, video, mask, phones)
     taken = TrueCamera(camera.camera_from_world[None], camera.intrinsics, camera.width, camera.height)
     return seen, TrueSide(motion, own.phones, own.speaking[: len(motion)], taken)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mango.data.synthetic.phones import Phone
+from mango.types import Phone
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@ from collections import Counter
 
 import pytest
 
+from mango.data.phones import BILABIALS, VOWELS
 from mango.data.synthetic.conversation import made_up_name, script
 from mango.data.synthetic.lexicon import ANSWERS, BACKCHANNELS, CATEGORIES, CONTINUATIONS, LEXICON, QUESTIONS, STATEMENTS, lines
-from mango.data.synthetic.phones import BILABIALS, RECIPES, VOWELS
+from mango.data.synthetic.phones import RECIPES
 
 
 def phrases(conversation):

@@ -4,10 +4,11 @@ import sys
 import numpy as np
 import pytest
 
+from mango.data.phones import VOWELS
 from mango.data.synthetic import espeak
 from mango.data.synthetic.conversation import Phrase, script
 from mango.data.synthetic.lexicon import LEXICON
-from mango.data.synthetic.phones import RECIPES, VOWELS
+from mango.data.synthetic.phones import RECIPES
 from mango.data.synthetic.speech import speak, voice
 from mango.errors import InputError
 

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from mango.audio.encoders import EncoderConfig, make_encoder
+from mango.data.phones import VOWELS
 from mango.data.synthetic.conversation import Phrase, script
 from mango.data.synthetic.formants import spoken, synthesized
 from mango.data.synthetic.lexicon import LEXICON
-from mango.data.synthetic.phones import RECIPES, VOWELS, Phone
+from mango.data.synthetic.phones import RECIPES
 from mango.data.synthetic.voices import Voice, voice
+from mango.types import Phone
 
 MALE = Voice(
     f0_hz=110.0, formant_scale=1.0, tilt_db_per_octave=0.0, breathiness=0.05, rate=1.0, pitch_range=1.0, precision=1.0, accent=0.0, seed=0

@@ -10,9 +10,9 @@ from phone_strings import SILENT, TALK, Said, said
 from mango.data.synthetic import behaviour
 from mango.data.synthetic.lips import LipOpening
 from mango.data.synthetic.motion import JAW_LIMIT, frame_seconds, style_of, true_motion
-from mango.data.synthetic.phones import Phone
 from mango.data.synthetic.visemes import closures
 from mango.head.model import load_head
+from mango.types import Phone
 
 
 @pytest.fixture(scope="module")

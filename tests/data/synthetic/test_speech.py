@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from mango.data.phones import VOWELS
 from mango.data.synthetic.conversation import script
-from mango.data.synthetic.phones import VOWELS
 from mango.data.synthetic.recording import recorded
 from mango.data.synthetic.speech import pitch, speak, voice
 

@@ -69,6 +69,21 @@ def test_an_interrupted_set_is_completed_with_the_same_bytes(root, tmp_path):
     assert not list(copy.glob(".*"))
 
 
+def test_phones_are_in_the_set_only_if_asked_for_and_change_nothing_else(root, tmp_path):
+    """Planted and seen red: phones among what decides a set's files though nobody asked for them (sets of before could not be resumed)."""
+    without, asked = replace(TINY, video=False), replace(TINY, video=False, phones=True)
+    assert "phones" not in without.content and asked.content == {**without.content, "phones": True}
+    synthesize(tmp_path / "tiny", asked, progress=False)
+    made, truth = DialogueSet.open(tmp_path / "tiny"), Truth.open(tmp_path / "tiny")
+    said = {(id, side): made.dialogue(id).side(side).phones for id in made.ids for side in "ab"}
+    assert said == {clip: truth.phones(*clip) for clip in said}
+    assert any(phone.symbol != "sil" for phones in said.values() for phone in phones)
+    assert problems(tmp_path / "tiny") == []
+    now, before = digests(tmp_path / "tiny"), digests(root)
+    added = {f"tiny/dialogues/{id}/{side}.phones.json" for id in ("train000", "test000") for side in "ab"}
+    assert {name for name in now if before.get(name) != now[name]} == {*added, "tiny.truth/synthesis.json"}
+
+
 def test_another_configuration_in_the_same_folder_is_refused(root):
     with pytest.raises(InputError, match="seconds"):
         synthesize(root, replace(TINY, seconds=(3.0, 3.0)), progress=False)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mango.data.synthetic.phones import RECIPES, Phone
+from mango.data.synthetic.phones import RECIPES
 from mango.data.synthetic.visemes import GESTURES, JAW, VISEMES, closures, coarticulated, phone_name
+from mango.types import Phone
 
 
 def said(symbols: str, seconds: float = 0.09) -> list[Phone]:
