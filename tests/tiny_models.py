@@ -1,4 +1,5 @@
-"""Small stand-ins that are real files: a run with an untrained motion model, avatars of a few Gaussians, voices of noise."""
+"""Small stand-ins that are real files: a run with an untrained motion model, speech models with random weights, avatars of a few
+Gaussians, voices of noise."""
 
 from pathlib import Path
 
@@ -15,19 +16,21 @@ from mango.training.optim import OptimizerConfig, make_learner
 from mango.training.stage1 import MotionDescription, make_motion_model
 
 
-def tiny_run(folder: Path, head, *, head_digest: str | None = None) -> Path:
+def tiny_run(folder: Path, head, *, head_digest: str | None = None, encoder: EncoderConfig = EncoderConfig(mels=8)) -> Path:
     """A run folder whose model answers to its inputs but has learnt nothing; motion stays small."""
-    encoder = EncoderConfig(mels=8)
+    made = make_encoder(encoder)
     description = MotionDescription(
         head=head_digest or head.digest,
         expressions=head.expressions,
         identity_width=head.identities,
-        voice_width=make_encoder(encoder).width,
+        voice_width=made.width,
         frames=20,
         context=4,
         model=MotionModelConfig(width=16, depth=1, heads=2, interaction_depth=1),
         diffusion=DiffusionConfig(levels=50),
         encoder=encoder,
+        voice_layers=made.num_layers,
+        encoder_digest=made.digest,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -38,6 +41,19 @@ def tiny_run(folder: Path, head, *, head_digest: str | None = None) -> Path:
     learner = make_learner("motion", model, OptimizerConfig(), steps=1, description=to_plain(description))
     write_checkpoint(folder / "checkpoints", 1, [learner], {}, {})
     return folder
+
+
+def tiny_encoder(folder: Path, kind: str, seed: int = 0, **changes) -> str:
+    """A checkpoint of wav2vec 2.0, HuBERT or WavLM: three layers of 16 with random weights, as save_pretrained writes it."""
+    import transformers
+
+    name = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}[kind]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "num_conv_pos_embeddings": 16,
+             "num_conv_pos_embedding_groups": 2, "conv_dim": (8,) * 7, "vocab_size": 8}  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes, **changes)).save_pretrained(folder)
+    return str(folder)
 
 
 def tiny_avatar(path: Path, head, seed: int = 0, *, digest: str | None = None) -> Path:

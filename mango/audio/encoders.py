@@ -1,4 +1,4 @@
-"""What a model hears: one row of features a frame, from log-mel energies or a pretrained speech model, always frozen.
+"""What a model hears: one row of features a frame, from log-mel energies or from hidden layers of a pretrained speech model.
 
 A chain ``samples -> features at the encoder's rate -> exactly frame_count(samples) rows`` behind one class, and a digest that
 changes whenever the features would, for caches and checkpoints.
@@ -6,7 +6,8 @@ changes whenever the features would, for caches and checkpoints.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,16 +18,21 @@ from torch import Tensor
 from mango.audio.alignment import frame_count, framed, sample_count
 from mango.audio.loudness import HOP, HOPS_PER_FRAME, QUIETEST_SPEECH_DB, background_level_db, decibels, speech_level_db
 from mango.errors import InputError
-from mango.types import SAMPLE_RATE
+from mango.types import FRAME_RATE, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Which features; ``mels`` belongs to log_mel, ``path`` and ``layer`` to the others."""
+    """Which features; ``mels`` belongs to log_mel, ``path`` and ``layers`` to the others.
+
+    Encoders are frozen: their features are computed once and kept beside the dialogues. To adapt one, fine-tune it elsewhere and name
+    the result. What a motion model learns of it is the mix of its layers, where there are several.
+    """
 
     kind: Literal["log_mel", "wav2vec2", "hubert", "wavlm"] = "log_mel"
     path: str | None = None  # a folder written by save_pretrained, or a hub name
-    layer: int = -1  # hidden state: 0 = input of the first transformer layer, -1 = output of the last
+    # Hidden states: 0 = input of the first transformer layer, -1 = output of the last. Several: the model learns their mix. []: all.
+    layers: tuple[int, ...] = (-1,)
     mels: int = 40
 
     def __post_init__(self) -> None:
@@ -38,13 +44,22 @@ class EncoderConfig:
 
 
 class Encoder:
-    """Sound to features. ``width`` features a frame; ``digest`` names the features' exact definition."""
+    """Sound to features. ``width`` features a frame; ``digest`` names the features' exact definition.
+
+    With ``num_layers`` > 1 a row is so many equally wide layers side by side. ``dtype`` is the precision that rows are kept in.
+    """
 
     width: int
     digest: str
+    num_layers: int = 1
+    dtype: torch.dtype = torch.float32
 
     def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
         """One row a frame, ``frame_count(samples)`` rows. ``audio`` is mono, 16 kHz; the whole track of one person."""
+        return torch.cat([torch.zeros(0, self.width, dtype=self.dtype), *self.parts(audio)])
+
+    def parts(self, audio: Float[Tensor, "samples"]) -> Iterator[Float[Tensor, "some_time width"]]:
+        """`encode`, some frames at a time, for rows too wide to hold a recording of."""
         raise NotImplementedError
 
 
@@ -81,10 +96,13 @@ class LogMel(Encoder):
                       OVERSUBTRACTION]  # fmt: skip
         self.digest = hashlib.sha256(json.dumps(definition).encode()).hexdigest()
 
-    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
+    def parts(self, audio: Float[Tensor, "samples"]) -> Iterator[Float[Tensor, "some_time width"]]:
+        """All at once: rows are narrow, and what is loud speech and what is background is known at the end."""
         frames = frame_count(audio.shape[0])
-        if frames == 0:
-            return torch.zeros(0, self.width)
+        if frames:
+            yield self._rows(audio, frames)
+
+    def _rows(self, audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time width"]:
         power = self.power(audio)
         hops_db = decibels(power.sum(dim=1))
         level_db = speech_level_db(hops_db, QUIETEST_SPEECH_DB - DIFFERENCE_DB)
@@ -146,22 +164,24 @@ CHUNK_FRAMES, CONTEXT_FRAMES = 500, 50  # attention is quadratic in length: 20 s
 
 
 class Pretrained(Encoder):
-    """A hidden layer of wav2vec 2.0, HuBERT or WavLM through transformers, at exactly 25 rows a second."""
+    """Hidden states of wav2vec 2.0, HuBERT or WavLM through transformers, side by side, at exactly 25 rows a second.
+
+    Rows are kept in half precision (an error of 1/2048 of each value); what overflows it is an error.
+    """
+
+    dtype = torch.float16
 
     def __init__(self, config: EncoderConfig):
         self.model, self.normalises = _pretrained(config)
-        num_states = self.model.config.num_hidden_layers + 1
-        if not -num_states <= config.layer < num_states:
-            raise InputError("encoder.layer", expected=f"-{num_states} to {num_states - 1} ({config.path} has {num_states - 1} layers)",
-                             found=str(config.layer), remedy="-1 is the last layer")  # fmt: skip
-        self.layer = config.layer % num_states
-        self.width = self.model.config.hidden_size
+        self.layers = _layers(config, self.model.config.num_hidden_layers + 1)
+        self.num_layers = len(self.layers)
+        self.width = self.num_layers * self.model.config.hidden_size
         self.stride, self.field = _stride_and_field(self.model.config.conv_kernel, self.model.config.conv_stride)
         self.digest = self._digest(config)
 
     def _digest(self, config: EncoderConfig) -> str:
-        """Over the weights and the chosen layer, wherever the folder lies."""
-        definition = {**asdict(config), "path": None, "mels": None, "layer": self.layer, "normalises": self.normalises}
+        """Over the weights and the chosen layers, wherever the folder lies."""
+        definition = {"kind": config.kind, "layers": self.layers, "normalises": self.normalises, "dtype": str(self.dtype)}
         digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -169,23 +189,39 @@ class Pretrained(Encoder):
         return digest.hexdigest()
 
     @torch.no_grad()
-    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
+    def parts(self, audio: Float[Tensor, "samples"]) -> Iterator[Float[Tensor, "some_time width"]]:
         frames = frame_count(audio.shape[0])
         audio = audio[: sample_count(frames)].float()
-        if self.normalises and frames:
-            audio = (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
-        parts = []
+        mean, deviation = (audio.mean(), torch.sqrt(audio.var(correction=0) + 1e-7)) if self.normalises and frames else (0.0, 1.0)
         for first in range(0, frames, CHUNK_FRAMES):
             last = min(first + CHUNK_FRAMES, frames)
             begin, end = max(0, first - CONTEXT_FRAMES), min(frames, last + CONTEXT_FRAMES)
-            rows = self._chunk(audio[sample_count(begin) : sample_count(end)], end - begin)
-            parts.append(rows[first - begin : last - begin])
-        return torch.cat(parts) if parts else torch.zeros(0, self.width)
+            chunk = (audio[sample_count(begin) : sample_count(end)] - mean) / deviation
+            rows = self._chunk(chunk, end - begin)[first - begin : last - begin].to(self.dtype)
+            if not rows.isfinite().all():
+                remedy = "choose other layers, or another checkpoint: its numbers leave half precision"
+                where = f"encoder.layers {list(self.layers)}, sound from {first / FRAME_RATE:.0f} s"
+                raise InputError(where, expected=f"features within {torch.finfo(self.dtype).max:g}", found="larger ones", remedy=remedy)
+            yield rows
 
     def _chunk(self, audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time width"]:
         padded = torch.nn.functional.pad(audio, (0, self.field))  # so that the last frame has rows of its own
         states = self.model(padded[None], output_hidden_states=True).hidden_states
-        return framed(states[self.layer][0], first_centre=self.field / 2, stride=self.stride, frames=frames)
+        chosen = torch.cat([states[layer][0] for layer in self.layers], dim=-1)
+        return framed(chosen, first_centre=self.field / 2, stride=self.stride, frames=frames)
+
+
+def _layers(config: EncoderConfig, num_states: int) -> tuple[int, ...]:
+    """Which hidden states, counted from the front; all of them where none is named."""
+    for layer in config.layers:
+        if not -num_states <= layer < num_states:
+            expected = f"layers from -{num_states} to {num_states - 1} ({config.path} has {num_states - 1} and their input)"
+            raise InputError("encoder.layers", expected=expected, found=str(layer), remedy="-1 is the last layer, [] stands for all")
+    layers = tuple(layer % num_states for layer in config.layers) or tuple(range(num_states))
+    if len(set(layers)) < len(layers):
+        found = f"{list(config.layers)}, which is {list(layers)}"
+        raise InputError("encoder.layers", expected="different layers", found=found, remedy="name each once")
+    return layers
 
 
 def _stride_and_field(kernels: list[int] | tuple[int, ...], strides: list[int] | tuple[int, ...]) -> tuple[int, int]:
@@ -200,7 +236,9 @@ def _stride_and_field(kernels: list[int] | tuple[int, ...], strides: list[int] |
 def _pretrained(config: EncoderConfig):
     """The model in evaluation mode, and whether it wants tracks of zero mean and unit variance."""
     from transformers import AutoFeatureExtractor, AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of reading weights, for a moment: an error has to stay the only line
     download = f"run `hf download {config.path} --local-dir FOLDER` where there is a network and set encoder.path to FOLDER"
     if Path(config.path).is_dir():
         _check_folder(Path(config.path))

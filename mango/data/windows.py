@@ -5,7 +5,7 @@ generated dialogue begins without context too. What lies outside the dialogue is
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class WindowBatch:
     identity: Float[Tensor, "batch person identity"]  # the head's shape coefficients
     dialogues: tuple[str, ...]
     starts: tuple[int, ...]  # first frame of the window, context included; may be negative
+    voice_layers: int = 1  # of the encoder, side by side in the features
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -44,10 +45,11 @@ class WindowBatch:
     def rows(self, chosen: list[int]) -> "WindowBatch":
         """Some of the windows."""
         tensors = {name: getattr(self, name)[chosen] for name in _TENSORS}
-        return WindowBatch(**tensors, dialogues=tuple(self.dialogues[i] for i in chosen), starts=tuple(self.starts[i] for i in chosen))
+        dialogues, starts = ([of[i] for i in chosen] for of in (self.dialogues, self.starts))
+        return replace(self, **tensors, dialogues=tuple(dialogues), starts=tuple(starts))
 
 
-_TENSORS = tuple(field.name for field in fields(WindowBatch) if field.name not in ("dialogues", "starts"))
+_TENSORS = tuple(field.name for field in fields(WindowBatch) if field.name not in ("dialogues", "starts", "voice_layers"))
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,8 @@ class Windows:
         """Windows by (number of the dialogue, first frame)."""
         parts = [self._window(self.dialogues[which], start) for which, start in places]
         stacked = {name: torch.stack([part[name] for part in parts]) for name in _TENSORS}
-        return WindowBatch(
-            **stacked, dialogues=tuple(self.dialogues[which].id for which, _ in places), starts=tuple(start for _, start in places)
-        )
+        ids, starts = tuple(self.dialogues[which].id for which, _ in places), tuple(start for _, start in places)
+        return WindowBatch(**stacked, dialogues=ids, starts=starts, voice_layers=self.encoder.num_layers)
 
     def motion_statistics(self) -> tuple[Float[Tensor, "width"], Float[Tensor, "width"]]:
         """Mean and standard deviation of kept frames, the latter with a floor for channels that hardly move.
@@ -138,14 +139,18 @@ class Windows:
         """
         floor = torch.full((self.layout.width,), 0.003)
         floor[self.layout.where("expr")] = 0.02
-        mean, std = _statistics(torch.cat([held.motion[held.keep] for held in self.dialogues]))
+        mean, std = _statistics(held.motion[held.keep] for held in self.dialogues)
         return mean, torch.maximum(std, floor)
 
     def voice_statistics(self) -> tuple[Float[Tensor, "features"], Float[Tensor, "features"]]:
-        """Mean and standard deviation of the features, over a sample of dialogues when there are many."""
+        """Mean and standard deviation of the features, over a sample of dialogues when there are many.
+
+        A feature that hardly moves counts as if it moved by a thousandth of what the liveliest of its layer does.
+        """
         chosen = self.dialogues[:: max(1, len(self.dialogues) // 100)]
-        mean, std = _statistics(torch.cat([torch.from_numpy(np.array(voice)) for held in chosen for voice in held.voices]))
-        return mean, std.clamp(min=1e-3 * float(std.max().clamp(min=1e-6)))
+        mean, std = _statistics(_blocks(voice for held in chosen for voice in held.voices))
+        liveliest = std.unflatten(0, (self.encoder.num_layers, -1)).amax(1).clamp(min=1e-6)
+        return mean, torch.maximum(std, 1e-3 * liveliest.repeat_interleave(len(std) // len(liveliest)))
 
     def _window(self, held: _Held, start: int) -> dict[str, Tensor]:
         inside = slice(max(0, start), min(held.frames, start + self.length))
@@ -168,9 +173,22 @@ def _padded(inside: Tensor, place: slice, length: int) -> Tensor:
     return whole
 
 
-def _statistics(rows: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, "width"], Float[Tensor, "width"]]:
-    double = rows.double()
-    return double.mean(0).float(), double.std(0, correction=0).float()
+def _statistics(blocks: Iterable[Float[Tensor, "_ width"]]) -> tuple[Float[Tensor, "width"], Float[Tensor, "width"]]:
+    """Mean and standard deviation over the rows of all blocks, of which one is in memory at a time (Chan, Golub and LeVeque 1979)."""
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for block in blocks:
+        if not len(block):
+            continue
+        new, own = block.double(), block.double().mean(0)
+        share = len(new) / (count + len(new))
+        squares = squares + (new - own).square().sum(0) + (own - mean).square() * (count * share)
+        mean, count = mean + (own - mean) * share, count + len(new)
+    return mean.float(), (squares / count).sqrt().float()
+
+
+def _blocks(voices: Iterable[np.ndarray], rows: int = 1000) -> Iterator[Float[Tensor, "_ features"]]:
+    """Copies of mapped features, some rows at a time."""
+    return (torch.from_numpy(np.array(voice[first : first + rows])) for voice in voices for first in range(0, len(voice), rows))
 
 
 def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLayout, people: Collection[str] | None) -> _Held:
@@ -204,24 +222,34 @@ def _keep(side: Side, dialogue: Dialogue) -> Bool[Tensor, "time"]:
 
 
 def _features(root: Path, dialogue: Dialogue, person: str, encoder: Encoder) -> np.ndarray:
-    """One row a frame, from the cache beside the set; computed anew when the sound has changed since."""
+    """One row a frame, mapped from the cache beside the set; computed anew when the sound has changed since."""
     audio = dialogue.side(person).audio
     path = root / "features" / encoder.digest / f"{dialogue.id}.{person}.npy"
     sound = hashlib.sha256(audio.numpy().tobytes()).hexdigest()
     stamp = path.with_suffix(".sound")
     if not (path.exists() and stamp.exists() and stamp.read_text() == sound):
-        features = encoder.encode(audio)
         stamp.unlink(missing_ok=True)  # no moment at which an old array stands beside the new stamp
         with atomic_file(path) as partial:
-            np.save(partial, features.to(torch.float32).numpy())
+            _write_features(partial, audio, dialogue.frames, encoder)
         with atomic_file(stamp) as partial:
             partial.write_text(sound)
-    rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    expected = f"{dialogue.frames} rows of {encoder.width}"
+    remedy = "remove this file: it will be made again"
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(path, expected=expected, found="a damaged file", remedy=remedy) from error
     if rows.shape != (dialogue.frames, encoder.width):
-        raise InputError(
-            path,
-            expected=f"{dialogue.frames} rows of {encoder.width}",
-            found=f"an array of shape {rows.shape}",
-            remedy="remove this file: it will be made again",
-        )
+        raise InputError(path, expected=expected, found=f"an array of shape {rows.shape}", remedy=remedy)
     return rows
+
+
+def _write_features(path: Path, audio: Float[Tensor, "samples"], frames: int, encoder: Encoder) -> None:
+    """Part by part: all layers of a long dialogue are more than memory holds."""
+    kind = torch.empty(0, dtype=encoder.dtype).numpy().dtype
+    rows, done = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(frames, encoder.width)), 0
+    for part in encoder.parts(audio):
+        rows[done : done + len(part)] = part.numpy()
+        done += len(part)
+    assert done == frames, f"{done} rows of features for {frames} frames"
+    rows.flush()

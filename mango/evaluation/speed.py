@@ -1,6 +1,6 @@
 """How fast a checkpoint generates, measured while it is evaluated: no extra run, and the same settings as its numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
@@ -23,13 +23,18 @@ class TimedEncoder(Encoder):
     """An encoder that keeps count of its time."""
 
     def __init__(self, encoder: Encoder):
-        self.encoder, self.width, self.digest, self.seconds = encoder, encoder.width, encoder.digest, 0.0
+        self.encoder, self.seconds = encoder, 0.0
+        self.width, self.digest, self.num_layers, self.dtype = encoder.width, encoder.digest, encoder.num_layers, encoder.dtype
 
-    def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
-        began = perf_counter()
-        features = self.encoder.encode(audio)
-        self.seconds += perf_counter() - began
-        return features
+    def parts(self, audio: Float[Tensor, "samples"]) -> Iterator[Float[Tensor, "some_time width"]]:
+        parts = self.encoder.parts(audio)
+        while True:
+            began = perf_counter()
+            part = next(parts, None)
+            self.seconds += perf_counter() - began
+            if part is None:
+                return
+            yield part
 
 
 @dataclass

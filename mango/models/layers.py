@@ -21,22 +21,36 @@ class FeedForward(nn.Module):
         return self.narrow(gelu(self.widen(x), approximate="tanh"))
 
 
+class LayerMix(nn.Module):
+    """Layers side by side, mixed by learned weights that sum to 1, times a learned scale (ELMo, arXiv 1802.05365, eq. 1)."""
+
+    def __init__(self, num_layers: int):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(num_layers))  # before the softmax: equal at first
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, layers: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch layer_features"]:
+        each = layers.unflatten(-1, (len(self.weights), -1))
+        return self.scale * torch.einsum("...lf,l->...f", each, self.weights.softmax(0))
+
+
 class VoiceStem(nn.Module):
     """Voice features of a frame and its neighbours: a phone shows in how the spectrum changes, not in one frame.
 
-    Two convolutions of ``kernel`` frames see ``kernel - 1`` frames to each side. Frames that are not kept enter every
-    convolution as zeros, exactly as if the track ended there.
+    Where features are several layers of an encoder side by side, their learned mix comes first. Two convolutions of ``kernel`` frames
+    see ``kernel - 1`` frames to each side. Frames that are not kept enter every convolution as zeros, exactly as if the track ended there.
     """
 
-    def __init__(self, voice_width: int, width: int, kernel: int):
+    def __init__(self, voice_width: int, width: int, kernel: int, voice_layers: int = 1):
         super().__init__()
-        self.project = Linear(voice_width, width)
+        self.mix = LayerMix(voice_layers) if voice_layers > 1 else nn.Identity()
+        self.project = Linear(voice_width // voice_layers, width)
         self.convolutions = nn.ModuleList(nn.Conv1d(width, width, kernel, padding=kernel // 2) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, voice: Float[Tensor, "batch time features"], keep: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
         real = keep.unsqueeze(1).to(voice.dtype)
-        x = self.project(voice).transpose(1, 2).contiguous()  # gelu's gradient is four times slower across frames than along them
+        x = self.project(self.mix(voice)).transpose(1, 2).contiguous()  # gelu's gradient is four times slower across frames than along them
         for convolution in self.convolutions:
             x = x + convolution(gelu(x) * real)
         return self.norm(x.transpose(1, 2))

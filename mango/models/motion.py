@@ -88,14 +88,15 @@ class Conditions:
 class MotionModel(Normalised):
     """Predicts clean motion (x0) of both people, in units of the training set's standard deviation per channel.
 
-    Construct with the head's layout and the widths of what it will be given; ``set_statistics`` fills the normalisation.
+    Construct with the head's layout and the widths of what it will be given; ``voice_width`` is that of all ``voice_layers`` together.
+    ``set_statistics`` fills the normalisation.
     """
 
-    def __init__(self, config: MotionModelConfig, layout: MotionLayout, voice_width: int, identity_width: int):
+    def __init__(self, config: MotionModelConfig, layout: MotionLayout, voice_width: int, identity_width: int, voice_layers: int = 1):
         super().__init__(layout, voice_width)
         self.config, self.identity_width = config, identity_width
         width, heads = config.width, config.heads
-        self.stem = VoiceStem(voice_width, width, config.voice_kernel)
+        self.stem = VoiceStem(voice_width, width, config.voice_kernel, voice_layers)
         self.no_own, self.no_heard, self.no_identity = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(3))
         self.interaction = DualAudioInteraction(
             width, heads, config.interaction_depth, config.mlp_ratio, residual=config.hearing != "mixed"

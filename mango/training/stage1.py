@@ -1,15 +1,16 @@
 """Stage one: the denoising objective of the motion model, its validation, and reading a trained model back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mango.audio.encoders import EncoderConfig
-from mango.config import from_plain, to_plain
+from mango.audio.encoders import Encoder, EncoderConfig
+from mango.config import changed_fields, from_plain, to_plain
 from mango.data.windows import WindowBatch, Windows
 from mango.diffusion.objective import DiffusionConfig, Schedule, levels, noised
 from mango.errors import InputError
@@ -78,6 +79,8 @@ class MotionDescription:
     model: MotionModelConfig
     diffusion: DiffusionConfig
     encoder: EncoderConfig
+    voice_layers: int = 1  # of the encoder, side by side in voice_width
+    encoder_digest: str | None = None  # None: not known, in runs from before it was kept
 
 
 # The objective ------------------------------------------------------------------------------------------------------------
@@ -92,7 +95,7 @@ class Draws:
     drop: PathwayDrop
     flipped: Bool[Tensor, "batch person time"]  # frames whose speaking indicator is wrong
     given: Bool[Tensor, "batch person time"]  # clean context shown to the model
-    voices: Float[Tensor, "batch person time features"]  # noise on the features, in their standard deviations
+    voices: Float[Tensor, "batch person time layer_features"]  # noise on the features, in their standard deviations
 
     def rows(self, chosen: list[int]) -> "Draws":
         """Of some of the windows."""
@@ -115,7 +118,7 @@ def random_draws(batch: WindowBatch, schedule: Schedule, noise: ConditionNoise, 
         drop=_withheld(noise, len(batch), random),
         flipped=_flipped(batch.speaking.shape, noise, random),
         given=_given(batch.keep, noise, context, random),
-        voices=_coloured(batch.voices.shape, noise, random),
+        voices=_coloured((*batch.voices.shape[:3], batch.voices.shape[3] // batch.voice_layers), noise, random),
     )
 
 
@@ -126,7 +129,8 @@ def one_shot_x0(
     draws = draws.to(labels.device)
     given, speaking = draws.given[..., None], torch.where(draws.flipped, 1 - batch.speaking, batch.speaking)
     noisy = torch.where(given, labels, noised(labels, draws.gaussian, draws.level, schedule))
-    voices = batch.voices + model.voice_std * draws.voices.to(batch.voices)
+    noise = draws.voices.repeat(1, 1, 1, batch.voice_layers)  # the same on every layer: the mean of independent ones would be less
+    voices = batch.voices + model.voice_std * noise.to(batch.voices)
     conditions = model.listen(voices, speaking, batch.keep, draws.drop)
     clean = model(noisy, draws.level, conditions, batch.identity, batch.keep, draws.given)
     return torch.where(given, labels, clean.to(labels.dtype))
@@ -212,7 +216,8 @@ def _given(
 
 
 def make_motion_model(description: MotionDescription) -> MotionModel:
-    return MotionModel(description.model, MotionLayout(description.expressions), description.voice_width, description.identity_width)
+    d = description
+    return MotionModel(d.model, MotionLayout(d.expressions), d.voice_width, d.identity_width, d.voice_layers)
 
 
 def describe(config: Stage1Config, windows: Windows, head_digest: str) -> MotionDescription:
@@ -226,6 +231,8 @@ def describe(config: Stage1Config, windows: Windows, head_digest: str) -> Motion
         model=config.model,
         diffusion=config.diffusion,
         encoder=config.encoder,
+        voice_layers=windows.encoder.num_layers,
+        encoder_digest=windows.encoder.digest,
     )
 
 
@@ -234,11 +241,12 @@ def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[Moti
     description = describe(config, windows, head.digest)
     if config.start_from is not None:
         model, found, _ = load_motion_model(config.start_from, head=head)
-        if to_plain(found) != to_plain(description):
+        known = replace(description, encoder_digest=found.encoder_digest and description.encoder_digest)
+        if changes := changed_fields(to_plain(found), to_plain(known)):
             raise InputError(
                 config.start_from,
                 expected="a model of this config",
-                found="other sizes or another encoder",
+                found=f"another {', '.join(sorted(changes))}",
                 remedy="start from a run of the same config",
             )
         return model.train().requires_grad_(True), description
@@ -263,7 +271,7 @@ def load_motion_model(run_or_checkpoint: Path, *, head) -> tuple[MotionModel, Mo
         )
     read_state(checkpoint)  # refuses other formats
     described = checkpoint / "motion" / "description.json"
-    description = from_plain(MotionDescription, read_description(described), where=str(described))
+    description = from_plain(MotionDescription, _renewed(read_description(described)), where=str(described))
     if description.head != head.digest:
         raise InputError(
             checkpoint,
@@ -275,3 +283,23 @@ def load_motion_model(run_or_checkpoint: Path, *, head) -> tuple[MotionModel, Mo
     averaged = checkpoint / "motion" / "ema.safetensors"
     read_weights(averaged if averaged.exists() else averaged.with_name("model.safetensors"), model)
     return model.eval().requires_grad_(False), description, description.encoder
+
+
+def check_encoder(encoder: Encoder, description: MotionDescription) -> None:
+    """Features that are not what the model has learnt from would be noise to it: an error."""
+    learnt, asked = description.encoder_digest, description.encoder
+    if encoder.width != description.voice_width or learnt not in (None, encoder.digest):
+        raise InputError(
+            f"encoder {asked.path or asked.kind}",
+            expected=f"the features the model learnt from ({description.voice_width} wide, digest {(learnt or 'unknown')[:12]})",
+            found=f"others ({encoder.width} wide, digest {encoder.digest[:12]})",
+            remedy="put back the encoder's checkpoint that training used, or train again with this one",
+        )
+
+
+def _renewed(description: Any) -> Any:
+    """What was written when an encoder gave one layer, as it is written now."""
+    encoder = description.get("encoder") if isinstance(description, dict) else None
+    if not isinstance(encoder, dict) or "layer" not in encoder:
+        return description
+    return {**description, "encoder": {**{k: v for k, v in encoder.items() if k != "layer"}, "layers": [encoder["layer"]]}}

@@ -27,7 +27,7 @@ from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
 from mango.training.rest import Rest, lips_at_rest
 from mango.training.runtime import Runtime
-from mango.training.stage1 import load_motion_model
+from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
 from mango.types import PERSONS, MotionClip
 from renderer.head import HeadAvatar
@@ -78,6 +78,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     head, dialogues = load_head(config.head), DialogueSet.open(config.data)
     model, description, encoder_config = load_motion_model(config.stage1, head=head)
     encoder = make_encoder(encoder_config)
+    check_encoder(encoder, description)
 
     def windows(split: str, people: tuple[str, ...]) -> Windows:
         return Windows(dialogues, split, encoder, head.layout, description.frames, description.context, people or None)

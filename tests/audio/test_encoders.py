@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from tiny_models import tiny_encoder
 
 from mango.audio.encoders import EncoderConfig, make_encoder
 from mango.audio.reading import read_audio
@@ -97,23 +98,10 @@ def test_listening_halves_of_real_exchanges_are_silent(log_mel, samples):
 
 # ---- pretrained models: tiny random checkpoints, loaded the real way ---------------------------------------------------
 
-TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 2, "conv_dim": (8,) * 7, "vocab_size": 8}  # fmt: skip
-
-
-def checkpoint(folder, kind, seed=0, **changes):
-    import transformers
-
-    names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
-    torch.manual_seed(seed)
-    config = getattr(transformers, f"{names[kind]}Config")(**TINY, **changes)
-    getattr(transformers, f"{names[kind]}Model")(config).save_pretrained(folder)
-    return str(folder)
-
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
 def test_pretrained_models_give_one_row_a_frame(tmp_path, kind, speech):
-    encoder = make_encoder(EncoderConfig(kind, checkpoint(tmp_path / "model", kind)))
+    encoder = make_encoder(EncoderConfig(kind, tiny_encoder(tmp_path / "model", kind)))
     assert encoder.width == 16
     for samples in (0, 640, 32_639):
         rows = encoder.encode(speech.audio[:samples])
@@ -124,19 +112,45 @@ def test_pretrained_models_give_one_row_a_frame(tmp_path, kind, speech):
 
 
 def test_layers_differ_and_are_checked(tmp_path, speech):
-    path = checkpoint(tmp_path / "model", "wav2vec2")
-    rows = {layer: make_encoder(EncoderConfig("wav2vec2", path, layer)) for layer in (0, 2, 3, -1)}
-    first, last = rows[0].encode(speech.audio[:16_000]), rows[-1].encode(speech.audio[:16_000])
+    path = tiny_encoder(tmp_path / "model", "wav2vec2")
+    encoders = {layer: make_encoder(EncoderConfig("wav2vec2", path, (layer,))) for layer in (0, 2, 3, -1)}
+    first, last = encoders[0].encode(speech.audio[:16_000]), encoders[-1].encode(speech.audio[:16_000])
     assert not torch.allclose(first, last)
-    torch.testing.assert_close(rows[3].encode(speech.audio[:16_000]), last)
-    assert rows[3].digest == rows[-1].digest != rows[2].digest
-    with pytest.raises(InputError, match="3 layers"):
-        make_encoder(EncoderConfig("wav2vec2", path, layer=4))
+    assert torch.equal(encoders[3].encode(speech.audio[:16_000]), last)
+    assert encoders[3].digest == encoders[-1].digest != encoders[2].digest
+    for wrong in (4, -5):
+        with pytest.raises(InputError, match=rf"from -4 to 3 .*found {wrong};"):
+            make_encoder(EncoderConfig("wav2vec2", path, (1, wrong)))
+    with pytest.raises(InputError, match=r"different layers, found \[3, -1\], which is \[3, 3\]"):
+        make_encoder(EncoderConfig("wav2vec2", path, (3, -1)))
+
+
+def test_several_layers_lie_side_by_side(tmp_path, speech):
+    """In the order asked for; none named is all of them. Planted once: layers interleaved feature by feature."""
+    path = tiny_encoder(tmp_path / "model", "hubert")
+    audio = speech.audio[:16_000]
+    alone = [make_encoder(EncoderConfig("hubert", path, (layer,))).encode(audio) for layer in range(4)]
+    two, every = (make_encoder(EncoderConfig("hubert", path, layers)) for layers in ((-1, 1), ()))
+    assert (two.num_layers, two.width, every.num_layers, every.width) == (2, 32, 4, 64)
+    assert torch.equal(two.encode(audio), torch.cat([alone[3], alone[1]], dim=1))
+    assert torch.equal(every.encode(audio), torch.cat(alone, dim=1))
+    assert every.digest == make_encoder(EncoderConfig("hubert", path, (0, 1, 2, 3))).digest
+    assert len({two.digest, every.digest, make_encoder(EncoderConfig("hubert", path, (1, -1))).digest}) == 3
+
+
+def test_rows_are_kept_in_half_precision_or_refused(tmp_path, speech):
+    """Planted once: no look at what overflows, which would train on infinity."""
+    path = tiny_encoder(tmp_path / "model", "wav2vec2")
+    encoder = make_encoder(EncoderConfig("wav2vec2", path))
+    assert encoder.encode(speech.audio[:16_000]).dtype == torch.float16
+    encoder.model.encoder.layers[-1].final_layer_norm.weight.fill_(1e6)
+    with pytest.raises(InputError, match=r"layers \[3\], sound from 0 s: expected features within 65504"):
+        encoder.encode(speech.audio[:16_000])
 
 
 def test_digest_follows_the_weights_not_the_place(tmp_path):
-    here, there = checkpoint(tmp_path / "here", "wav2vec2"), checkpoint(tmp_path / "there", "wav2vec2")
-    other = checkpoint(tmp_path / "other", "wav2vec2", seed=1)
+    here, there = tiny_encoder(tmp_path / "here", "wav2vec2"), tiny_encoder(tmp_path / "there", "wav2vec2")
+    other = tiny_encoder(tmp_path / "other", "wav2vec2", seed=1)
     digest = {path: make_encoder(EncoderConfig("wav2vec2", path)).digest for path in (here, there, other)}
     assert digest[here] == digest[there] != digest[other]
     assert len(digest[here]) == len(hashlib.sha256().hexdigest())
@@ -145,13 +159,14 @@ def test_digest_follows_the_weights_not_the_place(tmp_path):
 def test_long_tracks_are_encoded_in_chunks_without_seams(tmp_path, speech, monkeypatch):
     from mango.audio import encoders
 
-    encoder = make_encoder(EncoderConfig("wavlm", checkpoint(tmp_path / "model", "wavlm", feat_extract_norm="layer"), layer=0))
+    encoder = make_encoder(EncoderConfig("wavlm", tiny_encoder(tmp_path / "model", "wavlm", feat_extract_norm="layer"), layers=(0,)))
     monkeypatch.setattr(encoders, "CHUNK_FRAMES", 10_000)
     whole = encoder.encode(speech.audio)
     monkeypatch.setattr(encoders, "CHUNK_FRAMES", 40)
+    assert {len(part) for part in encoder.parts(speech.audio)} == {40, len(whole) % 40}
     chunked = encoder.encode(speech.audio)
     assert whole.shape == chunked.shape
-    torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(chunked, whole, atol=1e-3, rtol=1e-3)
 
 
 def test_missing_checkpoints_name_the_file(tmp_path, monkeypatch):
@@ -160,7 +175,7 @@ def test_missing_checkpoints_name_the_file(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty/config\.json"):
         make_encoder(EncoderConfig("hubert", str(tmp_path / "empty")))
-    path = checkpoint(tmp_path / "model", "hubert")
+    path = tiny_encoder(tmp_path / "model", "hubert")
     with pytest.raises(InputError, match=r"set encoder\.kind to hubert"):
         make_encoder(EncoderConfig("wavlm", path))
     (tmp_path / "model" / "model.safetensors").unlink()

@@ -1,13 +1,14 @@
 """Faults noticed: every window being its dialogue's last (aliasing), windows that depend on what was drawn before, padding that is kept,
-a label and its sound from different frames, frames that no window reaches, stale features after the sound changed, a tracker's distrust
-ignored, dead channels blown up."""
+a label and its sound from different frames, frames that no window reaches, stale features after the sound or the speech model changed, a
+tracker's distrust ignored, dead channels blown up."""
 
 import numpy as np
 import pytest
 import torch
 from tiny_dialogues import FRAMES, make_tiny_set
+from tiny_models import tiny_encoder
 
-from mango.audio.encoders import Encoder
+from mango.audio.encoders import Encoder, EncoderConfig, make_encoder
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.windows import Windows
 from mango.errors import InputError
@@ -24,10 +25,10 @@ class FrameNumbers(Encoder):
     def __init__(self):
         self.calls = 0
 
-    def encode(self, audio):
+    def parts(self, audio):
         self.calls += 1
         loud = audio.unfold(0, 640, 640).abs().mean(-1)
-        return torch.stack([torch.arange(len(loud)).float(), loud], dim=-1)
+        yield from torch.stack([torch.arange(len(loud)).float(), loud], dim=-1).split(30)
 
 
 @pytest.fixture
@@ -112,6 +113,64 @@ def test_a_damaged_cache_is_an_input_error(tmp_path, head):
     np.save(root / "features/frame-numbers/d3.a.npy", np.zeros((3, 2), np.float32))
     with pytest.raises(InputError, match="expected 50 rows of 2"):
         Windows(DialogueSet.open(root), "val", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+
+
+def test_features_of_a_changed_speech_model_are_made_again(tmp_path, head):
+    """The folder is the same, its weights, or the layers asked for, are not. Planted once: a digest without the weights."""
+    root, folder = make_tiny_set(tmp_path / "set", head), tmp_path / "model"
+
+    def voices(*layers):
+        encoder = make_encoder(EncoderConfig("hubert", str(folder), layers))
+        return encoder, next(Windows(DialogueSet.open(root), "val", encoder, head.layout, LENGTH, CONTEXT).tiles(9)).voices
+
+    tiny_encoder(folder, "hubert")
+    (first, before), (_, two) = voices(-1), voices(1, -1)
+    assert torch.equal(two[..., 16:], before) and not torch.equal(two[..., :16], before)
+    tiny_encoder(folder, "hubert", seed=1)
+    _, after = voices(-1)
+    assert not torch.allclose(after, before)
+    kept = np.load(root / "features" / first.digest / "d3.a.npy")
+    assert kept.dtype == np.float16 and len(list((root / "features").iterdir())) == 3
+    assert torch.equal(torch.from_numpy(kept), first.encode(DialogueSet.open(root).dialogue("d3").side("a").audio)), (
+        "as generation hears it"
+    )
+
+
+@pytest.mark.parametrize("size", [0, 100, 300])
+def test_a_truncated_cache_is_an_input_error(tmp_path, head, size):
+    """Planted once: numpy's own error, which names neither the file nor a remedy."""
+    root = make_tiny_set(tmp_path / "set", head)
+    Windows(DialogueSet.open(root), "val", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+    path = root / "features/frame-numbers/d3.b.npy"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"d3\.b\.npy: expected 50 rows of 2, found a damaged file; remove this file"):
+        Windows(DialogueSet.open(root), "val", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+
+
+def test_voice_statistics_are_those_of_all_rows(opened):
+    """However they are gathered. Planted once: parts of unequal length counted alike."""
+    rows = torch.cat([torch.from_numpy(np.array(voice)) for held in opened.dialogues for voice in held.voices]).double()
+    mean, std = opened.voice_statistics()
+    torch.testing.assert_close(mean, rows.mean(0).float())
+    torch.testing.assert_close(std, rows.std(0, correction=0).float())
+
+
+def test_a_lively_layer_does_not_hide_a_quiet_one(tiny_set, head):
+    """Hidden layers differ in size by orders. Planted once: one floor for the features of all layers."""
+
+    class TwoLayers(FrameNumbers):
+        width, digest, num_layers = 4, "two-layers", 2
+
+        def parts(self, audio):
+            for part in super().parts(audio):
+                yield torch.cat([1e6 * part, 0 * part[:, :1], part[:, 1:]], dim=-1)
+
+    windows = Windows(DialogueSet.open(tiny_set), "train", TwoLayers(), head.layout, LENGTH, CONTEXT)
+    _, std = windows.voice_statistics()
+    loud, quiet = std.unflatten(0, (2, 2))
+    torch.testing.assert_close(quiet[1], loud[1] / 1e6)
+    torch.testing.assert_close(quiet[0], 1e-3 * quiet[1])
+    assert windows.batch(0, 0, 2).voice_layers == windows.batch(0, 0, 2).rows([1]).voice_layers == 2
 
 
 def test_statistics_ignore_what_is_not_kept_and_have_floors(opened, head):
