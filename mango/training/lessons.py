@@ -4,7 +4,6 @@ Every process knows the windows of the whole batch and which of their frames are
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from mango.data.pictures import PictureBatch, Pictures, Shot
 from mango.data.windows import WindowBatch, Windows
 from mango.seeds import torch_generator
+from mango.training.feed import Feed
 from mango.types import PERSONS
 
 
@@ -41,13 +41,10 @@ class Supply:
         self.seed, self.num_windows, self.each = seed, num_windows, each
         self._persons = windows.clips
         self.share = list(range(num_windows) if share is None else share)
-        self._reader = ThreadPoolExecutor(1, "pictures")
-        self._ahead: dict[int, Future[Lesson]] = {}
+        self.feed = Feed(self._read)
 
     def at(self, step: int) -> Lesson:
-        now = self._ahead.pop(step, None) or self._reader.submit(self._read, step)
-        self._ahead = {step + 1: self._reader.submit(self._read, step + 1)}
-        return now.result()
+        return self.feed.at(step)
 
     def _read(self, step: int) -> Lesson:
         whole = self.windows.batch(self.seed, step, self.num_windows)
