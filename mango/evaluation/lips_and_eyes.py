@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.data.phones import BILABIALS
 from mango.evaluation.vertex_metrics import MILLIMETRES, Vertices
 from mango.head.conventions import axis_angle_to_matrix
 from mango.types import FRAME_RATE
 
-BILABIALS = ("p", "b", "m")
 CLOSED = 0.001  # metres of lip opening beyond rest: what the eye still takes for closed
 
 
@@ -72,7 +72,7 @@ def bilabial_frames(phones: Sequence, frames: int, fps: float | int = FRAME_RATE
     touched = []
     for phone in phones:
         first, last = math.floor(phone.start * fps + 1e-6), math.ceil(phone.end * fps - 1e-6)  # a boundary on a frame is exact
-        if phone.symbol.lower() in BILABIALS and first < frames:
+        if phone.symbol.upper() in BILABIALS and first < frames:
             touched.append(slice(first, max(first + 1, last)))
     return touched
 
@@ -80,7 +80,6 @@ def bilabial_frames(phones: Sequence, frames: int, fps: float | int = FRAME_RATE
 # Eyelids
 
 
-EYELIDS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper and lower lid, of iBUG's 68 points
 BLINK = 0.75  # of the usual opening: below it the eyes are taken to be closing
 
 
@@ -94,8 +93,7 @@ class Blinks:
 
 def eye_opening(head, vertices: Vertices) -> Float[Tensor, "time"]:
     """Mean distance of upper and lower lids, mm."""
-    points = head.landmarks(vertices)
-    return MILLIMETRES * torch.stack([(points[:, upper] - points[:, lower]).norm(dim=-1) for upper, lower in EYELIDS]).mean(0)
+    return MILLIMETRES * head.eye_opening(vertices)
 
 
 def blinks(opening: Float[Tensor, "time"], fps: float | int = FRAME_RATE) -> Blinks:

@@ -22,6 +22,8 @@ from mango.head.regions import REGIONS
 from mango.head.skinning import Skin, joint_transforms
 from mango.types import MotionClip
 
+EYELIDS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper and lower lid, of iBUG's 68 points
+
 
 class Head(nn.Module):
     """A head without a person. Buffers are non-persistent: checkpoints carry the digest, never the licensed arrays."""
@@ -105,6 +107,11 @@ class Head(nn.Module):
         points = self.landmarks(vertices)
         up = skull_frame(points) @ (skull_frame(self.landmarks(self.template)).mT @ self.template.new_tensor([0.0, 1.0, 0.0]))
         return ((points[..., 62, :] - points[..., 66, :]) * up).sum(-1)
+
+    def eye_opening(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch"]:
+        """Mean distance of upper and lower lids, both eyes': metres."""
+        points = self.landmarks(vertices)
+        return torch.stack([(points[..., upper, :] - points[..., lower, :]).norm(dim=-1) for upper, lower in EYELIDS]).mean(0)
 
 
 def skull_frame(landmarks: Float[Tensor, "*batch landmarks 3"]) -> Float[Tensor, "*batch 3 3"]:
