@@ -119,6 +119,8 @@ def generate(
     sampler: Literal["ddim", "dpm++", "ddpm"] = "ddim",
     guidance_own: float = 1.0,
     guidance_heard: float = 1.0,
+    threshold: float | None = None,
+    eta: float = 0.0,
     pad: bool = False,
     head: str = "builtin",
 ) -> None:
@@ -135,6 +137,8 @@ def generate(
         sampler: how noise becomes motion
         guidance_own: above 1 exaggerates what a person's own voice does
         guidance_heard: above 1 exaggerates reactions to the other
+        threshold: clip predictions beyond this quantile of a window's motion, e.g. 0.995: tames strong guidance
+        eta: ddim only: share of fresh noise at every step, up to 1
         pad: fill the shorter voice with silence instead of refusing
         head: "builtin" or the head file the model was trained with
     """
@@ -144,7 +148,8 @@ def generate(
     if len(avatar) not in (0, 2):
         remedy = "give --avatar twice, first person a's, or not at all"
         raise InputError("--avatar", expected="two avatars or none", found=str(len(avatar)), remedy=remedy)
-    config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, guidance={"own": guidance_own, "heard": guidance_heard})
+    guidance = {"own": guidance_own, "heard": guidance_heard}
+    config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, eta=eta, guidance=guidance, threshold=threshold)
     with progress_bar("generating", "frames") as progress:
         generate_from_files(own, partner, checkpoint, out, config, pad=pad, head=head, avatars=avatar, progress=progress)
     print(f"wrote {out}; next: mango render --motion {out} --avatar A --avatar B --out dialogue.mp4")
@@ -208,6 +213,8 @@ def evaluate(
     sampler: Literal["ddim", "dpm++", "ddpm"] = "ddim",
     guidance_own: float = 1.0,
     guidance_heard: float = 1.0,
+    threshold: float | None = None,
+    eta: float = 0.0,
     head: str = "builtin",
 ) -> None:
     """Numbers against the truth: of a checkpoint, or of anybody's predictions. docs/evaluation.md says what each means.
@@ -229,6 +236,8 @@ def evaluate(
         sampler: how noise becomes motion
         guidance_own: above 1 exaggerates what a person's own voice does
         guidance_heard: above 1 exaggerates reactions to the other
+        threshold: clip predictions beyond this quantile of a window's motion, e.g. 0.995: tames strong guidance
+        eta: ddim only: share of fresh noise at every step, up to 1
         head: "builtin" or the head file of the set
     """
     if bool(checkpoint) == bool(predictions):
@@ -247,7 +256,8 @@ def evaluate(
             from mango.evaluation.dialogue_sets import evaluate_dialogues
             from mango.inference.generation import GenerationConfig
 
-            config = GenerationConfig(seed, steps, sampler, {"own": guidance_own, "heard": guidance_heard})
+            guidance = {"own": guidance_own, "heard": guidance_heard}
+            config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, eta=eta, guidance=guidance, threshold=threshold)
             systems = {"checkpoints": checkpoint, "predictions": predictions}
             more |= {"against": against, "baselines": baselines, "head": head}
             evaluation = evaluate_dialogues(data, split, protocol, config, **systems, **more)

@@ -69,7 +69,7 @@ class Stopwatch:
             "seconds": {"dialogue": seconds, "reading_sound": reading, "encoding_sound": encoding, "generating": generating},
             "dialogues": len(timed),
             "batch": "1 dialogue of 2 people",
-            **{name: value for name, value in asdict(config).items() if name in ("sampler", "steps", "guidance")},
+            **{name: value for name, value in asdict(config).items() if name in ("sampler", "steps", "eta", "guidance", "threshold")},
             "encoder": type(self.encoder.encoder).__name__,
             **Runtime(RuntimeConfig()).describe(),
             "processor": processor(),

@@ -7,8 +7,8 @@
 
 Each window is told the last clean frames of the one before (its context), so motion continues; over the ``blend`` frames after
 them both windows have an opinion, and fading from one to the other leaves no seam. Noise belongs to absolute frames, so both
-opinions start from the same noise. Only one window is in memory at a time; features and finished motion grow with the recording
-(about 1.5 and 0.25 kB a frame and person).
+opinions start from the same noise. One window is in memory at a time, and of the features what it hears; finished motion grows with
+the recording, by a quarter of a kB a frame and person.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from mango.diffusion.sampling import guided, sample
 from mango.errors import InputError
-from mango.models.motion import PathwayDrop
+from mango.models.motion import Conditions, PathwayDrop
 from mango.seeds import torch_generator
 from mango.types import PERSONS
 
 NOISE_BLOCK = 64  # frames whose noise is drawn together
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
+Hear = Callable[[int, int], Float[Tensor, "person some_time features"]]  # features of frames first to last - 1, asked for in order
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,20 @@ class GenerationConfig:
         "dpm++",  # second order, fewer steps
         "ddpm",  # draws noise at every step
     ] = "ddim"
-    guidance: Mapping[str, float] = field(default_factory=dict)  # pathway ("own", "heard") -> scale; 1 = none
+    eta: float = 0.0  # DDIM's: share of fresh noise at every step, up to 1
+    guidance: Mapping[str, float] = field(default_factory=dict)  # pathway ("own", "heard", "identity", "speaking") -> scale; 1 = none
+    threshold: float | None = None  # quantile of |motion| in a window beyond which predictions are clipped; None = none are
     blend: int = 5  # frames over which two windows are cross-faded
 
     def __post_init__(self):
         if self.steps < 1:
             raise InputError("steps", expected="at least 1", found=str(self.steps), remedy="give a positive number of steps")
+        if not 0 <= self.eta <= 1 or (self.eta > 0 and self.sampler != "ddim"):
+            expected, found = "0 to 1, and 0 with every sampler but ddim", f"{self.eta:g} with {self.sampler}"
+            raise InputError("eta", expected=expected, found=found, remedy="give --sampler ddim, or leave eta out")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            remedy = "0.995 clips the largest half percent"
+            raise InputError("threshold", expected="a share above 0, at most 1", found=f"{self.threshold:g}", remedy=remedy)
         unknown = set(self.guidance) - {"own", "heard", "identity", "speaking"}
         if unknown:
             remedy = "the pathways are own, heard, identity and speaking"
@@ -55,7 +64,7 @@ class GenerationConfig:
 def generate(
     model: nn.Module,  # a MotionModel
     scheduler,
-    voices: Float[Tensor, "person time features"],
+    voices: Float[Tensor, "person time features"] | Hear,
     speaking: Float[Tensor, "person time"],
     config: GenerationConfig,
     *,
@@ -64,23 +73,26 @@ def generate(
     identity: Float[Tensor, "person identity"] | None = None,
     progress: Progress | None = None,
 ) -> Float[Tensor, "person time width"]:
-    """Flat motion of both people, in the layout's units, from the encoder's features of both voices.
+    """Flat motion of both people, in the layout's units, from the encoder's features of both voices (or what gives them when asked).
 
     ``window`` frames are generated at a time, the first ``context`` of them given. Without ``identity`` the model is told of nobody in
-    particular. The result is a function of the arguments (seed included), not of how often or where it is called.
+    particular. Everything is computed where ``speaking`` is and in its precision. The result is a function of the arguments (seed
+    included), not of how often or where it is called.
     """
-    frames, done = voices.shape[1], []
-    for motion in finished_motion(model, scheduler, voices, speaking, config, window=window, context=context, identity=identity):
-        done.append(motion)
+    hear = voices if callable(voices) else lambda first, last: voices[:, first:last]
+    parts, done = [], 0
+    for motion in finished_motion(model, scheduler, hear, speaking, config, window=window, context=context, identity=identity):
+        parts.append(motion)
+        done += motion.shape[1]
         if progress:
-            progress(sum(part.shape[1] for part in done), frames)
-    return torch.cat(done, dim=1)
+            progress(done, speaking.shape[1])
+    return torch.cat(parts, dim=1)
 
 
 def finished_motion(
     model: nn.Module,  # a MotionModel
     scheduler,
-    voices: Float[Tensor, "person time features"],
+    hear: Hear,
     speaking: Float[Tensor, "person time"],
     config: GenerationConfig,
     *,
@@ -89,11 +101,11 @@ def finished_motion(
     identity: Float[Tensor, "person identity"] | None = None,
 ) -> Iterator[Float[Tensor, "person some_time width"]]:
     """`generate`, piece by piece: what no later window will change."""
-    total, overlap = voices.shape[1], context + config.blend
-    tail = voices.new_zeros(2, 0, model.layout.width)  # generated, but the next window goes over it again
+    total, overlap = speaking.shape[1], context + config.blend
+    tail = speaking.new_zeros(2, 0, model.layout.width)  # generated, but the next window goes over it again
     for first, last in windows(total, window - context, window, overlap):
-        part = slice(first, last)
-        new = _one_window(model, scheduler, voices[:, part], speaking[:, part], tail[:, :context], first, config, identity)
+        voices = hear(first, last).to(speaking)
+        new = _one_window(model, scheduler, voices, speaking[:, first:last], tail[:, :context], first, config, identity)
         new = faded(tail, new, context)
         keep = last - first - (0 if last == total else overlap)
         yield new[:, :keep]
@@ -156,20 +168,22 @@ def _one_window(
     given = torch.zeros_like(keep)
     given[..., :num_known] = True
     codes = voices.new_zeros(2, model.identity_width) if identity is None else identity
-    predictions = {
-        name: _prediction(model, voices, speaking, keep, given, codes, _withheld(name, identity is None, voices.device))
-        for name in (None, *(name for name, scale in config.guidance.items() if scale != 1))
-    }
-    predict = guided(predictions.pop(None), predictions, {name: config.guidance[name] for name in predictions})
+    scales = {name: scale for name, scale in config.guidance.items() if scale != 1}
+    withheld = [_withheld(name, identity is None, voices.device) for name in (None, *scales)]
+    predict = guided(_prediction(model, voices, speaking, keep, given, codes, withheld), tuple(scales.values()))
     noise = start_noise(config.seed, first, first + frames, model.layout.width).to(voices)[None]
     clean = torch.nn.functional.pad(model.normalised(known), (0, 0, 0, frames - num_known))[None]
     generator = torch_generator(config.seed, "generation steps", first)
-    return model.denormalised(sample(predict, scheduler, noise, config.steps, known=clean, given=given, generator=generator))[0]
+    more = {"generator": generator, "eta": config.eta, "threshold": config.threshold}
+    return model.denormalised(sample(predict, scheduler, noise, config.steps, known=clean, given=given, **more))[0]
 
 
-def _prediction(model, voices, speaking, keep, given, identity, drop: PathwayDrop) -> Callable[[Tensor, Tensor], Tensor]:
-    conditions = model.listen(voices[None], speaking[None], keep, drop)  # once per window, not per noise level
-    return lambda noisy, level: model(noisy, level, conditions, identity[None], keep, given)
+def _prediction(model, voices, speaking, keep, given, identity, withheld: list[PathwayDrop]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The model on one window, once for each set of withheld conditions, all in one batch."""
+    heard = [model.listen(voices[None], speaking[None], keep, drop) for drop in withheld]  # once per window, not per noise level
+    conditions = Conditions.concatenated(heard) if len(heard) > 1 else heard[0]
+    identity, keep, given = (torch.cat([each] * len(withheld)) for each in (identity[None], keep, given))
+    return lambda noisy, level: model(noisy, level, conditions, identity, keep, given)
 
 
 def _withheld(pathway: str | None, nobody: bool, device: torch.device) -> PathwayDrop:

@@ -26,7 +26,7 @@ from mango.head.model import Head, load_head
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig, Progress, generate
 from mango.training.runtime import Runtime, RuntimeConfig
-from mango.training.stage1 import MotionDescription, load_motion_model
+from mango.training.stage1 import MotionDescription, check_encoder, load_motion_model
 from mango.types import FRAME_RATE, PERSONS, MotionClip
 
 FORMAT = 1
@@ -87,14 +87,14 @@ def generate_clips(
     progress: Progress | None = None,
 ) -> dict[str, MotionClip]:
     """Clips of a and b from their sound. Without ``identities`` (a's and b's) the average head moves like nobody in particular."""
+    check_encoder(encoder, description)
     device = Runtime(RuntimeConfig()).device
-    features = torch.stack([encoder.encode(voice) for voice in voices])
     speaking = torch.stack([speaking_indicator(voice) for voice in voices]) if speaking is None else speaking
     codes = torch.stack([_padded(code, model.identity_width) for code in identities]) if identities else None
     flat = generate(
         model.to(device),
         noise_scheduler(description.diffusion, config.sampler),
-        features.to(device),
+        Hearing(encoder, voices),
         speaking.to(device),
         config,
         window=description.context + description.frames,
@@ -104,6 +104,25 @@ def generate_clips(
     ).cpu()
     shapes = codes if codes is not None else flat.new_zeros(2, head.identities)
     return {person: head.layout.clip(flat[k], shapes[k], head.digest) for k, person in enumerate(PERSONS)}
+
+
+class Hearing:
+    """Features of both voices, encoded when they are asked for and forgotten when no later window can ask for them again."""
+
+    def __init__(self, encoder: Encoder, voices: Float[Tensor, "person samples"]):
+        self.coming = [encoder.parts(voice) for voice in voices]
+        self.held = [torch.zeros(0, encoder.width, dtype=encoder.dtype) for _ in self.coming]
+        self.held_from = 0
+
+    def __call__(self, first: int, last: int) -> Float[Tensor, "person some_time features"]:
+        """Of frames first to last - 1; ``first`` never goes back."""
+        for k, parts in enumerate(self.coming):
+            rows = self.held[k][first - self.held_from :]
+            while len(rows) < last - first:
+                rows = torch.cat([rows, next(parts)]) if len(rows) else next(parts)
+            self.held[k] = rows
+        self.held_from = first
+        return torch.stack([rows[: last - first] for rows in self.held])
 
 
 def _padded(code: Float[Tensor, "some_identity"], width: int) -> Float[Tensor, "identity"]:

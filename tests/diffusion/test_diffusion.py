@@ -1,11 +1,12 @@
 """Faults noticed: alpha-bar without its square root, levels that miss an end, a sampler that starts below pure noise, context frames
-that are not returned or not shown, guidance with the sign turned."""
+that are not returned or not shown, guidance with the sign turned, numbers of steps that end short of clean or step to wrong levels."""
 
 import pytest
 import torch
 
 from mango.diffusion.objective import DiffusionConfig, levels, noise_scheduler, noised, schedule
-from mango.diffusion.sampling import guided, sample
+from mango.diffusion.sampling import ddim_step, guided, sample, thresholded, trailing_levels
+from mango.errors import InputError
 from mango.seeds import torch_generator
 
 SAMPLERS = ("ddpm", "ddim", "dpm++")
@@ -86,14 +87,97 @@ def test_ddpm_draws_from_its_generator_only():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("num_levels", [1000, 60])
+def test_any_number_of_steps_ends_clean(name, num_levels):
+    """In the last prediction, having visited as many levels as asked, downwards from pure noise. Planted once: diffusers' own levels, which
+    are 62 when asked for 61 of 1000, the last of them -1."""
+    scheduler = noise_scheduler(DiffusionConfig(levels=num_levels), name)
+    for steps in (*range(1, 21), 25, 50, 60, 61, 300, 999, 1000):
+        if steps > num_levels:
+            with pytest.raises(InputError, match=rf"expected 1 to {num_levels} .*found {steps}"):
+                trailing_levels(num_levels, steps)
+            continue
+        seen, predicted = [], []
+
+        def predict(noisy, level, seen=seen, predicted=predicted):
+            seen.append(int(level[0]))
+            predicted.append(0.5 * torch.tanh(noisy))
+            return predicted[-1]
+
+        out = sample(predict, scheduler, torch.randn(2, 2, 3, generator=torch_generator(steps)), steps, generator=torch_generator(1))
+        assert len(seen) == steps and seen[0] == num_levels - 1 and seen[-1] < num_levels / steps
+        gaps = torch.tensor([*seen, -1]).diff().neg()
+        assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1, "evenly"
+        assert torch.equal(out, predicted[-1]) and out.isfinite().all()
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("steps", [7, 20, 300])
+def test_ddim_keeps_the_noise_that_belongs_to_each_level(steps, eta):
+    """With the clean sample known, every level is entered with alpha-bar of signal and the rest of noise. Planted once: the level that
+    diffusers takes for the next one, off by a third of a step at 300 steps of 1000."""
+    signal, mean = schedule(DiffusionConfig()).signal, 3.0
+    scheduler, variances = noise_scheduler(DiffusionConfig(), "ddim"), []
+
+    def predict(noisy, level):
+        a = signal[level[0]]
+        variances.append((float((noisy - a.sqrt() * mean).square().mean()), float(1 - a)))
+        return torch.full_like(noisy, mean)
+
+    sample(predict, scheduler, torch.randn(1, 40_000, generator=torch_generator(0)), steps, eta=eta, generator=torch_generator(1))
+    measured, expected = torch.tensor(variances).T
+    torch.testing.assert_close(measured, expected, rtol=0.06, atol=0)
+
+
+def test_ddim_agrees_with_diffusers_where_steps_divide_levels():
+    scheduler = noise_scheduler(DiffusionConfig(), "ddim")
+    scheduler.set_timesteps(20)
+    clean, noisy = torch.randn(2, 2, 50, generator=torch_generator(0))
+    for level in (999, 499, 99):
+        ours = ddim_step(clean, noisy, *scheduler.alphas_cumprod[[level, level - 50]], 0.0, None)
+        assert torch.equal(ours, scheduler.step(clean, level, noisy).prev_sample)
+        ours = ddim_step(clean, noisy, *scheduler.alphas_cumprod[[level, level - 50]], 0.7, torch_generator(1))
+        theirs = scheduler.step(clean, level, noisy, eta=0.7, generator=torch_generator(1)).prev_sample
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_thresholding_by_hand():
+    """Per person over the window, what exceeds the quantile is clipped, the rest stays, and one standard deviation is always allowed."""
+    clean = torch.zeros(1, 2, 10, 10)
+    clean[0, 0] = torch.arange(100.0).reshape(10, 10) / 10 - 2
+    clean[0, 1] = 0.3 * torch.arange(100.0).reshape(10, 10) / 100
+    out = thresholded(clean, 0.9)
+    limit = float(clean[0, 0].abs().flatten().sort().values[89:91].mean())
+    assert out[0, 0].max() == pytest.approx(limit, abs=0.1)
+    assert torch.equal(out[0, 0][clean[0, 0] < limit - 0.1], clean[0, 0][clean[0, 0] < limit - 0.1])
+    assert torch.equal(out[0, 1], clean[0, 1]), "another person's limit is another's"
+    assert torch.equal(thresholded(clean, 1.0), clean)
+
+
+def test_thresholding_holds_back_strong_guidance():
+    """At every step, and never what was given. Planted once: the last prediction left as it is."""
+    known, given = torch.full((1, 2, 20, 5), 9.0), torch.arange(20).expand(1, 2, 20) < 2
+
+    def predict(noisy, level):
+        clean = torch.full_like(noisy, 0.5)
+        clean[:, :, 7, 3] = 40.0
+        return clean
+
+    start, scheduler = torch.randn(1, 2, 20, 5, generator=torch_generator(0)), noise_scheduler(DiffusionConfig(), "ddim")
+    held = sample(predict, scheduler, start, 5, known=known, given=given, threshold=0.85)
+    assert torch.equal(held[:, :, :2], known[:, :, :2]) and held[:, :, 7, 3].unique().tolist() == [1.0]
+    assert sample(predict, scheduler, start, 5, known=known, given=given)[:, :, 7, 3].unique().tolist() == [40.0]
+
+
 def test_guidance_by_hand():
-    def full(x, level):
-        return x + 3.0
+    """Branches: everything, without the first condition, without the second."""
 
-    def deaf(x, level):
-        return x + 1.0
+    def branches(x, level):
+        return x + torch.tensor([3.0, 1.0, 0.5]).repeat_interleave(len(x) // 3)[:, None]
 
-    x, level = torch.zeros(2), torch.zeros(2, dtype=torch.long)
-    assert guided(full, {"own": deaf}, {"own": 2.0})(x, level).tolist() == [5.0, 5.0]
-    assert guided(full, {"own": deaf}, {"own": 0.0})(x, level).tolist() == [1.0, 1.0]
-    assert guided(full, {"own": deaf}, {"own": 1.0}) is full
+    x, level = torch.zeros(2, 1), torch.zeros(2, dtype=torch.long)
+    assert guided(branches, [2.0, 1.0])(x, level).flatten().tolist() == [5.0, 5.0]
+    assert guided(branches, [0.0, 1.0])(x, level).flatten().tolist() == [1.0, 1.0]
+    assert guided(branches, [1.0, 3.0])(x, level).flatten().tolist() == [8.0, 8.0]
+    assert guided(branches, []) is branches
