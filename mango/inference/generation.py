@@ -6,9 +6,10 @@
                            clean    faded
 
 Each window is told the last clean frames of the one before (its context), so motion continues; over the ``blend`` frames after
-them both windows have an opinion, and fading from one to the other leaves no seam. Noise belongs to absolute frames, so both
-opinions start from the same noise. One window is in memory at a time, and of the features what it hears; finished motion grows with
-the recording, by a quarter of a kB a frame and person.
+them both windows have an opinion, and fading from one to the other leaves no seam. The new one knows what came before and follows it
+closely at first; the old one, which does not know what comes next, fades fast and then slowly to nothing. Noise belongs to absolute
+frames, so both opinions start from the same noise. One window is in memory at a time, and of the features what it hears; finished
+motion grows with the recording, by a quarter of a kB a frame and person.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +45,7 @@ class GenerationConfig:
     eta: float = 0.0  # DDIM's: share of fresh noise at every step, up to 1
     guidance: Mapping[str, float] = field(default_factory=dict)  # pathway ("own", "heard", "identity", "speaking") -> scale; 1 = none
     threshold: float | None = None  # quantile of |motion| in a window beyond which predictions are clipped; None = none are
-    blend: int = 5  # frames over which two windows are cross-faded
+    blend: int = 8  # frames over which two windows are cross-faded; fewer where windows are short
 
     def __post_init__(self):
         if self.steps < 1:
@@ -101,7 +102,7 @@ def finished_motion(
     identity: Float[Tensor, "person identity"] | None = None,
 ) -> Iterator[Float[Tensor, "person some_time width"]]:
     """`generate`, piece by piece: what no later window will change."""
-    total, overlap = speaking.shape[1], context + config.blend
+    total, overlap = speaking.shape[1], context + min(config.blend, window - 2 * context - 1)  # every window has a frame of its own
     tail = speaking.new_zeros(2, 0, model.layout.width)  # generated, but the next window goes over it again
     for first, last in windows(total, window - context, window, overlap):
         voices = hear(first, last).to(speaking)
@@ -130,13 +131,13 @@ def windows(total: int, begin: int, window: int, overlap: int) -> Iterator[tuple
 def faded(
     before: Float[Tensor, "person shared width"], after: Float[Tensor, "person time width"], context: int
 ) -> Float[Tensor, "person time width"]:
-    """``after`` with its first frames faded in from ``before``, which covers the same frames: the context as it was, then a ramp."""
+    """``after`` with its first frames faded in from ``before``, which covers the same frames: the context as it was, then a cubic."""
     shared = before.shape[1]
     blend = shared - context
     weight = torch.ones(after.shape[1], dtype=after.dtype, device=after.device)
     weight[: min(context, shared)] = 0
     if blend > 0:
-        weight[context:shared] = torch.arange(1, blend + 1).to(weight) / (blend + 1)
+        weight[context:shared] = 1 - (1 - torch.arange(1, blend + 1).to(weight) / (blend + 1)) ** 3
     before = torch.nn.functional.pad(before, (0, 0, 0, after.shape[1] - shared))
     return torch.lerp(before, after, weight[:, None].expand_as(after))
 
