@@ -16,17 +16,18 @@ from mango.diffusion.objective import schedule as make_schedule
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.head.model import load_head
-from mango.losses.motion import shares, total
+from mango.losses.motion import added, total
 from mango.losses.surface import lip_surface
+from mango.training.exercises import exercises
 from mango.training.optim import make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime
-from mango.training.stage1 import Stage1Config, check_finite, new_motion_model, random_draws, stage1_losses, validation_losses
+from mango.training.stage1 import Stage1Config, check_finite, new_motion_model, stage1_losses, validation_losses
 
 
 def main(config: Stage1Config) -> int:
     runtime = Runtime(config.runtime)
-    own = runtime.share(config.batch)
+    parts = runtime.parts(config.batch, config.accumulate)
     head = load_head(config.head)
     layout = MotionLayout(head.expressions)
     dialogues = DialogueSet.open(config.data)
@@ -38,24 +39,31 @@ def main(config: Stage1Config) -> int:
     learner = make_learner("motion", model.to(runtime.device), config.optimizer, config.steps, description=to_plain(description))
     schedule = make_schedule(config.diffusion)
     surface = lip_surface(head, layout, lips=config.lip_weight).to(runtime.device)
+    feed = exercises(config, training, schedule, parts)
     facts = {"stage": 1, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()}
 
     with Run(config.run, config, facts=facts, keep=config.keep, runtime=runtime) as run:
         run.restore([learner])
         for step in run.steps(config.steps):
-            whole = training.batch(config.seed, step, config.batch)
-            draws = random_draws(whole, schedule, config.conditions, config.context, (config.seed, step, 0))  # 0: as runs have drawn so far
-            batch = whole.rows(own).to(runtime.device)
-            with runtime.autocast():
-                losses = shares(stage1_losses(learner.model, batch, schedule, config, surface, draws.rows(own)), runtime.summed)
-            check_finite(losses, batch, step)
-            loss = total(losses, config.losses)
-            norm = learner.descend(loss, step, runtime.add_gradients)
+            exercise, done = feed.at(step), []
+            learner.optimizer.zero_grad(set_to_none=True)
+            for windows, draws in exercise.parts:
+                batch = windows.to(runtime.device)
+                with runtime.autocast():
+                    losses = stage1_losses(learner.model, batch, schedule, config, surface, draws, exercise.frames)
+                check_finite(losses, batch, step)
+                loss = total(losses, config.losses)
+                loss.backward()
+                done.append({**{name: part.mean().detach() for name, part in losses.items()}, "total": loss.detach()})
+            runtime.add_gradients(learner.model.parameters())
+            norm = learner.apply(step)
+            feed.learnt(config.batch)
 
             if run.due(step, config.every.log):
-                logged = runtime.summed({**{name: part.mean() for name, part in losses.items()}, "total": loss})
-                run.show(f"loss {float(logged['total']):.4f}")
-                run.log(step, "train", {**logged, "gradient_norm": norm})
+                logged, speeds = runtime.summed(added(done)), feed.speeds()
+                pace = f"{speeds['samples_per_second']:.3g} windows/s, {speeds['waiting_for_data']:.0%} waiting"
+                run.show(f"loss {float(logged['total']):.4f}, {pace}")
+                run.log(step, "train", {**logged, "gradient_norm": norm, **speeds})
             if run.due(step, config.every.validate):
                 held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime.device)
                 run.log(step, "validation", held)

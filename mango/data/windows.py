@@ -17,6 +17,7 @@ from torch import Tensor
 from mango.audio.encoders import Encoder
 from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
+from mango.data.phones import closing_frames
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.seeds import numpy_generator
@@ -31,6 +32,7 @@ class WindowBatch:
     voices: Float[Tensor, "batch person time features"]
     speaking: Float[Tensor, "batch person time"]
     keep: Bool[Tensor, "batch person time"]  # inside the dialogue, labelled and trusted
+    bilabial: Bool[Tensor, "batch person time"]  # p, b or m is spoken: lips touch. False where nobody knows what is spoken
     identity: Float[Tensor, "batch person identity"]  # the head's shape coefficients
     dialogues: tuple[str, ...]
     starts: tuple[int, ...]  # first frame of the window, context included; may be negative
@@ -61,9 +63,11 @@ class _Held:
     motion: Float[Tensor, "person time width"]
     speaking: Float[Tensor, "person time"]
     keep: Bool[Tensor, "person time"]
+    bilabial: Bool[Tensor, "person time"]
     identity: Float[Tensor, "person identity"]
     voices: tuple[np.ndarray, np.ndarray]
     people: tuple[str, str]
+    phones_known: tuple[bool, bool]  # whether it is known what each says when
 
 
 class Windows:
@@ -108,6 +112,13 @@ class Windows:
             for side, person, keep in zip(PERSONS, held.people, held.keep, strict=True)
             if keep.any()
         }
+
+    def require_phones(self, key: str) -> None:
+        """``key`` of the config asks for a loss that needs them."""
+        if not any(known and keep.any() for held in self.dialogues for known, keep in zip(held.phones_known, held.keep, strict=True)):
+            expected, found = "phones of somebody who has labels", "no a.phones.json or b.phones.json of them in the whole split"
+            remedy = "write what a forced aligner says (docs/data.md), or set the weight to 0"
+            raise InputError(key, expected=expected, found=found, remedy=remedy)
 
     def batch(self, seed: int, step: int, size: int) -> WindowBatch:
         """The windows of one training step, a pure function of its arguments; every start of every dialogue is equally likely."""
@@ -158,7 +169,7 @@ class Windows:
         voices = np.zeros((2, self.length, self.encoder.width), dtype=np.float32)
         for person, voice in enumerate(held.voices):
             voices[person, place] = voice[inside]
-        padded = {name: _padded(getattr(held, name)[:, inside], place, self.length) for name in ("motion", "speaking", "keep")}
+        padded = {name: _padded(getattr(held, name)[:, inside], place, self.length) for name in ("motion", "speaking", "keep", "bilabial")}
         return {**padded, "voices": torch.from_numpy(voices), "identity": held.identity}
 
 
@@ -202,9 +213,11 @@ def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLa
         motion=torch.stack([_motion(side, dialogue, layout) for side in sides]),
         speaking=torch.stack([side.speaking for side in sides]),
         keep=torch.stack([_keep(side, dialogue) & (people is None or side.person in people) for side in sides]),
+        bilabial=torch.stack([closing_frames(side.phones or (), dialogue.frames) for side in sides]),
         identity=torch.stack([nobody if side.motion is None else side.motion.shape for side in sides]),
         voices=tuple(_features(dialogue_set.root, dialogue, person, encoder) for person in PERSONS),
         people=tuple(side.person for side in sides),
+        phones_known=tuple(side.phones is not None for side in sides),
     )
 
 

@@ -25,7 +25,7 @@ from mango.training.checkpoints import forget_old, newest_checkpoint, read_learn
 from mango.training.optim import Learner
 from mango.training.runtime import Runtime
 
-MAY_CHANGE = ("steps", "every", "runtime", "run", "keep")  # fields that may differ when a run goes on
+MAY_CHANGE = ("steps", "every", "runtime", "run", "keep", "accumulate")  # fields that may differ when a run goes on
 INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 
 

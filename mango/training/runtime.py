@@ -64,6 +64,15 @@ class Runtime:
             raise InputError(key, expected=f"a multiple of {self.processes} processes", found=str(batch), remedy=remedy)
         return list(range(self.rank, batch, self.processes))
 
+    def parts(self, batch: int, accumulate: int) -> list[list[int]]:
+        """This process's windows of a batch, in so many equal parts to be done one after the other."""
+        own = self.share(batch)
+        size, left = divmod(len(own), accumulate)
+        if left:
+            expected = f"a multiple of {self.processes} processes x {accumulate} parts"
+            raise InputError("batch", expected=expected, found=str(batch), remedy="change 'batch', 'accumulate' or the number of processes")
+        return [own[first : first + size] for first in range(0, len(own), size)]
+
     # Together: every process makes the same calls in the same order; one alone has nothing to wait for ------------------------
 
     def summed(self, values: Mapping[str, Shaped[Tensor, ""]]) -> dict[str, Shaped[Tensor, ""]]:

@@ -1,6 +1,6 @@
 """Stage one: the denoising objective of the motion model, its validation, and reading a trained model back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Stage1Config:
     seed: int = 0
     steps: int = 200_000
     batch: int = 32  # windows of both people
+    accumulate: int = 1  # parts that a batch is done in, one after the other, where memory is short: 4 learn what 1 does, up to rounding
     frames: int = 100  # of a window, without its context
     context: int = 10
     train_split: str = "train"
@@ -64,6 +65,11 @@ class Stage1Config:
     every: Every = field(default_factory=Every)
     keep: int = 2  # newest checkpoints
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self):
+        if self.accumulate < 1 or self.batch % self.accumulate:
+            expected, remedy = f"1 or another divisor of 'batch' ({self.batch})", "choose one"
+            raise InputError("accumulate", expected=expected, found=str(self.accumulate), remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -137,13 +143,29 @@ def one_shot_x0(
 
 
 def stage1_losses(
-    model: MotionModel, batch: WindowBatch, schedule: Schedule, config: Stage1Config, surface: Surface | None, draws: Draws
+    model: MotionModel,
+    batch: WindowBatch,
+    schedule: Schedule,
+    config: Stage1Config,
+    surface: Surface | None,
+    draws: Draws,
+    whole: Mapping[str, int] | None = None,
 ) -> dict[str, FrameLoss]:
+    """``whole``: `frame_counts` of the batch that these windows are a part of; None: they are all of it."""
     labels = model.normalised(batch.motion)
     clean = one_shot_x0(model, batch, labels, schedule, draws)
-    counted = batch.keep & ~draws.given.to(labels.device)
     return motion_losses(
-        clean, labels, counted, batch.keep, layout=model.layout, std=model.motion_std, surface=surface, weights=config.losses
+        clean,
+        labels,
+        batch.keep & ~draws.given.to(labels.device),
+        batch.keep,
+        layout=model.layout,
+        std=model.motion_std,
+        mean=model.motion_mean,
+        bilabial=batch.bilabial,
+        surface=surface,
+        weights=config.losses,
+        whole=whole,
     )
 
 

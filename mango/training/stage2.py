@@ -24,7 +24,7 @@ from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.errors import InputError
 from mango.head.model import Head
-from mango.losses.motion import motion_losses, shares, total
+from mango.losses.motion import frame_counts, motion_losses, total
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
@@ -73,8 +73,8 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
 
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """The motion model learns from the bank, and through its one-shot x0 from pixels."""
-    config, model, batch, bank = studio.config, learners.motion.model, lesson.windows, learners.bank
-    draws = random_draws(lesson.whole, studio.noise, config.conditions, studio.context, (config.seed, step))
+    config, model, batch, everybodys, bank = studio.config, learners.motion.model, lesson.windows, lesson.whole, learners.bank
+    draws = random_draws(everybodys, studio.noise, config.conditions, studio.context, (config.seed, step))
     own = draws.rows(lesson.share)
     labels = _bank_windows(bank, batch)
     with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
@@ -86,10 +86,12 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         batch.keep,
         layout=model.layout,
         std=model.motion_std,
+        mean=model.motion_mean,
+        bilabial=batch.bilabial,
         surface=studio.surface,
         weights=config.motion_losses,
+        whole=frame_counts(config.motion_losses, everybodys.keep & ~draws.given, everybodys.keep, everybodys.bilabial),
     )
-    towards_bank = shares(towards_bank, studio.runtime.summed)
     loss, losses = total(towards_bank, config.motion_losses), {}
     with frozen(*learners.avatars.values(), learners.cameras.model):
         if any(asdict(config.motion_pictures).values()):
@@ -98,7 +100,7 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
         norm = learners.motion.descend(loss, own_step, studio.runtime.add_gradients)
 
-    _follow(bank, lesson.whole, studio.runtime.gathered(clean, lesson.share, len(lesson.whole)), draws, studio.noise.levels, config.bank)
+    _follow(bank, everybodys, studio.runtime.gathered(clean, lesson.share, len(everybodys)), draws, studio.noise.levels, config.bank)
     if config.bank.pin_every and own_step % config.bank.pin_every == 0:
         bank.pin()
     named = {f"bank_{name}": loss.mean() for name, loss in towards_bank.items()}

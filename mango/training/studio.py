@@ -84,6 +84,8 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         return Windows(dialogues, split, encoder, head.layout, description.frames, description.context, people or None)
 
     training = windows(config.train_split, config.people)
+    if config.motion_losses.closure:
+        training.require_phones("motion_losses.closure")
     people = tuple(sorted(set(training.clips.values())))
     held_out = _held_out(config, dialogues, people, windows)
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}

@@ -1,5 +1,10 @@
 """Faults noticed: a loss logged under another name than its weight, a difference across a gap counted, context counted, NaN from padding
-spreading, radians taken for degrees, neck movement counted as lip error, a mean over the padding."""
+spreading, radians taken for degrees, neck movement counted as lip error, a mean over the padding.
+
+Of closure, blink and parts of a batch, planted and seen red: lips compared with a label that is open, pressed lips punished, the mean
+motion left out of the opening, closures counted in every frame, lids for lips, normalised eyes taken for millimetres, a part's own count
+instead of the batch's.
+"""
 
 import math
 from dataclasses import asdict
@@ -8,16 +13,24 @@ import pytest
 import torch
 
 from mango.head.layout import MotionLayout
-from mango.losses.motion import FrameLoss, MotionLossWeights, motion_losses, total
-from mango.losses.surface import condensed, lip_points, lip_surface
+from mango.losses.motion import FrameLoss, MotionLossWeights, added, frame_counts, motion_losses, total
+from mango.losses.surface import condensed, lip_points, lip_surface, openings
 
 LAYOUT = MotionLayout(4)
-ALL = MotionLossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+ALL = MotionLossWeights(**dict.fromkeys(asdict(MotionLossWeights()), 1.0))
 
 
-def surface(motion):
-    """Two points, driven by the first two expressions, in millimetres."""
-    return torch.stack([motion[..., :1].expand(*motion.shape[:-1], 3), motion[..., 1:2].expand(*motion.shape[:-1], 3)], dim=-2)
+class TwoPoints:
+    """Two points, driven by the first two expressions, in millimetres; lips by the third, lids by the fourth."""
+
+    def __call__(self, motion):
+        return torch.stack([motion[..., :1].expand(*motion.shape[:-1], 3), motion[..., 1:2].expand(*motion.shape[:-1], 3)], dim=-2)
+
+    def lip_opening(self, motion):
+        return 10 * motion[..., 2]
+
+    def eye_opening(self, motion):
+        return 5 * motion[..., 3]
 
 
 def example(time: int = 6):
@@ -25,10 +38,13 @@ def example(time: int = 6):
     return target.clone(), target, torch.ones(1, 2, time, dtype=torch.bool)
 
 
-def losses(predicted, target, counted, keep=None, std=None, weights=ALL):
+def losses(predicted, target, counted, keep=None, std=None, weights=ALL, mean=None, bilabial=None, whole=None):
     keep = counted if keep is None else keep
     std = torch.ones(LAYOUT.width) if std is None else std
-    return motion_losses(predicted, target, counted, keep, layout=LAYOUT, std=std, surface=surface, weights=weights)
+    mean = torch.zeros(LAYOUT.width) if mean is None else mean
+    bilabial = torch.zeros_like(keep) if bilabial is None else bilabial
+    given = {"layout": LAYOUT, "std": std, "mean": mean, "bilabial": bilabial, "surface": TwoPoints(), "weights": weights}
+    return motion_losses(predicted, target, counted, keep, **given, whole=whole)
 
 
 def test_values_by_hand():
@@ -49,6 +65,54 @@ def test_neck_velocity_is_in_degrees_of_real_rotation():
     predicted[0, 0, 3:, LAYOUT.where("neck_pose").start] = 2 * math.radians(3.0)
     found = losses(predicted, target, keep, std=std)["neck_velocity"]
     torch.testing.assert_close(found.values[0, 0], torch.tensor([0, 0, 0, 9.0, 0, 0]))
+
+
+def test_closure_is_how_far_lips_stay_open_at_bilabials():
+    """In mm^2; the label, which is open by 30 mm everywhere, has no say, and pressed lips are closed lips."""
+    predicted, target, keep = example()
+    mean, std = torch.zeros(LAYOUT.width), torch.full((LAYOUT.width,), 0.5)
+    mean[2], target[..., 2] = 0.2, 5.6
+    predicted[0, 0, :, 2] = torch.tensor([0.0, 0.2, -1.0, -0.4, 1.0, 0.0])
+    bilabial = torch.zeros_like(keep)
+    bilabial[0, 0, 1:4] = True
+    counted = keep.clone()
+    counted[0, 0, 1] = False
+    found = losses(predicted, target, counted, keep, std=std, mean=mean, bilabial=bilabial)["closure"]
+    torch.testing.assert_close(found.values[0, 0], torch.tensor([4.0, 9.0, 0.0, 0.0, 49.0, 4.0]))
+    assert found.valid[0].int().tolist() == [[0, 0, 1, 1, 0, 0], [0] * 6]
+    silent = losses(predicted.requires_grad_(), target, keep, std=std, mean=mean)["closure"].mean()
+    silent.backward()
+    assert float(silent.detach()) == 0.0 and not predicted.grad.any(), "nobody says anything"
+
+
+def test_blink_is_the_error_of_the_eyes_in_square_millimetres():
+    predicted, target, keep = example()
+    std = torch.full((LAYOUT.width,), 0.5)
+    predicted[0, 1, 2, 3], target[0, 1, 2, 3] = -2.0, -1.2
+    target[0, 0, 4, 3] = -1.2  # a blink that is missed
+    found = losses(predicted, target, keep, std=std)["blink"]
+    torch.testing.assert_close(found.values[0], torch.tensor([[0, 0, 0, 0, 9.0, 0], [0, 0, 4.0, 0, 0, 0]]))
+    assert found.valid.all()
+
+
+def test_parts_of_a_batch_add_up_to_its_means():
+    """Parts with unlike numbers of valid frames, one of them with none for some losses."""
+    random = torch.Generator().manual_seed(0)
+    predicted, target = torch.randn(2, 4, 2, 6, LAYOUT.width, generator=random, dtype=torch.float64)
+    keep = torch.rand(4, 2, 6, generator=random) < torch.tensor([0.9, 0.5, 0.2, 1.0])[:, None, None]
+    counted, bilabial = keep & (torch.rand(4, 2, 6, generator=random) < 0.8), torch.rand(4, 2, 6, generator=random) < 0.3
+    bilabial[0] = False
+    std = torch.ones(LAYOUT.width, dtype=torch.float64)
+    counts = frame_counts(ALL, counted, keep, bilabial)
+    together = losses(predicted, target, counted, keep, std=std, mean=0 * std, bilabial=bilabial)
+    assert counts == {name: int(loss.valid.sum()) for name, loss in together.items()} and len(set(counts.values())) > 3
+    parts = []
+    for rows in ([2], [0, 1], [3]):
+        made = (predicted[rows], target[rows], counted[rows], keep[rows])
+        part = losses(*made, std=std, mean=0 * std, bilabial=bilabial[rows], whole=counts)
+        parts.append({name: loss.mean() for name, loss in part.items()})
+    for name, value in added(parts).items():
+        torch.testing.assert_close(value, together[name].mean())
 
 
 def test_differences_need_all_their_frames_and_judge_the_continuation_of_context():
@@ -85,6 +149,7 @@ def test_the_mean_counts_valid_frames_only():
 def test_names_are_the_weights_names():
     predicted, target, keep = example()
     assert set(losses(predicted, target, keep)) == set(asdict(ALL))
+    assert set(frame_counts(ALL, keep, keep, keep)) == set(asdict(ALL))
     some = MotionLossWeights(1.0, 0.0, 0.0, 0.0, 0.0, 2.0)
     assert set(losses(predicted, target, keep, weights=some)) == {"parameters", "neck_velocity"}
     with pytest.raises(AssertionError, match="without a weight"):
@@ -141,3 +206,23 @@ def test_lip_surface_has_the_distances_of_the_lip_points(head):
     exact = (motion.double() @ directions.flatten(1).double()).square().sum(-1) / directions.shape[1]
     torch.testing.assert_close(surface(motion).square().sum(-1).mean(-1), exact.float())
     assert surface.directions.shape[1] == 54
+
+
+def test_openings_are_the_heads_while_people_talk(head):
+    """Each gesture alone, up to talking's size and until lids meet: the linear stand-in errs by a tenth at most; the neck opens nothing."""
+    surface, layout = lip_surface(head, head.layout, lips=8.0), head.layout
+    gestures = {
+        "jaw": (layout.where("jaw_pose").start, 0.15, head.lip_opening, surface.lip_opening),
+        "lips": (head.expression_names.index("mouthUpperUpLeft"), 0.5, head.lip_opening, surface.lip_opening),
+        "left lid": (head.expression_names.index("eyeBlinkLeft"), 0.6, head.eye_opening, surface.eye_opening),
+        "right lid": (head.expression_names.index("eyeWideRight"), 0.8, head.eye_opening, surface.eye_opening),
+    }
+    person = head.with_shape(torch.zeros(head.identities))
+    for name, (channel, size, exact, linear) in gestures.items():
+        motion = torch.zeros(2, layout.width)
+        motion[1, channel] = size
+        motion[:, layout.where("neck_pose")] = 0.2
+        rest, moved = 1000 * exact(person.vertices(**layout.unpack(motion)))
+        assert float((moved - rest).abs()) > 1, name
+        torch.testing.assert_close(linear(motion), torch.stack([0 * rest, moved - rest]), rtol=0.1, atol=0.02)
+    assert openings(head, layout)[layout.where("neck_pose")].abs().max() == 0

@@ -49,7 +49,7 @@ def test_an_error_surfaces_at_its_step_with_its_own_traceback():
 
 
 def test_speeds_are_of_the_steps_alone():
-    """Made in 30 ms each: a loop that does nothing waits for all of them, one that takes 100 ms for none. Bounds leave a busy machine room."""
+    """Made in 30 ms each: a loop that does nothing waits for all of them, one of 100 ms for none. Bounds leave a busy machine room."""
     feed = Feed(Made(seconds=0.03))
     for step in (1, 9, 2, 10):  # none of them ahead
         feed.at(step)

@@ -6,6 +6,7 @@ autocast (the head's matrix products then round to eight bits).
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,9 @@ def test_losses_know_no_autocast(head):
     surface = lip_surface(head, head.layout, lips=8.0)
 
     def losses() -> dict[str, torch.Tensor]:
-        weights = MotionLossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-        std = torch.ones(head.layout.width)
-        made = motion_losses(predicted, target, keep, keep, layout=head.layout, std=std, surface=surface, weights=weights)
+        weights = MotionLossWeights(**dict.fromkeys(asdict(MotionLossWeights()), 1.0))
+        given = {"layout": head.layout, "std": torch.ones(head.layout.width), "mean": torch.zeros(head.layout.width)}
+        made = motion_losses(predicted, target, keep, keep, **given, bilabial=keep, surface=surface, weights=weights)
         return {name: loss.values for name, loss in made.items()}
 
     outside = losses()

@@ -11,9 +11,12 @@ from tiny_training import tiny_yaml, train_here
 
 from mango.training import stage1
 
+SPEEDS = {"samples_per_second", "waiting_for_data"}  # of this machine at this moment
+
 
 def metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in SPEEDS} for line in lines]
 
 
 def weights(run: Path) -> dict[str, bytes]:
@@ -55,6 +58,13 @@ def test_steps_draw_different_noise(tiny_config, monkeypatch):
     monkeypatch.setattr(stage1, "one_shot_x0", recorded)
     assert train_here(tiny_config, "--every.validate", "0") == 0
     assert len(set(levels[:6])) == 6
+
+
+def test_speeds_are_logged_with_every_training_line(uninterrupted):
+    """In windows a second, and as a share."""
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert all((line.keys() >= SPEEDS) == (line["group"] == "train") for line in lines)
+    assert all(0 <= line["waiting_for_data"] <= 1 < line["samples_per_second"] for line in lines if line["group"] == "train")
 
 
 def test_validation_happens_when_it_is_due(uninterrupted):

@@ -54,7 +54,8 @@ def test_a_wrong_mouth_costs_more_than_wrong_hair():
 def windows(keep: Tensor) -> WindowBatch:
     batch, _, time = keep.shape
     return WindowBatch(
-        torch.zeros(batch, 2, time, 5), torch.zeros(batch, 2, time, 3), torch.zeros(batch, 2, time), keep, torch.zeros(batch, 2, 4),
+        torch.zeros(batch, 2, time, 5), torch.zeros(batch, 2, time, 3), torch.zeros(batch, 2, time), keep, keep & False,
+        torch.zeros(batch, 2, 4),
         tuple(f"d{k}" for k in range(batch)), tuple(range(batch)),
     )  # fmt: skip
 

@@ -1,6 +1,8 @@
 """Faults noticed: every window being its dialogue's last (aliasing), windows that depend on what was drawn before, padding that is kept,
 a label and its sound from different frames, frames that no window reaches, stale features after the sound or the speech model changed, a
-tracker's distrust ignored, dead channels blown up."""
+tracker's distrust ignored, dead channels blown up; closures of the other person, or shifted against the labels (both planted)."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from mango.audio.encoders import Encoder, EncoderConfig, make_encoder
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.windows import Windows
 from mango.errors import InputError
-from mango.types import Dialogue, Side
+from mango.types import Dialogue, Phone, Side
 
 LENGTH, CONTEXT = 20, 4
 
@@ -197,3 +199,31 @@ def test_a_side_without_labels_is_not_kept(tmp_path, head, tiny_set):
     write_dialogue(root, silent, source="test", licence="CC0", created_by="tests")
     with pytest.raises(InputError, match="expected motion labels"):
         Windows(DialogueSet.open(root), "val", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+
+
+def with_phones(tiny_set, head, root, phones: dict[str, tuple[Phone, ...] | None]) -> Windows:
+    """The first dialogue alone, and what each says in it."""
+    source = DialogueSet.open(tiny_set).dialogue("d0")
+    sides = {side: replace(source.side(side), phones=said) for side, said in phones.items()}
+    create_dialogue_set(root, head, ["p0", "p1"], {"train": ["d0"], "share_people": True})
+    write_dialogue(root, replace(source, sides=sides), source="test", licence="CC0", created_by="tests")
+    return Windows(DialogueSet.open(root), "train", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+
+
+def test_closures_lie_where_their_person_says_them(tiny_set, head, tmp_path):
+    phones = (Phone("M", 0.4, 0.52), Phone("AA", 0.52, 1.0), Phone("B", 3.5, 3.56))  # frames 10 to 12; 87 and 88
+    opened = with_phones(tiny_set, head, tmp_path / "set", {"a": None, "b": phones})
+    batch = opened.at([(0, -CONTEXT), (0, 8), (0, 75)])
+    assert not batch.bilabial[:, 0].any()
+    assert [row.nonzero()[:, 0].tolist() for row in batch.bilabial[:, 1]] == [[14, 15, 16], [2, 3, 4], [12, 13]]
+    assert batch.rows([1]).bilabial[0, 1].sum() == 3
+
+
+def test_a_loss_that_needs_phones_is_refused_where_nobody_knows_any(tiny_set, head, tmp_path, opened):
+    with pytest.raises(InputError, match=r"losses\.closure: expected phones of somebody who has labels.*forced aligner"):
+        opened.require_phones("losses.closure")
+    silent = with_phones(tiny_set, head, tmp_path / "set", {"a": None, "b": ()})
+    silent.require_phones("losses.closure")  # that nothing is said is known
+    silent.dialogues = [replace(held, keep=held.keep & torch.tensor([[True], [False]])) for held in silent.dialogues]
+    with pytest.raises(InputError, match="losses"):  # of b, who has no labels any more
+        silent.require_phones("losses.closure")
