@@ -36,6 +36,7 @@ from mango.evaluation.vertex_metrics import (
 from mango.head.model import Head
 from mango.inference.generation import GenerationConfig
 from mango.inference.recordings import generate_clips
+from mango.seeds import seed_at
 from mango.training.avatars import drawn, posed
 from mango.training.stage1 import MotionDescription
 from mango.types import PERSONS, Dialogue, MotionClip
@@ -54,7 +55,8 @@ def mover(model: torch.nn.Module, description: MotionDescription, encoder: Encod
         sides = [dialogue.side(person) for person in PERSONS]
         identities = [side.motion.shape for side in sides] if all(side.motion is not None for side in sides) else []
         voices, speaking = torch.stack([side.audio for side in sides]), torch.stack([side.speaking for side in sides])
-        return generate_clips(model, description, encoder, head, voices, config, speaking=speaking, identities=identities)
+        noise = replace(config, seed=seed_at(config.seed, dialogue.id))  # one noise for all would make their errors alike
+        return generate_clips(model, description, encoder, head, voices, noise, speaking=speaking, identities=identities)
 
     return moved
 

@@ -7,12 +7,15 @@ import torch
 from talking_set import FRAMES, elsewhere, talking, tracked
 from tiny_models import tiny_avatar
 
+from mango.audio.encoders import make_encoder
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.truth import Truth
 from mango.data.video import write_video
 from mango.evaluation.catalogue import MEASURES
-from mango.evaluation.protocol import ClipScores, Reference, picture_scores, still_face
+from mango.evaluation.protocol import ClipScores, Reference, mover, picture_scores, still_face
+from mango.inference.generation import GenerationConfig
 from mango.inference.rendering import bytes_of
+from mango.training.stage1 import load_motion_model
 from mango.types import Dialogue, PersonTrack, Side
 from renderer import draw
 from renderer.cameras import portrait_camera
@@ -36,6 +39,15 @@ def test_rows_of_known_motion(head, dialogues):
     assert half["lip_opening_slope"] == pytest.approx(0.5, abs=0.05)
     assert still["lip_opening_slope"] == pytest.approx(0, abs=1e-4)
     assert 0.5 < half["lve_max"] < 1.5 * still["lve_max"]
+
+
+def test_every_dialogue_has_noise_of_its_own(head, dialogues, run_folder):
+    """And the same again. Planted once: the config's seed for all of them, so that errors of dialogues were not independent."""
+    model, description, encoder = load_motion_model(run_folder, head=head)
+    move = mover(model, description, make_encoder(encoder), head, GenerationConfig(steps=2))
+    first = DialogueSet.open(dialogues).dialogue("d0")
+    motion, again, other = (move(dialogue)["a"].expr for dialogue in (first, first, replace(first, id="d1")))
+    assert torch.equal(motion, again) and not torch.allclose(motion, other)
 
 
 def test_pictures_by_the_trackers_pose(head, tmp_path):
