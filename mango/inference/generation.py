@@ -131,13 +131,17 @@ def windows(total: int, begin: int, window: int, overlap: int) -> Iterator[tuple
 def faded(
     before: Float[Tensor, "person shared width"], after: Float[Tensor, "person time width"], context: int
 ) -> Float[Tensor, "person time width"]:
-    """``after`` with its first frames faded in from ``before``, which covers the same frames: the context as it was, then a cubic."""
+    """``after`` with its first frames faded in from ``before``, which covers the same frames: the context as it was, then a cubic.
+
+    Without context ``after`` knows no more of the past than ``before`` of the future: the cubic is even.
+    """
     shared = before.shape[1]
     blend = shared - context
     weight = torch.ones(after.shape[1], dtype=after.dtype, device=after.device)
     weight[: min(context, shared)] = 0
     if blend > 0:
-        weight[context:shared] = 1 - (1 - torch.arange(1, blend + 1).to(weight) / (blend + 1)) ** 3
+        way = torch.arange(1, blend + 1).to(weight) / (blend + 1)
+        weight[context:shared] = 1 - (1 - way) ** 3 if context else way**2 * (3 - 2 * way)
     before = torch.nn.functional.pad(before, (0, 0, 0, after.shape[1] - shared))
     return torch.lerp(before, after, weight[:, None].expand_as(after))
 

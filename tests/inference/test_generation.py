@@ -95,6 +95,7 @@ def test_windows_that_disagree_leave_no_jump():
 def test_fading_by_hand():
     before, after = torch.zeros(1, 3, 1), torch.ones(1, 5, 1)
     assert faded(before, after, context=1)[0, :, 0].tolist() == pytest.approx([0, 1 - (2 / 3) ** 3, 1 - (1 / 3) ** 3, 1, 1])
+    assert faded(before, after, context=0)[0, :, 0].tolist() == pytest.approx([5 / 32, 0.5, 27 / 32, 1, 1])
     assert faded(before[:, :0], after, context=0)[0, :, 0].tolist() == [1] * 5
 
 
