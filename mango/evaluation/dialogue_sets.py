@@ -172,7 +172,7 @@ def _nothing(dialogue: Dialogue) -> Moving:
 
 
 def _checkpoint(path: Path, dialogues: DialogueSet, head: Head, config: GenerationConfig) -> System:
-    model, description, encoder_config = load_motion_model(path, head=head)
+    model, description, encoder_config = load_motion_model(path, head=head, baseline=True)
     encoder = TimedEncoder(make_encoder(encoder_config))
     moved, watch = mover(model, description, encoder, head, config), Stopwatch(encoder)
 
@@ -184,7 +184,7 @@ def _checkpoint(path: Path, dialogues: DialogueSet, head: Head, config: Generati
 
 
 def _untrained(dialogues: DialogueSet, checkpoints: tuple[Path, ...], head: Head) -> dict[str, System]:
-    config = load_motion_model(checkpoints[0], head=head)[2] if checkpoints else EncoderConfig()
+    config = load_motion_model(checkpoints[0], head=head, baseline=True)[2] if checkpoints else EncoderConfig()
     return {name: System(moved) for name, moved in untrained_baselines(dialogues, "train", make_encoder(config), head).items()}
 
 

@@ -36,6 +36,8 @@ from mango.evaluation.vertex_metrics import (
 from mango.head.model import Head
 from mango.inference.generation import GenerationConfig
 from mango.inference.recordings import generate_clips
+from mango.inference.regression import regress_clips
+from mango.models.regressor import PartnerMotionRegressor
 from mango.seeds import seed_at
 from mango.training.avatars import drawn, posed
 from mango.training.stage1 import MotionDescription
@@ -49,7 +51,12 @@ Moved = Callable[[Dialogue], Mapping[str, MotionClip]]  # what a model makes of 
 
 
 def mover(model: torch.nn.Module, description: MotionDescription, encoder: Encoder, head: Head, config: GenerationConfig) -> Moved:
-    """The model as a function of a dialogue. It hears the voices and is told the labels' identity; labelled motion it never sees."""
+    """The model as a function of a dialogue. It hears the voices and is told the labels' identity; labelled motion it never sees.
+
+    But for the baseline that does: for each person the partner's, as in training.
+    """
+    if isinstance(model, PartnerMotionRegressor):
+        return lambda dialogue: regress_clips(model, description, encoder, head, dialogue)
 
     def moved(dialogue: Dialogue) -> dict[str, MotionClip]:
         sides = [dialogue.side(person) for person in PERSONS]

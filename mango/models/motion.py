@@ -26,8 +26,12 @@ from mango.models.normalisation import Normalised
 
 @dataclass(frozen=True)
 class MotionModelConfig:
-    """Sizes of the motion model; the defaults are the paper-scale model."""
+    """What kind of motion model, and its sizes; the defaults are the paper-scale model. The others are baselines."""
 
+    kind: Literal[
+        "diffusion",
+        "regression",  # `mango.models.regressor`: sees the partner's motion, so it can be evaluated but not generate
+    ] = "diffusion"
     hearing: Literal[
         "separate",  # own voice and what is heard on pathways of their own
         "joint",  # both through the dual-audio interaction and one attention, as MANGO describes it

@@ -24,11 +24,11 @@ from mango.models.normalisation import Normalised
 class PartnerMotionRegressor(Normalised):
     """Of the config, ``hearing``, ``interaction_depth`` and ``heard_reach`` have no meaning here; ``depth`` counts transformer layers."""
 
-    def __init__(self, config: MotionModelConfig, layout: MotionLayout, voice_width: int):
+    def __init__(self, config: MotionModelConfig, layout: MotionLayout, voice_width: int, voice_layers: int = 1):
         super().__init__(layout, voice_width)
         self.config = config
         width, heads = config.width, config.heads
-        self.own, self.heard = (VoiceStem(voice_width, width, config.voice_kernel) for _ in range(2))
+        self.own, self.heard = (VoiceStem(voice_width, width, config.voice_kernel, voice_layers) for _ in range(2))
         self.seen = nn.Sequential(Linear(layout.width, width), FeedForward(width, config.mlp_ratio), nn.LayerNorm(width))
         self.watch = AlignedAttention(width, heads)
         self.recurrence = nn.LSTM(width, width // 2, num_layers=2, batch_first=True, bidirectional=True)

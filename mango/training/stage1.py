@@ -17,11 +17,15 @@ from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.losses.motion import FrameLoss, MotionLossWeights, Surface, motion_losses
 from mango.models.motion import MotionModel, MotionModelConfig, PathwayDrop
+from mango.models.regressor import PartnerMotionRegressor
 from mango.seeds import torch_generator
 from mango.training.checkpoints import newest_checkpoint, read_description, read_state, read_weights
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every
 from mango.training.runtime import RuntimeConfig
+
+
+AnyMotionModel = MotionModel | PartnerMotionRegressor
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,16 @@ def one_shot_x0(
     return torch.where(given, labels, clean.to(labels.dtype))
 
 
+def regressed(
+    model: PartnerMotionRegressor, batch: WindowBatch, labels: Float[Tensor, "batch person time width"], draws: Draws
+) -> Float[Tensor, "batch person time width"]:
+    """What the baseline makes of both voices and, for each person, of the partner's labels."""
+    voices = batch.voices + model.voice_std * draws.voices.to(batch.voices)
+    return model(voices, labels, batch.keep).to(labels.dtype)
+
+
 def stage1_losses(
-    model: MotionModel,
+    model: AnyMotionModel,
     batch: WindowBatch,
     schedule: Schedule,
     config: Stage1Config,
@@ -153,7 +165,10 @@ def stage1_losses(
 ) -> dict[str, FrameLoss]:
     """``whole``: `frame_counts` of the batch that these windows are a part of; None: they are all of it."""
     labels = model.normalised(batch.motion)
-    clean = one_shot_x0(model, batch, labels, schedule, draws)
+    if isinstance(model, PartnerMotionRegressor):
+        clean = regressed(model, batch, labels, draws)
+    else:
+        clean = one_shot_x0(model, batch, labels, schedule, draws)
     return motion_losses(
         clean,
         labels,
@@ -174,7 +189,7 @@ NO_NOISE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, contex
 
 @torch.no_grad()
 def validation_losses(
-    model: MotionModel, windows: Windows, schedule: Schedule, config: Stage1Config, surface: Surface | None, device: torch.device
+    model: AnyMotionModel, windows: Windows, schedule: Schedule, config: Stage1Config, surface: Surface | None, device: torch.device
 ) -> dict[str, float]:
     """Mean of each loss over every frame of the split, at fixed noise: comparable between steps and runs."""
     sums: dict[str, float] = {}
@@ -237,8 +252,10 @@ def _given(
 # Building and reading -----------------------------------------------------------------------------------------------------
 
 
-def make_motion_model(description: MotionDescription) -> MotionModel:
+def make_motion_model(description: MotionDescription) -> AnyMotionModel:
     d = description
+    if d.model.kind == "regression":
+        return PartnerMotionRegressor(d.model, MotionLayout(d.expressions), d.voice_width, d.voice_layers)
     return MotionModel(d.model, MotionLayout(d.expressions), d.voice_width, d.identity_width, d.voice_layers)
 
 
@@ -258,11 +275,11 @@ def describe(config: Stage1Config, windows: Windows, head_digest: str) -> Motion
     )
 
 
-def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[MotionModel, MotionDescription]:
+def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[AnyMotionModel, MotionDescription]:
     """A model with the training split's statistics: at random by the seed, or from ``start_from``, whose statistics it keeps."""
     description = describe(config, windows, head.digest)
     if config.start_from is not None:
-        model, found, _ = load_motion_model(config.start_from, head=head)
+        model, found, _ = load_motion_model(config.start_from, head=head, baseline=True)
         known = replace(description, encoder_digest=found.encoder_digest and description.encoder_digest)
         if changes := changed_fields(to_plain(found), to_plain(known)):
             raise InputError(
@@ -279,8 +296,13 @@ def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[Moti
     return model, description
 
 
-def load_motion_model(run_or_checkpoint: Path, *, head) -> tuple[MotionModel, MotionDescription, EncoderConfig]:
-    """The averaged weights of a run's newest checkpoint (any stage) or of a checkpoint folder, ready to generate."""
+def load_motion_model(
+    run_or_checkpoint: Path, *, head, baseline: bool = False
+) -> tuple[AnyMotionModel, MotionDescription, EncoderConfig]:
+    """The averaged weights of a run's newest checkpoint (any stage) or of a checkpoint folder, ready to generate.
+
+    ``baseline``: a regressor will do, which needs the partner's motion; otherwise it is refused.
+    """
     place = Path(run_or_checkpoint)
     checkpoint = place if (place / "state.json").exists() else newest_checkpoint(place / "checkpoints")
     if checkpoint is None:
@@ -300,6 +322,13 @@ def load_motion_model(run_or_checkpoint: Path, *, head) -> tuple[MotionModel, Mo
             expected=f"a model for the head {head.name} ({head.digest[:12]})",
             found=f"one for head {description.head[:12]}",
             remedy="give --head the file it was trained with",
+        )
+    if description.model.kind == "regression" and not baseline:
+        raise InputError(
+            checkpoint,
+            expected="a model that hears and generates (model.kind: diffusion)",
+            found="a regressor that has to be shown the partner's motion",
+            remedy="score it with `mango evaluate`; to generate, train with model.kind diffusion",
         )
     model = make_motion_model(description)
     averaged = checkpoint / "motion" / "ema.safetensors"
