@@ -24,7 +24,6 @@ from mango.training.optim import OptimizerConfig
 from mango.training.run import Every
 from mango.training.runtime import RuntimeConfig
 
-
 AnyMotionModel = MotionModel | PartnerMotionRegressor
 
 
@@ -296,9 +295,7 @@ def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[AnyM
     return model, description
 
 
-def load_motion_model(
-    run_or_checkpoint: Path, *, head, baseline: bool = False
-) -> tuple[AnyMotionModel, MotionDescription, EncoderConfig]:
+def load_motion_model(run_or_checkpoint: Path, *, head, baseline: bool = False) -> tuple[AnyMotionModel, MotionDescription, EncoderConfig]:
     """The averaged weights of a run's newest checkpoint (any stage) or of a checkpoint folder, ready to generate.
 
     ``baseline``: a regressor will do, which needs the partner's motion; otherwise it is refused.

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import train_stage1
 from tiny_models import tiny_voice
 
+import train_stage1
 from mango.cli import main
 from mango.config import parse_command_line
 from mango.training.stage1 import Stage1Config
