@@ -11,6 +11,7 @@ ONSET_BELOW_LEVEL_DB = 18.0  # speech starts when this close to the track's own 
 KEEP_BELOW_LEVEL_DB = 28.0  # and lasts while this close: quiet phones of a phrase
 ABOVE_BACKGROUND_DB = 9.0  # neither may be mere noise
 SHORTEST_FRAMES = 3  # clicks are not speech
+BLOCK_SAMPLES = 1_000 * SAMPLES_PER_FRAME  # looked at together
 HANGOVER_FRAMES = 4  # closures and breaths inside a phrase are bridged up to twice this
 
 
@@ -36,11 +37,13 @@ def speaking_indicator(audio: Float[Tensor, "samples"]) -> Float[Tensor, "time"]
 def hop_levels_db(audio: Float[Tensor, "samples"]) -> Float[Tensor, "hops"]:
     """Level of each 10 ms hop in dB full scale, of the sound less its 8 ms moving average: without hum and rumble."""
     samples = frame_count(audio.shape[0]) * SAMPLES_PER_FRAME
-    audio = audio[:samples].float()
-    if samples == 0:
-        return audio
-    slow = torch.nn.functional.avg_pool1d(audio[None, None], 129, 1, 64, count_include_pad=False)[0, 0]
-    return decibels((audio - slow).reshape(-1, HOP).square().mean(dim=1))
+    levels = [torch.zeros(0)]
+    for first in range(0, samples, BLOCK_SAMPLES):  # in blocks: a recording of hours is held once, not four times
+        last, before = min(first + BLOCK_SAMPLES, samples), min(first, 64)
+        part = audio[first - before : min(last + 64, samples)].float()
+        slow = torch.nn.functional.avg_pool1d(part[None, None], 129, 1, 64, count_include_pad=False)[0, 0]
+        levels.append(decibels((part - slow)[before : before + last - first].reshape(-1, HOP).square().mean(dim=1)))
+    return torch.cat(levels)
 
 
 def _runs_containing(wide: Bool[Tensor, "time"], narrow: Bool[Tensor, "time"]) -> Bool[Tensor, "time"]:

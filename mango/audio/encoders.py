@@ -115,13 +115,14 @@ class LogMel(Encoder):
         """Mean square in each band and hop after a first difference; hop h is centred on sample 160 h + 80."""
         hops = frame_count(audio.shape[0]) * HOPS_PER_FRAME
         audio = audio[: hops * HOP].float()
-        before = TRANSFORM // 2 - HOP // 2
-        padded = torch.nn.functional.pad(audio, (before + 1, TRANSFORM))
+        before = TRANSFORM // 2 - HOP // 2 + 1  # one for the difference
         window = torch.hann_window(WINDOW)
         rows = []
         for first in range(0, hops, BLOCK_FRAMES * HOPS_PER_FRAME):
             count = min(BLOCK_FRAMES * HOPS_PER_FRAME, hops - first)
-            part = padded[first * HOP : (first + count - 1) * HOP + TRANSFORM + 1]
+            begin, end = first * HOP - before, (first + count - 1) * HOP + TRANSFORM + 1 - before
+            inside = audio[max(0, begin) : end]
+            part = torch.nn.functional.pad(inside, (max(0, -begin), end - max(0, begin) - len(inside)))
             brightened = part[1:] - 0.95 * part[:-1]
             spectrum = torch.stft(brightened, TRANSFORM, HOP, WINDOW, window, center=False, return_complex=True)
             rows.append((spectrum.real.square() + spectrum.imag.square()).T @ self.filters)

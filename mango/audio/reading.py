@@ -52,7 +52,7 @@ def read_voices(
                          found=f"{max(first, second) / SAMPLE_RATE:.3f} s, longer by {abs(first - second) / SAMPLE_RATE:.3f} s",
                          remedy="cut both to the same recording time, or pass --pad to fill the shorter with silence")  # fmt: skip
     length = max(first, second)
-    return tuple(torch.nn.functional.pad(voice, (0, length - voice.shape[0])) for voice in voices)
+    return tuple(voice if len(voice) == length else torch.nn.functional.pad(voice, (0, length - len(voice))) for voice in voices)
 
 
 def write_audio(path: str | Path, audio: Float[Tensor, "channels samples"] | Float[Tensor, "samples"], rate: int = SAMPLE_RATE) -> None:

@@ -54,7 +54,7 @@ def generate_from_files(
     identities = [load_avatar(path, loaded).identity for path in avatars]
     model, description, encoder_config = load_motion_model(checkpoint, head=loaded)
     encoder = make_encoder(encoder_config)
-    clips = generate_clips(model, description, encoder, loaded, torch.stack(voices), config, identities=identities, progress=progress)
+    clips = generate_clips(model, description, encoder, loaded, voices, config, identities=identities, progress=progress)
     made_by = {
         "format": FORMAT,
         "own": str(own),
@@ -79,7 +79,7 @@ def generate_clips(
     description: MotionDescription,
     encoder: Encoder,
     head: Head,
-    voices: Float[Tensor, "person samples"],
+    voices: Sequence[Float[Tensor, "samples"]] | Float[Tensor, "person samples"],
     config: GenerationConfig,
     *,
     speaking: Float[Tensor, "person time"] | None = None,
@@ -109,7 +109,7 @@ def generate_clips(
 class Hearing:
     """Features of both voices, encoded when they are asked for and forgotten when no later window can ask for them again."""
 
-    def __init__(self, encoder: Encoder, voices: Float[Tensor, "person samples"]):
+    def __init__(self, encoder: Encoder, voices: Sequence[Float[Tensor, "samples"]] | Float[Tensor, "person samples"]):
         self.coming = [encoder.parts(voice) for voice in voices]
         self.held = [torch.zeros(0, encoder.width, dtype=encoder.dtype) for _ in self.coming]
         self.held_from = 0

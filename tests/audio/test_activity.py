@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from mango.audio.activity import speaking_indicator
+from mango.audio.activity import hop_levels_db, speaking_indicator
 from mango.audio.reading import read_audio
 from mango.data.synthetic.conversation import script
 from mango.data.synthetic.speech import speak
@@ -82,3 +82,11 @@ def test_values_are_zero_and_one_one_a_frame(dialogue):
     indicator = speaking_indicator(dialogue["b"].audio[:-100])
     assert indicator.shape == (499,)
     assert set(indicator.unique().tolist()) == {0.0, 1.0}
+
+
+def test_blocks_make_no_difference(monkeypatch):
+    """Planted once: blocks without the 4 ms around them that the moving average sees."""
+    audio = torch.randn(30 * 640, generator=torch.Generator().manual_seed(0)).cumsum(0) / 50
+    whole = hop_levels_db(audio)
+    monkeypatch.setattr("mango.audio.activity.BLOCK_SAMPLES", 7 * 640)
+    assert torch.equal(hop_levels_db(audio), whole)

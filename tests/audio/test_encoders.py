@@ -37,6 +37,13 @@ def test_a_click_is_heard_in_its_own_frame(log_mel):
         assert abs(rows[hop - 1] / rows[hop + 1] - 1) < 0.2
 
 
+def test_blocks_make_no_difference(log_mel, speech, monkeypatch):
+    """Planted once: blocks that begin a sample late."""
+    whole = log_mel.encode(speech.audio)
+    monkeypatch.setattr("mango.audio.encoders.BLOCK_FRAMES", 7)
+    torch.testing.assert_close(log_mel.encode(speech.audio), whole)
+
+
 def test_gain_does_not_matter(log_mel, speech):
     rows = log_mel.encode(speech.audio)
     for gain in (0.1, 0.5):
