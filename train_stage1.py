@@ -37,6 +37,7 @@ def main(config: Stage1Config) -> int:
     )
     model, description = new_motion_model(config, training, head)
     learner = make_learner("motion", model.to(runtime.device), config.optimizer, config.steps, description=to_plain(description))
+    runtime.compile(learner.model)
     schedule = make_schedule(config.diffusion)
     surface = lip_surface(head, layout, lips=config.lip_weight).to(runtime.device)
     feed = exercises(config, training, schedule, parts)

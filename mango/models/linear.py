@@ -35,9 +35,14 @@ def linear(
     return conv2d(pictures, weight[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
-@lru_cache
+@torch.compiler.assume_constant_result
 def mkl_is_slow() -> bool:
     """Whether matrix products are MKL's here, on a processor that is not Intel's, and oneDNN is there instead."""
+    return _mkl_is_slow()
+
+
+@lru_cache
+def _mkl_is_slow() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     return (
         torch.backends.mkl.is_available()

@@ -6,6 +6,7 @@ for every number of processes, up to the order of summation.
 """
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class RuntimeConfig:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
+    compile: bool = False  # what training calls of the motion model, with torch.compile: costs a minute or more at the start
     threads: int | None = None  # CPU threads; None = torch's choice
 
 
@@ -39,6 +41,9 @@ class Runtime:
         self.device = _device(config.device)
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # float32 means float32: left alone, cuDNN's convolutions would round to ten bits
+        if config.compile and self.device.type == "cpu" and not _cpp_compiler():
+            remedy = "install g++ or clang++, or set runtime.compile to false"
+            raise InputError("runtime.compile", expected="a C++ compiler", found="none (CXX, g++, clang++)", remedy=remedy)
         self._accelerator = _accelerator(self.device) if self.processes > 1 else None
 
     @property
@@ -56,6 +61,15 @@ class Runtime:
         context = nullcontext() if self.config.precision == "float32" else torch.autocast(self.device.type, torch.bfloat16)
         with context:
             yield
+
+    def compile(self, model: nn.Module) -> None:
+        """In place, if the config says so: ``forward``, and ``listen`` of a model that has it. Weights keep their names.
+
+        For a model that is copied no more: a copy would call the original's.
+        """
+        for method in ("listen", "forward") if self.config.compile else ():
+            if hasattr(model, method):
+                setattr(model, method, torch.compile(getattr(model, method)))
 
     def share(self, batch: int, key: str = "batch") -> list[int]:
         """Which windows of a batch are this process's. ``key``: where the config says how many there are."""
@@ -105,6 +119,10 @@ class Runtime:
         if self._accelerator is None:
             return tensor
         return self._accelerator.reduce(tensor.to(self.device), reduction="sum").to(tensor.device)
+
+
+def _cpp_compiler() -> str | None:
+    return next((found for name in (os.environ.get("CXX", "g++"), "g++", "clang++") if (found := shutil.which(name))), None)
 
 
 def _device(wanted: str) -> torch.device:

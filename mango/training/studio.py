@@ -111,6 +111,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     )
     model = model.train().requires_grad_(True).to(runtime.device)
     learners = make_learners(studio, training, model, to_plain(description))
+    runtime.compile(learners.motion.model)
     head.to(runtime.device)
     return studio, learners
 
