@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mango.config import changed_fields, config_digest, load_plain, save_config, to_plain
+from mango.config import changed_fields, config_digest, from_plain, load_plain, save_config, to_plain
 from mango.data.atomic import atomic_file
 from mango.data.json_files import write_json
 from mango.errors import InputError
@@ -186,7 +186,8 @@ class Run:
 
 
 def _check_unchanged(path: Path, config: Any, folder: Path) -> None:
-    changes = changed_fields(load_plain(path), to_plain(config))
+    before = from_plain(type(config), load_plain(path), where=str(path))  # fields that have come since: as they are by default
+    changes = changed_fields(to_plain(before), to_plain(config))
     forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE}
     if "steps" in changes and changes["steps"][1] < changes["steps"][0]:
         forbidden["steps"] = changes["steps"]

@@ -32,6 +32,21 @@ def test_a_changed_config_names_its_fields(copied, tmp_path, tiny_set):
         train_here(config, "--run", str(copied))
 
 
+def test_a_run_from_before_an_option_came_goes_on(copied, tmp_path, tiny_set):
+    """Planted and seen red: what the old file does not say taken for a change."""
+    known = copied / "config.yaml"
+    kept = [
+        line for line in known.read_text().splitlines() if line.split(":")[0].strip() not in ("accumulate", "closure", "blink", "compile")
+    ]
+    assert len(kept) == len(known.read_text().splitlines()) - 4
+    known.write_text("\n".join(kept) + "\n")
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "13", "--run", str(copied)) == 0
+    assert "accumulate: 1" in known.read_text()
+    known.write_text(known.read_text().replace("accumulate: 1\n", "").replace("blink: 0.0", "blink: 0.5"))
+    with pytest.raises(InputError, match=r"losses\.blink was 0\.5, is 0\.0"):
+        train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
+
+
 def test_steps_may_grow(copied, tmp_path, tiny_set):
     assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "13", "--run", str(copied)) == 0
     assert json.loads((copied / "checkpoints/last/state.json").read_text())["step"] == 13
