@@ -47,6 +47,7 @@ def tiny_encoder(folder: Path, kind: str, seed: int = 0, **changes) -> str:
     """A checkpoint of wav2vec 2.0, HuBERT or WavLM: three layers of 16 with random weights, as save_pretrained writes it."""
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     name = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}[kind]
     sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "num_conv_pos_embeddings": 16,
              "num_conv_pos_embedding_groups": 2, "conv_dim": (8,) * 7, "vocab_size": 8}  # fmt: skip

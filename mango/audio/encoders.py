@@ -236,18 +236,20 @@ def _stride_and_field(kernels: list[int] | tuple[int, ...], strides: list[int] |
 
 def _pretrained(config: EncoderConfig):
     """The model in evaluation mode, and whether it wants tracks of zero mean and unit variance."""
+    from safetensors import SafetensorError
     from transformers import AutoFeatureExtractor, AutoModel
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of reading weights, for a moment: an error has to stay the only line
-    download = f"run `hf download {config.path} --local-dir FOLDER` where there is a network and set encoder.path to FOLDER"
-    if Path(config.path).is_dir():
-        _check_folder(Path(config.path))
+    remedy = f"run `hf download {config.path} --local-dir FOLDER` where there is a network and set encoder.path to FOLDER"
+    if _is_folder(config.path):
+        remedy = "copy the whole checkpoint, as save_pretrained or `hf download` writes it"
+        _check_folder(Path(config.path), remedy)
     try:
         model = AutoModel.from_pretrained(config.path).eval().requires_grad_(False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError("encoder.path", expected=f"a {config.kind} checkpoint (config.json, model.safetensors)",
-                         found=f"none at {config.path!r} ({str(error).splitlines()[0]})", remedy=download) from error  # fmt: skip
+                         found=f"none at {config.path!r} ({str(error).splitlines()[0]})", remedy=remedy) from error  # fmt: skip
     if model.config.model_type != config.kind:
         raise InputError("encoder.path", expected=f"a {config.kind} checkpoint", found=f"{model.config.model_type} in {config.path!r}",
                          remedy=f"set encoder.kind to {model.config.model_type}, or name another checkpoint")  # fmt: skip
@@ -258,8 +260,15 @@ def _pretrained(config: EncoderConfig):
     return model, normalises
 
 
-def _check_folder(folder: Path) -> None:
-    remedy = "copy the whole checkpoint, as save_pretrained or `hf download` writes it"
+def _is_folder(path: str) -> bool:
+    """A folder, there or not, rather than a hub name (name or owner/name)."""
+    return Path(path).is_dir() or path.startswith((".", "/", "~")) or path.count("/") > 1
+
+
+def _check_folder(folder: Path, remedy: str) -> None:
+    if not folder.is_dir():
+        remedy = "put the checkpoint there, or correct encoder.path (a trained model's is in its motion/description.json)"
+        raise InputError(folder, expected="a folder with config.json and model.safetensors", found="no such folder", remedy=remedy)
     if not (folder / "config.json").is_file():
         raise InputError(folder / "config.json", expected="the checkpoint's configuration", found="no such file", remedy=remedy)
     weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")

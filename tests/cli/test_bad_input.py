@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_models import tiny_avatar, tiny_run, tiny_voice
+from tiny_models import tiny_avatar, tiny_encoder, tiny_run, tiny_voice
 
+from mango.audio.encoders import EncoderConfig
 from mango.cli import main
 from mango.data.motion_files import save_motion
 
@@ -126,8 +127,50 @@ def test_a_checkpoint_that_is_none(refused, voices, tmp_path, make):
     assert "run folder" in refused(*generate(voices, tmp_path / "run", tmp_path / "out"))
 
 
-def test_impossible_steps(refused, voices, run_folder, tmp_path):
-    assert "positive" in refused(*generate(voices, run_folder, tmp_path / "out"), "--steps", "0")
+def another(folder):
+    tiny_encoder(folder, "wav2vec2", seed=1)
+
+
+def another_kind(folder):
+    tiny_encoder(folder, "hubert")
+
+
+def without(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def cut(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+BAD_ENCODERS = {
+    "gone": (shutil.rmtree, "no such folder; put the checkpoint there"),
+    "other weights": (another, "features the model learnt from"),
+    "other kind": (another_kind, "expected a wav2vec2 checkpoint, found hubert"),
+    "no configuration": (without("config.json"), "config.json: expected the checkpoint's configuration, found no such file"),
+    "no weights": (without("model.safetensors"), "model.safetensors: expected the checkpoint's weights, found no such file"),
+    "truncated weights": (cut, "copy the whole checkpoint"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ENCODERS)
+def test_a_speech_model_that_is_not_what_training_had(refused, voices, head, tmp_path, monkeypatch, kind):
+    """In the folder that the checkpoint names. Planted once: safetensors' own error, which names no file."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folder, (spoil, words) = tmp_path / "speech", BAD_ENCODERS[kind]
+    run = tiny_run(tmp_path / "run", head, encoder=EncoderConfig("wav2vec2", tiny_encoder(folder, "wav2vec2"), (1, -1)))
+    spoil(folder)
+    line = refused(*generate(voices, run, tmp_path / "out"))
+    assert words in line and str(folder) in line
+
+
+def test_impossible_sampling(refused, voices, run_folder, tmp_path):
+    command = generate(voices, run_folder, tmp_path / "out")
+    assert "positive" in refused(*command, "--steps", "0")
+    assert "1 to 50 (the noise levels of the model), found 51" in refused(*command, "--steps", "51")
+    assert "--sampler ddim" in refused(*command, "--sampler", "dpm++", "--eta", "0.5")
+    assert "0.995" in refused(*command, "--threshold", "99.5")
 
 
 def test_a_full_disk(refused, voices, run_folder, tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from tiny_models import tiny_voice
+from tiny_models import tiny_encoder, tiny_run, tiny_voice
 
+from mango.audio.encoders import EncoderConfig
 from mango.cli import COMMANDS, main, overview
 from mango.data.motion_files import load_motion
 from mango.data.video import VideoFrames
@@ -77,6 +78,36 @@ def test_generate_and_render(avatars, run_folder, tmp_path, capsys):
     video = VideoFrames(tmp_path / "v.mp4")
     assert len(video) == 32 and video.size == (32, 64)
     assert "wrote" in capsys.readouterr().out
+
+
+def silent(path, seconds=1.0, rate=16_000):
+    soundfile.write(path, np.zeros(round(seconds * rate)), rate)
+    return path
+
+
+UNUSUAL = {
+    "a single frame": lambda own, partner: (tiny_voice(own, 0.04), tiny_voice(partner, 0.04, seed=1)),
+    "a frame less than a window": lambda own, partner: (tiny_voice(own, 0.76), tiny_voice(partner, 0.76, seed=1)),
+    "silence only": lambda own, partner: (silent(own), silent(partner)),
+    "one speaker only": lambda own, partner: (tiny_voice(own), silent(partner)),
+    "telephone": lambda own, partner: (tiny_voice(own, rate=8000), tiny_voice(partner, seed=1, rate=8000)),
+    "one on the telephone": lambda own, partner: (tiny_voice(own, rate=8000), tiny_voice(partner, seed=1, rate=48_000)),
+}
+
+
+@pytest.mark.parametrize("encoder", ["log_mel", "wavlm"])
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_sound_is_generated_from(run_folder, head, tmp_path, kind, encoder):
+    """Every frame of it, in numbers that are finite and not held still."""
+    if encoder == "wavlm":
+        run_folder = tiny_run(tmp_path / "run", head, encoder=EncoderConfig("wavlm", tiny_encoder(tmp_path / "speech", "wavlm"), ()))
+    own, partner = UNUSUAL[kind](tmp_path / "o.wav", tmp_path / "p.wav")
+    words = ("--own", own, "--partner", partner, "--checkpoint", run_folder, "--out", tmp_path / "out", "--steps", "2")
+    assert run("generate", *words, "--guidance-own", "2", "--threshold", "0.99", "--eta", "0.5") == 0
+    for person in "ab":
+        clip = load_motion(tmp_path / "out" / f"{person}.motion.npz")
+        assert len(clip) == int(25 * soundfile.info(own).duration + 1e-6) and clip.expr.isfinite().all()
+        assert len(clip) == 1 or clip.expr.std(dim=0).max() > 0
 
 
 def test_a_stereo_file_is_two_voices_and_the_seed_decides(run_folder, tmp_path):
