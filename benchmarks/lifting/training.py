@@ -81,6 +81,7 @@ def stage_one(bench: Bench, row: str, *, steps: int, after: str | None = None, l
         frames=56,
         context=8,
         start_from=bench.run(after) if after else None,
+        muted=0.0,  # as the evidence was run: every row alike
         model=MODEL,
         optimizer=continued if after else OptimizerConfig(lr=8e-4, warmup=100, final=0.05, ema=0.995),
         every=Every(log=20, validate=400, save=SAVE),

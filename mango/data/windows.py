@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.audio.alignment import sample_count
 from mango.audio.encoders import Encoder
 from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
@@ -21,7 +22,7 @@ from mango.data.phones import closing_frames
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.seeds import numpy_generator
-from mango.types import PERSONS, Dialogue, Side
+from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class WindowBatch:
     voices: Float[Tensor, "batch person time features"]
     speaking: Float[Tensor, "batch person time"]
     keep: Bool[Tensor, "batch person time"]  # inside the dialogue, labelled and trusted
+    taught: Bool[Tensor, "batch person time"]  # to be learnt from: all that is kept, or less
     bilabial: Bool[Tensor, "batch person time"]  # p, b or m is spoken: lips touch. False where nobody knows what is spoken
     identity: Float[Tensor, "batch person identity"]  # the head's shape coefficients
     dialogues: tuple[str, ...]
@@ -129,6 +131,10 @@ class Windows:
         starts = drawn - (ends[which] - self._starts[which]) - self.context
         return self.at([(int(dialogue), int(start)) for dialogue, start in zip(which, starts, strict=True)])
 
+    def silence(self) -> Float[Tensor, "features"]:
+        """A frame of features where nothing is to be heard."""
+        return self.encoder.encode(torch.zeros(sample_count(FRAME_RATE)))[FRAME_RATE // 2].float()
+
     def tiles(self, size: int) -> Iterator[WindowBatch]:
         """Every frame of the split once, in order: window after window, at most ``size`` a batch. For validation."""
         places = [(i, start - self.context) for i, held in enumerate(self.dialogues) for start in range(0, held.frames, self.frames)]
@@ -170,7 +176,7 @@ class Windows:
         for person, voice in enumerate(held.voices):
             voices[person, place] = voice[inside]
         padded = {name: _padded(getattr(held, name)[:, inside], place, self.length) for name in ("motion", "speaking", "keep", "bilabial")}
-        return {**padded, "voices": torch.from_numpy(voices), "identity": held.identity}
+        return {**padded, "taught": padded["keep"], "voices": torch.from_numpy(voices), "identity": held.identity}
 
 
 def _start_count(dialogue_frames: int, frames: int, context: int) -> int:

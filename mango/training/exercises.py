@@ -7,6 +7,7 @@ from mango.data.windows import WindowBatch, Windows
 from mango.diffusion.objective import Schedule
 from mango.losses.motion import frame_counts
 from mango.training.feed import Feed
+from mango.training.muting import sometimes_muted
 from mango.training.stage1 import Draws, Stage1Config, random_draws
 
 
@@ -23,10 +24,12 @@ def exercises(config: Stage1Config, windows: Windows, schedule: Schedule, parts:
     if config.losses.closure:
         windows.require_phones("losses.closure")
 
+    silence = windows.silence()
+
     def exercise(step: int) -> Exercise:
-        whole = windows.batch(config.seed, step, config.batch)
+        whole = sometimes_muted(windows.batch(config.seed, step, config.batch), silence, config.muted, (config.seed, step))
         draws = random_draws(whole, schedule, config.conditions, config.context, (config.seed, step, 0))  # 0: as runs have drawn so far
-        frames = frame_counts(config.losses, whole.keep & ~draws.given, whole.keep, whole.bilabial)
+        frames = frame_counts(config.losses, whole.taught & ~draws.given, whole.keep, whole.bilabial)
         return Exercise(tuple((whole.rows(part), draws.rows(part)) for part in parts), frames)
 
     return Feed(exercise)

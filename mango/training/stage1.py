@@ -64,6 +64,7 @@ class Stage1Config:
     losses: MotionLossWeights = field(default_factory=MotionLossWeights)
     lip_weight: float = 8.0  # of a lip point against another point of the face, in the vertex losses
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
+    muted: float = 0.1  # share of windows in which one of the two says nothing (`mango.training.muting`)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: Every = field(default_factory=Every)
     keep: int = 2  # newest checkpoints
@@ -171,7 +172,7 @@ def stage1_losses(
     return motion_losses(
         clean,
         labels,
-        batch.keep & ~draws.given.to(labels.device),
+        batch.taught & ~draws.given.to(labels.device),
         batch.keep,
         layout=model.layout,
         std=model.motion_std,

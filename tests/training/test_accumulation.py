@@ -71,7 +71,7 @@ def test_this_was_not_the_easy_case(tmp_path, tiny_set, head):
     steps = [feed.at(step) for step in range(1, config.steps + 1)]
     unlike = 0
     for exercise in steps:
-        frames = [int(valid_frames("velocity", batch.keep & ~draws.given, batch.keep).sum()) for batch, draws in exercise.parts]
+        frames = [int(valid_frames("velocity", batch.taught & ~draws.given, batch.keep).sum()) for batch, draws in exercise.parts]
         assert len(frames) == 4 and sum(frames) == exercise.frames["velocity"]
         unlike += len(set(frames)) > 1
     assert unlike > len(steps) / 2
