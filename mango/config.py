@@ -80,9 +80,13 @@ def _override(cls: type[Config], config: Config, argv: Sequence[str]) -> Config:
 
 
 def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "") -> Config:
-    """A dataclass from nested plain values; ``key`` is the dotted path used in errors."""
+    """A dataclass from nested plain values; ``key`` is the dotted path used in errors.
+
+    A class whose fields have changed may have a static method ``renewed``: values as earlier versions wrote them -> as they are written now.
+    """
     if not isinstance(values, dict):
         raise InputError(where, expected=f"a mapping for {key or cls.__name__}", found=_shown(values), remedy="write 'field: value' lines")
+    values = cls.renewed(values) if hasattr(cls, "renewed") else values
     kinds = typing.get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls) if field.init]
     for name in values:

@@ -6,10 +6,10 @@ changes whenever the features would, for caches and checkpoints.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,6 +34,11 @@ class EncoderConfig:
     # Hidden states: 0 = input of the first transformer layer, -1 = output of the last. Several: the model learns their mix. []: all.
     layers: tuple[int, ...] = (-1,)
     mels: int = 40
+
+    @staticmethod
+    def renewed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An encoder gave one ``layer`` once."""
+        return {"layers" if name == "layer" else name: [value] if name == "layer" else value for name, value in values.items()}
 
     def __post_init__(self) -> None:
         if self.kind != "log_mel" and not self.path:

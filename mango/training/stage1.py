@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -313,7 +312,7 @@ def load_motion_model(run_or_checkpoint: Path, *, head, baseline: bool = False) 
         )
     read_state(checkpoint)  # refuses other formats
     described = checkpoint / "motion" / "description.json"
-    description = from_plain(MotionDescription, _renewed(read_description(described)), where=str(described))
+    description = from_plain(MotionDescription, read_description(described), where=str(described))
     if description.head != head.digest:
         raise InputError(
             checkpoint,
@@ -344,11 +343,3 @@ def check_encoder(encoder: Encoder, description: MotionDescription) -> None:
             found=f"others ({encoder.width} wide, digest {encoder.digest[:12]})",
             remedy="put back the encoder's checkpoint that training used, or train again with this one",
         )
-
-
-def _renewed(description: Any) -> Any:
-    """What was written when an encoder gave one layer, as it is written now."""
-    encoder = description.get("encoder") if isinstance(description, dict) else None
-    if not isinstance(encoder, dict) or "layer" not in encoder:
-        return description
-    return {**description, "encoder": {**{k: v for k, v in encoder.items() if k != "layer"}, "layers": [encoder["layer"]]}}

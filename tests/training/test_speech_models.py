@@ -85,6 +85,16 @@ def test_a_run_from_before_there_were_layers_loads(run_folder, head, tmp_path):
     generate_clips(old, described, make_encoder(encoder), head, torch.randn(2, 20 * 640), GenerationConfig(steps=1))
 
 
+def test_and_it_goes_on(tiny_set, tmp_path):
+    """Planted once: a config.yaml that says ``layer`` refused."""
+    config = tiny_yaml(tmp_path, tiny_set)
+    assert train_here(config, "--steps", "1") == 0
+    written = tmp_path / "run/config.yaml"
+    assert "  layers:\n  - -1\n" in written.read_text()
+    written.write_text(written.read_text().replace("  layers:\n  - -1\n", "  layer: -1\n"))
+    assert train_here(config, "--steps", "2") == 0
+
+
 def test_a_wrong_number_of_layers_is_refused(head, tmp_path):
     asked = EncoderConfig("hubert", tiny_encoder(tmp_path / "hubert", "hubert"), ())
     run = tiny_run(tmp_path / "run", head, encoder=asked)
