@@ -82,7 +82,7 @@ def _override(cls: type[Config], config: Config, argv: Sequence[str]) -> Config:
 def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "") -> Config:
     """A dataclass from nested plain values; ``key`` is the dotted path used in errors.
 
-    A class whose fields have changed may have a static method ``renewed``: values as earlier versions wrote them -> as they are written now.
+    A class whose fields have changed may have a static method ``renewed``: values as earlier versions wrote them -> as they are now.
     """
     if not isinstance(values, dict):
         raise InputError(where, expected=f"a mapping for {key or cls.__name__}", found=_shown(values), remedy="write 'field: value' lines")
