@@ -54,10 +54,16 @@ def test_a_wrong_mouth_costs_more_than_wrong_hair():
 def windows(keep: Tensor) -> WindowBatch:
     batch, _, time = keep.shape
     return WindowBatch(
-        torch.zeros(batch, 2, time, 5), torch.zeros(batch, 2, time, 3), torch.zeros(batch, 2, time), keep, keep & False,
-        torch.zeros(batch, 2, 4),
-        tuple(f"d{k}" for k in range(batch)), tuple(range(batch)),
-    )  # fmt: skip
+        motion=torch.zeros(batch, 2, time, 5),
+        voices=torch.zeros(batch, 2, time, 3),
+        speaking=torch.zeros(batch, 2, time),
+        keep=keep,
+        taught=keep,
+        bilabial=torch.zeros_like(keep),
+        identity=torch.zeros(batch, 2, 4),
+        dialogues=tuple(f"d{k}" for k in range(batch)),
+        starts=tuple(range(batch)),
+    )
 
 
 def test_shown_frames_are_kept_and_not_context():
