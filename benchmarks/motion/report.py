@@ -1,0 +1,221 @@
+"""One table over all seeds, what was asked of it, and whether it was reached."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks.motion.rows import ROWS
+from mango.data.atomic import atomic_file
+from mango.evaluation.baselines import MEAN, NEAREST
+from mango.evaluation.catalogue import DIRECTION_MARKS, METRICS, unit
+from mango.evaluation.protocol import STILL
+from mango.evaluation.scores import Key
+from mango.provenance import processor, provenance
+
+OURS = next(iter(ROWS))
+UNTRAINED = (NEAREST, MEAN)
+SHOWN: Sequence[Key] = (
+    ("LVE_max", "all"),
+    ("LVE_max", "speaking"),
+    ("LVE_max", "listening"),
+    ("lip_opening_slope", "all"),
+    ("closure_rate", "all"),
+    ("mouth_sync", "all"),
+    ("MSE", "exp"),
+    ("FD", "exp"),
+    ("FD", "pose"),
+    ("S_FD_pooled", "exp"),
+    ("L_FD_pooled", "exp"),
+    ("L_FD_pooled", "pose"),
+    ("P-FD_pooled", "pose"),
+    ("rPCC", "pose"),
+    ("nod_sync", "all"),
+    ("nod_sync_above_chance", "all"),
+    ("nod_sync_lag", "all"),
+    ("blink_rate", "all"),
+    ("SID", "exp"),
+)
+Judged = Mapping[str, object]
+
+
+def markdown(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, float], numbers: Sequence[int], scale: str) -> str:
+    facts = provenance()
+    asked = f"python -m benchmarks.motion --scale {scale} --seeds {' '.join(map(str, numbers))}"
+    return "\n".join(
+        [
+            f"`{asked}`, commit {facts['commit'][:9]}{' with changes' if facts.get('dirty') else ''}, {processor()}.",
+            "",
+            *table(seeds, rows),
+            "",
+            f"Means over seeds {', '.join(map(str, numbers))}; in brackets, the smallest and largest of them. Each seed is another set"
+            " of people, dialogues and weights; rows of a seed share all but the model.",
+            "",
+            "## Against the model with separate pathways",
+            "",
+            *differences(seeds, rows),
+            "",
+            "## What was asked",
+            "",
+            *verdicts(seeds, rows, speeds),
+            "",
+            "## Behaviour of the model with separate pathways",
+            "",
+            *behaviours(seeds),
+            "",
+            "## Speed at paper scale",
+            "",
+            "Seconds of work for a second of dialogue, both people; 10 steps of DPM-Solver++.",
+            "",
+            *(f"- {name}: {factor:.2f}" for name, factor in speeds.items()),
+            "",
+        ]
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Between the page's two marks; what else stands on the page stays."""
+    begin, end = "<!-- benchmarks.motion: begin -->", "<!-- benchmarks.motion: end -->"
+    page = path.read_text() if path.exists() else f"# Results\n\n{begin}\n{end}\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    with atomic_file(path) as partial:
+        partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
+
+
+# The table ----------------------------------------------------------------------------------------------------------------------------
+
+
+def table(seeds: Sequence[Judged], rows: Sequence[str]) -> list[str]:
+    names = [*rows, *UNTRAINED, STILL]
+    titles = [ROWS[row].title if row in ROWS else row for row in names]
+    lines = [f"| metric | unit | better | {' | '.join(titles)} |", "|---|---|---|" + "---:|" * len(names)]
+    millions = [statistics.fmean(seed["weights"][row] for seed in seeds) / 1e6 if row in rows else 0.0 for row in names]
+    lines.append(f"| weights | 10⁶ | | {' | '.join(f'{count:.2f}' for count in millions)} |")
+    for key in SHOWN:
+        metric = METRICS[key[0]]
+        told = f"{key[0]} {key[1]}" if key[1] != "all" else key[0]
+        cells = [_cell([value(seed, name, key) for seed in seeds], digits(seeds, names, key)) for name in names]
+        lines.append(f"| {told} | {unit(*key, scaled=False)} | {DIRECTION_MARKS[metric.direction]} | {' | '.join(cells)} |")
+    for key in (("nod_sync", "truth"), ("blink_rate", "truth"), ("closure_rate", "truth")):
+        true = [value(seed, rows[0], (f"{key[0]}_truth", "all")) for seed in seeds]
+        lines.append(f"| {key[0]} of the truth | | | {_cell(true, METRICS[key[0]].digits)} |" + " |" * (len(names) - 1))
+    return lines
+
+
+def value(seed: Judged, row: str, key: Key) -> float:
+    number = seed["scores"]["rows"][row]["metrics"].get(key[0], {}).get(key[1])
+    return math.nan if number is None else number
+
+
+def digits(seeds: Sequence[Judged], names: Sequence[str], key: Key) -> int:
+    sizes = [abs(value(seed, name, key)) for seed in seeds for name in names]
+    largest = max((size for size in sizes if math.isfinite(size)), default=0.0)
+    return max(METRICS[key[0]].digits, min(8, 2 - math.floor(math.log10(largest)))) if largest > 1e-8 else METRICS[key[0]].digits
+
+
+def _cell(values: Sequence[float], places: int) -> str:
+    there = [number for number in values if math.isfinite(number)]
+    if not there:
+        return "-"
+    mean = f"{statistics.fmean(there):.{places}f}"
+    return mean if len(there) == 1 else f"{mean} [{min(there):.{places}f}, {max(there):.{places}f}]"
+
+
+# Differences ------------------------------------------------------------------------------------------------------------------------
+
+
+def differences(seeds: Sequence[Judged], rows: Sequence[str]) -> list[str]:
+    if OURS not in rows or len(seeds) < 2:
+        return ["(needs our row and two seeds)"]
+    others = [row for row in (*rows, *UNTRAINED) if row != OURS]
+    lines = [
+        "Row minus ours, mean over seeds with a 95 % interval (Student's t over seeds, paired: the same dialogues).",
+        "",
+        f"| metric | better | {' | '.join(ROWS[row].title if row in ROWS else row for row in others)} |",
+        "|---|---|" + "---:|" * len(others),
+    ]
+    for key in SHOWN:
+        places = digits(seeds, [OURS, *others], key)
+        cells = []
+        for row in others:
+            low, mean, high = paired([value(seed, row, key) - value(seed, OURS, key) for seed in seeds])
+            cells.append("-" if math.isnan(mean) else f"{mean:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]")
+        told = f"{key[0]} {key[1]}" if key[1] != "all" else key[0]
+        lines.append(f"| {told} | {DIRECTION_MARKS[METRICS[key[0]].direction]} | {' | '.join(cells)} |")
+    return lines
+
+
+def paired(differences: Sequence[float]) -> tuple[float, float, float]:
+    """95 % interval and mean of a few differences: low, mean, high."""
+    count, mean = len(differences), float(np.mean(differences))
+    half = float(student.ppf(0.975, count - 1) * np.std(differences, ddof=1) / math.sqrt(count))
+    return mean - half, mean, mean + half
+
+
+# Verdicts ---------------------------------------------------------------------------------------------------------------------------
+
+
+def verdicts(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, float]) -> list[str]:
+    """Each number asked for, what was found, and whether that is enough."""
+    lines = []
+
+    def check(told: str, found: float, enough: Callable[[float], bool], limit: str) -> None:
+        verdict = "not measured" if math.isnan(found) else "reached" if enough(found) else "NOT REACHED"
+        lines.append(f"- {told}: {found:.3f} (asked: {limit}): **{verdict}**")
+
+    def mean_of(get: Callable[[Judged], float]) -> float:
+        return statistics.fmean(get(seed) for seed in seeds)
+
+    if {OURS, "own"} <= set(rows):
+        for part in ("exp", "pose"):
+            key = ("L_FD_pooled", part)
+            ratio = mean_of(lambda seed, key=key: value(seed, OURS, key) / value(seed, "own", key))
+            check(f"L_FD_pooled {part}, ours over single speaker", ratio, lambda x: x < 1, "below 1")
+        truth = mean_of(lambda seed: value(seed, OURS, ("nod_sync_truth", "all")))
+        gap = {row: abs(mean_of(lambda seed, row=row: value(seed, row, ("nod_sync", "all"))) - truth) for row in (OURS, "own")}
+        check("nod_sync: distance from the truth's, ours less single speaker's", gap[OURS] - gap["own"], lambda x: x < 0, "below 0")
+        lips = mean_of(lambda seed: value(seed, OURS, ("LVE_max", "speaking")) / value(seed, "own", ("LVE_max", "speaking")))
+        check("speaking LVE_max, ours over single speaker", lips, lambda x: x <= 1.03, "at most 1.03")
+    if all("behaviour" in seed for seed in seeds):
+        told = [seed["behaviour"] for seed in seeds]
+        muted = {name: statistics.fmean(seed["muted_partner"][name] for seed in told) for name in told[0]["muted_partner"]}
+        check("partner muted: listening heads change by, of their motion", muted["head_while_listening"], lambda x: x > 0.05, "above 0.05")
+        check("partner muted: speaking lips change by, of their motion", muted["lips_while_speaking"], lambda x: x <= 0.05, "at most 0.05")
+        for name in ("told", "not_told"):
+            least = min(min(seed["exchanged"][name].values()) for seed in told)
+            check(
+                f"synthetic, indicator {name}: own-minus-partner correlation, worse order and seed", least, lambda x: x > 0.25, "above 0.25"
+            )
+            if "real" in told[0]:
+                real = [seed["real"][name] for seed in told]
+                worst = min(min(one["mouth_sync"], one["mouth_sync_exchanged"]) for one in real)
+                check(f"real exchanges, indicator {name}: the same", worst, lambda x: x > 0.25, "above 0.25")
+                rest = min(one["at_rest"] for one in real)
+                check(
+                    f"real exchanges, indicator {name}: lips at rest while only the other speaks", rest, lambda x: x >= 0.9, "at least 0.9"
+                )
+    plain = speeds.get("generating, log-mel, guidance off", math.nan) + speeds.get("encoding, log-mel", math.nan)
+    check("real-time factor, log-mel, guidance off, encoding included", plain, lambda x: x < 0.6, "below 0.6")
+    return lines
+
+
+def behaviours(seeds: Sequence[Judged]) -> list[str]:
+    found = [seed["behaviour"] for seed in seeds if "behaviour" in seed]
+    if not found:
+        return ["(needs our row)"]
+    lines = ["| measure | mean over seeds |", "|---|---:|"]
+    lines += [f"| {name} | {_cell(values, 3)} |" for name, values in _flat(found)]
+    return lines
+
+
+def _flat(found: Sequence[Mapping], before: str = "") -> list[tuple[str, list[float]]]:
+    lines = []
+    for name, inside in found[0].items():
+        told = f"{before}{name.replace('_', ' ')}"
+        each = [one[name] for one in found]
+        lines += _flat(each, f"{told}: ") if isinstance(inside, Mapping) else [(told, each)]
+    return lines
