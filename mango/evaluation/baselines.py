@@ -15,7 +15,7 @@ from mango.data.dialogues import DialogueSet
 from mango.data.windows import Windows
 from mango.errors import InputError
 from mango.head.model import Head
-from mango.inference.generation import faded, windows
+from mango.inference.generation import stitched
 from mango.seeds import torch_generator
 from mango.types import PERSONS, Dialogue, MotionClip
 
@@ -79,17 +79,16 @@ class Moments:
         """Second after second, the motion of whoever sounded most like it, with a partner most like this one."""
         frames = len(own)
         own, partner = (torch.nn.functional.pad(voice / self.scale @ self.projection, (0, 0, 0, SECOND)) for voice in (own, partner))
-        done, tail = [], self.motion[0].new_zeros(1, 0, self.motion[0].shape[1])
-        for first, last in windows(frames, SECOND, SECOND, FADE):
+
+        def one_second(first: int, last: int, before: Tensor) -> Tensor:
             begin = max(0, last - SECOND)  # a short last piece is found by the whole second that it ends
             heard = _seconds(own, partner, torch.tensor([begin]))
             who, start = self.place[torch.cdist(heard, self.sound).argmin()].tolist()
-            copy = self.motion[who][None, start : start + SECOND]
-            new = faded(tail, copy[:, first - begin : last - begin], context=0)
-            finished = last - first - (0 if last == frames else FADE)
-            done.append(new[0, :finished])
-            tail = new[:, finished:]
-        return torch.cat(done)
+            return self.motion[who][None, start : start + SECOND][:, first - begin : last - begin]
+
+        nothing = self.motion[0].new_zeros(1, 0, self.motion[0].shape[1])
+        parts = stitched(one_second, frames, begin=SECOND, window=SECOND, overlap=FADE, nothing=nothing)
+        return torch.cat(list(parts), dim=1)[0]
 
 
 def _seconds(

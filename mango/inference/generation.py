@@ -102,15 +102,37 @@ def finished_motion(
     identity: Float[Tensor, "person identity"] | None = None,
 ) -> Iterator[Float[Tensor, "person some_time width"]]:
     """`generate`, piece by piece: what no later window will change."""
-    total, overlap = speaking.shape[1], context + min(config.blend, window - 2 * context - 1)  # every window has a frame of its own
-    tail = speaking.new_zeros(2, 0, model.layout.width)  # generated, but the next window goes over it again
-    for first, last in windows(total, window - context, window, overlap):
+
+    def one_window(first: int, last: int, before: Tensor) -> Tensor:
         voices = hear(first, last).to(speaking)
-        new = _one_window(model, scheduler, voices, speaking[:, first:last], tail[:, :context], first, config, identity)
-        new = faded(tail, new, context)
+        return _one_window(model, scheduler, voices, speaking[:, first:last], before[:, :context], first, config, identity)
+
+    total, overlap = speaking.shape[1], context + min(config.blend, window - 2 * context - 1)  # every window has a frame of its own
+    nothing = speaking.new_zeros(2, 0, model.layout.width)
+    return stitched(one_window, total, begin=window - context, window=window, overlap=overlap, nothing=nothing, context=context)
+
+
+def stitched(
+    one_window: Callable[[int, int, Tensor], Tensor],
+    total: int,
+    *,
+    begin: int,
+    window: int,
+    overlap: int,
+    nothing: Float[Tensor, "person none width"],
+    context: int = 0,
+) -> Iterator[Float[Tensor, "person some_time width"]]:
+    """`windows` faded into each other, piece by piece: what no later one will change.
+
+    ``one_window`` makes the motion of frames first to last - 1, knowing what the window before made of those it shares with this one
+    (at the beginning ``nothing``); the first ``context`` of them stay as they were.
+    """
+    before = nothing
+    for first, last in windows(total, begin, window, overlap):
+        new = faded(before, one_window(first, last, before), context)
         keep = last - first - (0 if last == total else overlap)
         yield new[:, :keep]
-        tail = new[:, keep:]
+        before = new[:, keep:]
 
 
 def windows(total: int, begin: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:

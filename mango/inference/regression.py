@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mango.audio.encoders import Encoder
 from mango.head.model import Head
-from mango.inference.generation import faded, windows
+from mango.inference.generation import stitched
 from mango.models.regressor import PartnerMotionRegressor
 from mango.training.stage1 import MotionDescription, check_encoder
 from mango.types import PERSONS, Dialogue, MotionClip, Side
@@ -43,14 +43,13 @@ def regress(
     overlap: int,
 ) -> Float[Tensor, "person time width"]:
     """Flat motion of both people, in the layout's units, each from the other's ``motion`` where ``keep`` says it can be believed."""
-    total, done = voices.shape[1], []
-    tail = voices.new_zeros(2, 0, model.layout.width)  # predicted, but the next window has an opinion on it too
-    for first, last in windows(total, window, window, overlap):
+    whole = torch.ones_like(keep)  # the voices are all there; who is not tracked is shown at the mean pose
+    seen = torch.where(keep[..., None], model.normalised(motion), 0.0)
+
+    def one_window(first: int, last: int, before: Tensor) -> Tensor:
         part = slice(first, last)
-        whole = torch.ones_like(keep[:, part])  # the voices are all there; who is not tracked is shown at the mean pose
-        seen = torch.where(keep[:, part, None], model.normalised(motion[:, part]), 0.0)
-        new = faded(tail, model.denormalised(model(voices[None, :, part], seen[None], whole[None])[0]), context=0)
-        finished = last - first - (0 if last == total else overlap)
-        done.append(new[:, :finished])
-        tail = new[:, finished:]
-    return torch.cat(done, dim=1)
+        return model.denormalised(model(voices[None, :, part], seen[None, :, part], whole[None, :, part])[0])
+
+    nothing = voices.new_zeros(2, 0, model.layout.width)
+    parts = stitched(one_window, voices.shape[1], begin=window, window=window, overlap=overlap, nothing=nothing)
+    return torch.cat(list(parts), dim=1)
