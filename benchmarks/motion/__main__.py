@@ -134,6 +134,7 @@ def behaviours(place: Place) -> dict:
     talker, dialogues, truth = behaviour.Talker.of(place.run(OURS)), behaviour.held_out(place.data), Truth.open(place.data)
     found = {
         "muted_partner": behaviour.muted_partner(talker, dialogues),
+        "muted_partner_in_truth": behaviour.muted_partner_in_truth(talker, place.data, data_of(SCALES[place.scale], place.seed)),
         "exchanged": {
             "told": behaviour.exchanged_tracks(talker, dialogues, told=True),
             "not_told": behaviour.exchanged_tracks(talker, dialogues, told=False),

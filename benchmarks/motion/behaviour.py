@@ -3,7 +3,7 @@
 Motion is the model's own output: nothing switches it by voice activity afterwards. Millimetres are of vertices without head pose.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mango.audio.encoders import Encoder, make_encoder
 from mango.audio.loudness import HOP
 from mango.audio.reading import read_audio
 from mango.data.dialogues import DialogueSet
+from mango.data.synthetic.synthesize import SynthesisConfig, motion_in, plans, talk
 from mango.data.truth import Truth
 from mango.evaluation.lips_and_eyes import closures
 from mango.evaluation.protocol import ClipScores, Reference
@@ -65,20 +66,36 @@ class Talker:
 
 
 def muted_partner(talker: Talker, dialogues: Sequence[Dialogue]) -> dict[str, float]:
-    """How much person a's motion changes when b is silent, as a share of how much it moves: lips while a speaks, the head while b does."""
-    lips, listening = [], []
+    """How much person a's motion changes when b is silent (see `change`)."""
+    changes = []
     for dialogue in dialogues:
         voices, speaking = both(dialogue)
-        muted = voices * torch.tensor([[1.0], [0.0]])
         told = torch.stack([speaking[0], torch.zeros_like(speaking[1])])
-        before, after = talker(voices, speaking)["a"], talker(muted, told)["a"]
-        own = speaking[0] > 0.5
-        region = talker.head.region("lips")
-        shapes = [talker.vertices(clip)[:, region] for clip in (before, after)]
-        lips.append(_changed(*(shape[own].flatten(1) for shape in shapes)))
-        others = (speaking[1] > 0.5) & ~own
-        listening.append(_changed(*(clip.neck_pose[others] for clip in (before, after))))
-    return {"lips_while_speaking": _mean(lips), "head_while_listening": _mean(listening)}
+        clips = [talker(*inputs)["a"] for inputs in ((voices, speaking), (voices * torch.tensor([[1.0], [0.0]]), told))]
+        changes.append(change(talker, *clips, speaking))
+    return _means(changes)
+
+
+def muted_partner_in_truth(talker: Talker, data: Path, config: SynthesisConfig) -> dict[str, float]:
+    """The same of the true people: what they would have done, had b said nothing."""
+    changes = []
+    for plan in plans(config):
+        if plan.id.startswith("test"):
+            said = talk(config, plan)
+            clips = [motion_in(data, config, plan, talker.head, said, "a", partner=partner) for partner in (None, said.speech["b"].muted())]
+            changes.append(change(talker, *clips, torch.stack([said.speech[side].speaking for side in PERSONS])))
+    return _means(changes)
+
+
+def change(talker: Talker, before: MotionClip, after: MotionClip, speaking: Float[Tensor, "person time"]) -> dict[str, float]:
+    """Between two motions of a, as a share of how much it moves: lips while a speaks, the head while only b does."""
+    lips, own, others = talker.head.region("lips"), speaking[0] > 0.5, (speaking[1] > 0.5) & ~(speaking[0] > 0.5)
+    vertices = [talker.vertices(clip) for clip in (before, after)]
+    return {
+        "lip_opening_while_speaking": _changed(*(talker.head.lip_opening(each)[own][:, None] for each in vertices)),
+        "lips_while_speaking": _changed(*(each[own][:, lips].flatten(1) for each in vertices)),
+        "head_while_listening": _changed(*(clip.neck_pose[others] for clip in (before, after))),
+    }
 
 
 def exchanged_tracks(talker: Talker, dialogues: Sequence[Dialogue], *, told: bool) -> dict[str, float]:
@@ -199,6 +216,10 @@ def _equally_long(voices: Sequence[Float[Tensor, "_"]]) -> Voices:
 def _changed(before: Float[Tensor, "time values"], after: Float[Tensor, "time values"]) -> float:
     """Root mean square of the change over that of the motion about its mean."""
     return float(((after - before).square().sum() / (before - before.mean(0)).square().sum()).sqrt()) if len(before) > 1 else float("nan")
+
+
+def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: _mean([one[name] for one in each]) for name in each[0]}
 
 
 def _mean(values: Sequence[float]) -> float:

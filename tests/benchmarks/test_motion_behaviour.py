@@ -65,7 +65,7 @@ def dialogue() -> Dialogue:
 
 def test_a_muted_partner_changes_only_what_follows_the_partner(puppet, dialogue):
     found = behaviour.muted_partner(puppet, [dialogue])
-    assert found["lips_while_speaking"] == 0 and found["head_while_listening"] > 0.9
+    assert found["lips_while_speaking"] == 0 and found["lip_opening_while_speaking"] == 0 and found["head_while_listening"] > 0.9
     found = behaviour.muted_partner(replace(puppet, mouth=-1, neck=1), [dialogue])
     assert not found["head_while_listening"] > 0, "it follows what is not muted; while only b speaks it does not move at all"
 
@@ -144,7 +144,7 @@ def judged(lips: float, listening: float, muted: float) -> dict:
         **{name: row(4.0, 4.0, 0.0) for name in (*report.UNTRAINED, report.STILL)},
     }
     behaviours = {
-        "muted_partner": {"lips_while_speaking": muted, "head_while_listening": 0.3},
+        "muted_partner": {"lip_opening_while_speaking": muted, "lips_while_speaking": 0.1, "head_while_listening": 0.3},
         "exchanged": {name: {"as_recorded": 1.0, "exchanged": 0.9} for name in ("told", "not_told")},
         "real": {name: {"mouth_sync": 0.8, "mouth_sync_exchanged": 0.2, "at_rest": 0.95, "frames": 10.0} for name in ("told", "not_told")},
     }

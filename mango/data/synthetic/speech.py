@@ -1,7 +1,7 @@
 """A conversation spoken: two tracks of sound on one clock, with phones, words, phrases, pitch and energy known exactly."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +50,12 @@ class Speech:
     phrases: tuple[SpokenPhrase, ...]
     f0: Float[Tensor, "time"]  # Hz, mean over the frame's voiced part, 0 = unvoiced
     energy: Float[Tensor, "time"]  # root mean square of the clean voice, 1 = a stressed vowel
+
+    def muted(self) -> "Speech":
+        """As long, and nothing is said."""
+        silence = Phone(SILENCE, self.phones[0].start, self.phones[-1].end, 0.0)
+        nothing = {name: torch.zeros_like(getattr(self, name)) for name in ("audio", "f0", "energy")}
+        return replace(self, **nothing, phones=(silence,), words=(), phrases=())
 
     @property
     def speaking(self) -> Float[Tensor, "time"]:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,9 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.data.synthetic.conversation import Conversation, script
 from mango.data.synthetic.corruption import Corruption, corrupt
 from mango.data.synthetic.pictures import Shooting, cameras, filmed
 from mango.data.synthetic.seeding import stream
+from mango.data.synthetic.speech import Speech, speak, voice
 from mango.errors import InputError
 from mango.types import PERSONS, Dialogue, MotionClip, PersonTrack, Side
 
@@ -189,34 +191,51 @@ def _person(root: Path, config: SynthesisConfig, number: int):
 def _dialogue(root: Path, config: SynthesisConfig, plan: Plan) -> str:
     """Make one dialogue: truth first, the dialogue itself last."""
     from mango.data.dialogues import write_dialogue
-    from mango.data.synthetic.conversation import script
-    from mango.data.synthetic.speech import speak, voice
     from mango.data.truth import write_truth
     from mango.head.model import load_head
 
-    head = load_head()
-    seed = int(stream(config.seed, "dialogue", plan.number).integers(2**31))
-    conversation = script(seed, round(float(stream(seed, "length").uniform(*config.seconds)) * 25) / 25)
-    voices = {side: voice(100 * config.seed + number) for side, number in plan.people.items()}
-    spoken = speak(conversation, seed, config.engine, voices=voices)
+    head, said = load_head(), talk(config, plan)
     with tempfile.TemporaryDirectory(prefix=".pictures-", dir=root) as folder:
-        sides = {side: _side(root, config, plan, head, conversation, spoken, side, seed, Path(folder)) for side in PERSONS}
+        sides = {side: _side(root, config, plan, head, said, side, Path(folder)) for side in PERSONS}
         write_truth(root, plan.id, {side: true for side, (_, true) in sides.items()}, replace=True)
         dialogue = Dialogue(plan.id, len(sides["a"][1].motion), {side: seen for side, (seen, _) in sides.items()})
         write_dialogue(root, dialogue, source="synthetic", licence=LICENCE, created_by="mango data synthesize", move_videos=True)
     return plan.id
 
 
-def _side(root: Path, config: SynthesisConfig, plan: Plan, head, conversation, spoken, side: str, seed: int, folder: Path):
+@dataclass(frozen=True)
+class Talk:
+    """A planned dialogue as it is spoken."""
+
+    conversation: Conversation
+    speech: Mapping[str, Speech]  # by side
+    seed: int
+
+
+def talk(config: SynthesisConfig, plan: Plan) -> Talk:
+    """What both say, and when: a function of the plan."""
+    seed = int(stream(config.seed, "dialogue", plan.number).integers(2**31))
+    conversation = script(seed, round(float(stream(seed, "length").uniform(*config.seconds)) * 25) / 25)
+    voices = {side: voice(100 * config.seed + number) for side, number in plan.people.items()}
+    return Talk(conversation, speak(conversation, seed, config.engine, voices=voices), seed)
+
+
+def motion_in(root: Path, config: SynthesisConfig, plan: Plan, head, said: Talk, side: str, *, partner: Speech | None = None) -> MotionClip:
+    """True motion of one side; with ``partner``, of one who hears that instead of what the other says."""
+    from mango.data.synthetic.motion import true_motion
+
+    person, other = _person(root, config, plan.people[side]), "b" if side == "a" else "a"
+    heard, seed = said.speech[other] if partner is None else partner, said.seed + PERSONS.index(side)
+    return true_motion(head, said.conversation, said.speech[side], heard, f"{config.seed}/{person.name}", seed, shape=person.shape)
+
+
+def _side(root: Path, config: SynthesisConfig, plan: Plan, head, said: Talk, side: str, folder: Path):
     """What the set shows of one person, and what is true."""
     from mango.audio.activity import speaking_indicator
-    from mango.data.synthetic.motion import true_motion
     from mango.data.truth import TrueCamera, TrueSide
 
-    person = _person(root, config, plan.people[side])
-    seed = seed + PERSONS.index(side)
-    own, partner = spoken[side], spoken["b" if side == "a" else "a"]
-    motion = true_motion(head, conversation, own, partner, f"{config.seed}/{person.name}", seed, shape=person.shape)
+    person, seed, own = _person(root, config, plan.people[side]), said.seed + PERSONS.index(side), said.speech[side]
+    motion = motion_in(root, config, plan, head, said, side)
     labels = corrupt(motion, head, config.corruption, seed)
     believed, camera = cameras(config.shooting, seed)
     track = PersonTrack(

@@ -11,7 +11,7 @@ import torch
 
 from mango.data.dialogues import DialogueSet
 from mango.data.synthetic.pictures import Shooting
-from mango.data.synthetic.synthesize import SynthesisConfig, plans, synthesize
+from mango.data.synthetic.synthesize import SynthesisConfig, motion_in, plans, synthesize, talk
 from mango.data.truth import Truth
 from mango.data.validation import problems
 from mango.errors import InputError
@@ -53,6 +53,18 @@ def test_the_truth_is_beside_the_set_and_differs_from_the_labels(root):
     assert truth.phones("train000", "a")[-1].end == pytest.approx(len(motion) / 25)
     named = {path.name for path in root.rglob("*")}
     assert not {name for name in named if "phones" in name or "camera" in name or "person" in name or name.startswith(".")}
+
+
+def test_what_somebody_would_have_done_had_the_other_said_nothing(root, head):
+    """Notices a partner who is still heard, and one whose silence changes what the person says: jaws move by the own phones."""
+    longer = replace(TINY, seconds=(12.0, 12.0))
+    plan = plans(TINY)[0]
+    stored, again = Truth.open(root).motion(plan.id, "b"), motion_in(root, TINY, plan, head, talk(TINY, plan), "b")
+    assert torch.equal(stored.expr, again.expr) and torch.equal(stored.neck_pose, again.neck_pose)
+    said = talk(longer, plan)
+    heard, unheard = (motion_in(root, longer, plan, head, said, "b", partner=partner) for partner in (None, said.speech["a"].muted()))
+    assert len(heard) == len(unheard) == 300
+    assert torch.equal(heard.jaw_pose, unheard.jaw_pose) and not torch.equal(heard.neck_pose, unheard.neck_pose)
 
 
 def test_an_interrupted_set_is_completed_with_the_same_bytes(root, tmp_path):
