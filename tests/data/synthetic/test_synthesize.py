@@ -15,6 +15,7 @@ from mango.data.synthetic.synthesize import SynthesisConfig, motion_in, plans, s
 from mango.data.truth import Truth
 from mango.data.validation import problems
 from mango.errors import InputError
+from mango.head.model import load_head
 
 TINY = SynthesisConfig(people=2, train=1, val=0, test=1, seconds=(2.0, 2.4), num_gaussians=1500, shooting=Shooting(size_px=32), workers=1)
 
@@ -55,9 +56,9 @@ def test_the_truth_is_beside_the_set_and_differs_from_the_labels(root):
     assert not {name for name in named if "phones" in name or "camera" in name or "person" in name or name.startswith(".")}
 
 
-def test_what_somebody_would_have_done_had_the_other_said_nothing(root, head):
+def test_what_somebody_would_have_done_had_the_other_said_nothing(root):
     """Notices a partner who is still heard, and one whose silence changes what the person says: jaws move by the own phones."""
-    longer = replace(TINY, seconds=(12.0, 12.0))
+    head, longer = load_head(), replace(TINY, seconds=(12.0, 12.0))
     plan = plans(TINY)[0]
     stored, again = Truth.open(root).motion(plan.id, "b"), motion_in(root, TINY, plan, head, talk(TINY, plan), "b")
     assert torch.equal(stored.expr, again.expr) and torch.equal(stored.neck_pose, again.neck_pose)
