@@ -57,7 +57,7 @@ def test_the_truth_is_beside_the_set_and_differs_from_the_labels(root):
 
 
 def test_what_somebody_would_have_done_had_the_other_said_nothing(root):
-    """Notices a partner who is still heard, and one whose silence changes what the person says: jaws move by the own phones."""
+    """Notices a partner who is still heard, and one whose silence changes what the person says: speaking jaws move by the own phones."""
     head, longer = load_head(), replace(TINY, seconds=(12.0, 12.0))
     plan = plans(TINY)[0]
     stored, again = Truth.open(root).motion(plan.id, "b"), motion_in(root, TINY, plan, head, talk(TINY, plan), "b")
@@ -65,7 +65,9 @@ def test_what_somebody_would_have_done_had_the_other_said_nothing(root):
     said = talk(longer, plan)
     heard, unheard = (motion_in(root, longer, plan, head, said, "b", partner=partner) for partner in (None, said.speech["a"].muted()))
     assert len(heard) == len(unheard) == 300
-    assert torch.equal(heard.jaw_pose, unheard.jaw_pose) and not torch.equal(heard.neck_pose, unheard.neck_pose)
+    own = said.speech["b"].speaking > 0.5
+    jaw = heard.jaw_pose[own]
+    assert (jaw - unheard.jaw_pose[own]).norm() < 0.1 * (jaw - jaw.mean(0)).norm() and not torch.equal(heard.neck_pose, unheard.neck_pose)
 
 
 def test_an_interrupted_set_is_completed_with_the_same_bytes(root, tmp_path):
