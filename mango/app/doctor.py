@@ -21,6 +21,8 @@ EXTRAS = {
     "app": "viewer and web page",
     "lmdb": "reading UniLS's and ARTalk's databases (mango data import --format unils)",
     "data": "shards and large preparation jobs",
+    "vad": "other detectors of speech (mango data features --detector)",
+    "ray": "preparation on several machines (mango data import --ray)",
     "dev": "tests and linting",
     "head": "building the head file again (maintainers)",
 }

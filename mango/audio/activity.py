@@ -30,8 +30,12 @@ def speaking_indicator(audio: Float[Tensor, "samples"]) -> Float[Tensor, "time"]
     floor = background + ABOVE_BACKGROUND_DB
     onset = frames_db > max(level - ONSET_BELOW_LEVEL_DB, floor)
     lasting = frames_db > max(level - KEEP_BELOW_LEVEL_DB, floor)
-    speaking = _opened(_runs_containing(lasting, onset), SHORTEST_FRAMES)
-    return _closed(speaking, HANGOVER_FRAMES).float()
+    return phrases(lasting, onset)
+
+
+def phrases(lasting: Bool[Tensor, "time"], onset: Bool[Tensor, "time"]) -> Float[Tensor, "time"]:
+    """1 in runs of ``lasting`` that hold an ``onset``, without clicks, over pauses as short as a closure: what every detector ends with."""
+    return _closed(_opened(_runs_containing(lasting, onset), SHORTEST_FRAMES), HANGOVER_FRAMES).float()
 
 
 def hop_levels_db(audio: Float[Tensor, "samples"]) -> Float[Tensor, "hops"]:
