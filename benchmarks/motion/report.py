@@ -184,8 +184,9 @@ def verdicts(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, 
         told = [seed["behaviour"] for seed in seeds]
         muted = {name: statistics.fmean(seed["muted_partner"][name] for seed in told) for name in told[0]["muted_partner"]}
         check("partner muted: listening heads change by, of their motion", muted["head_while_listening"], lambda x: x > 0.05, "above 0.05")
-        lips = muted["lip_opening_while_speaking"]
-        check("partner muted: the opening of speaking lips changes by, of its motion", lips, lambda x: x <= 0.05, "at most 0.05")
+        for name, words in (("lip_opening", "the opening of speaking lips changes"), ("lips", "speaking lips, all their vertices, change")):
+            share = muted[f"{name}_while_speaking"]
+            check(f"partner muted: {words} by, of their motion", share, lambda x: x <= 0.05, "at most 0.05")
         for name in ("told", "not_told"):
             least = min(min(seed["exchanged"][name].values()) for seed in told)
             check(

@@ -144,7 +144,7 @@ def judged(lips: float, listening: float, muted: float) -> dict:
         **{name: row(4.0, 4.0, 0.0) for name in (*report.UNTRAINED, report.STILL)},
     }
     behaviours = {
-        "muted_partner": {"lip_opening_while_speaking": muted, "lips_while_speaking": 0.1, "head_while_listening": 0.3},
+        "muted_partner": {"lip_opening_while_speaking": muted, "lips_while_speaking": 0.01, "head_while_listening": 0.3},
         "exchanged": {name: {"as_recorded": 1.0, "exchanged": 0.9} for name in ("told", "not_told")},
         "real": {name: {"mouth_sync": 0.8, "mouth_sync_exchanged": 0.2, "at_rest": 0.95, "frames": 10.0} for name in ("told", "not_told")},
     }
@@ -160,11 +160,14 @@ def test_verdicts_say_what_was_reached():
     speeds = {"encoding, log-mel": 0.1, "generating, log-mel, guidance off": 0.45}
     good = report.verdicts([judged(2.05, 0.9, 0.04)] * 2, ["separate", "own"], speeds)
     assert {
-        verdict_of(good, told) for told in ("L_FD_pooled exp", "nod_sync", "speaking LVE", "listening heads", "speaking lips", "real-time")
+        verdict_of(good, told)
+        for told in ("L_FD_pooled exp", "nod_sync", "speaking LVE", "listening heads", "opening of speaking lips", "real-time")
     } == {"reached"}
     assert verdict_of(good, "real exchanges, indicator told: the same") == "NOT REACHED", "the worse of both orders counts"
     bad = report.verdicts([judged(2.1, 1.1, 0.06)] * 2, ["separate", "own"], {**speeds, "encoding, log-mel": 0.2})
-    assert {verdict_of(bad, told) for told in ("L_FD_pooled exp", "speaking LVE", "speaking lips", "real-time")} == {"NOT REACHED"}
+    assert {verdict_of(bad, told) for told in ("L_FD_pooled exp", "speaking LVE", "opening of speaking lips", "real-time")} == {
+        "NOT REACHED"
+    }
 
 
 def test_an_interval_knows_how_few_seeds_there_are():
