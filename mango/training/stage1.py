@@ -63,7 +63,7 @@ class Stage1Config:
     losses: MotionLossWeights = field(default_factory=MotionLossWeights)
     lip_weight: float = 8.0  # of a lip point against another point of the face, in the vertex losses
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
-    muted: float = 0.1  # share of windows in which one of the two says nothing (`mango.training.muting`)
+    muted: float = 0.3  # share of windows in which one of the two says nothing (`mango.training.muting`)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: Every = field(default_factory=Every)
     keep: int = 2  # newest checkpoints
