@@ -30,7 +30,7 @@ def main(config: Stage1Config) -> int:
     parts = runtime.parts(config.batch, config.accumulate)
     head = load_head(config.head)
     layout = MotionLayout(head.expressions)
-    dialogues = DialogueSet.open(config.data)
+    dialogues = DialogueSet.open(config.data, strict=config.strict)
     encoder = make_encoder(config.encoder)
     training, held_out = (
         Windows(dialogues, split, encoder, layout, config.frames, config.context) for split in (config.train_split, config.validation_split)
@@ -41,7 +41,7 @@ def main(config: Stage1Config) -> int:
     schedule = make_schedule(config.diffusion)
     surface = lip_surface(head, layout, lips=config.lip_weight).to(runtime.device)
     feed = exercises(config, training, schedule, parts)
-    facts = {"stage": 1, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()}
+    facts = {"stage": 1, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()}
 
     with Run(config.run, config, facts=facts, keep=config.keep, runtime=runtime) as run:
         run.restore([learner])

@@ -7,7 +7,7 @@ Rates are 25 frames and 16,000 samples a second, lengths are metres, rotations a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from typing import IO, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +16,22 @@ from torch import Tensor
 FRAME_RATE = 25
 SAMPLE_RATE = 16_000
 PERSONS = ("a", "b")
+
+
+@runtime_checkable
+class StoredFile(Protocol):
+    """A file to be read: a ``pathlib.Path``, or a member of a shard, which has this half of its methods."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    def exists(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def open(self, mode: str = "r") -> IO: ...
+    def read_bytes(self) -> bytes: ...
+    def read_text(self, encoding: str | None = None) -> str: ...
+    def with_suffix(self, suffix: str) -> "StoredFile": ...
 
 
 @dataclass(frozen=True)
@@ -78,8 +94,8 @@ class Side:
     speaking: Float[Tensor, "time"]  # speaking indicator in [0, 1], computed from the sound unless a file says otherwise
     motion: MotionClip | None = None  # labels (a tracker's)
     track: PersonTrack | None = None
-    video: Path | None = None
-    mask_video: Path | None = None
+    video: StoredFile | None = None
+    mask_video: StoredFile | None = None
     phones: tuple[Phone, ...] | None = None  # in order; None = nobody has said, () = nothing is spoken
 
 

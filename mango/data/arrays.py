@@ -1,16 +1,17 @@
 """Arrays from files of strangers: numbers only, sizes checked before they are believed, every fault an ``InputError``."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 
 from mango.data.problem import Problem
 from mango.errors import InputError
+from mango.types import StoredFile
 
 LARGEST = 2**30  # bytes of one array; an hour of motion is 20 MB
 
@@ -23,11 +24,11 @@ class Expected:
     dtype: str = "float32"
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: StoredFile) -> dict[str, np.ndarray]:
     """Every array of an .npz file."""
     again = "write the file again; it may be truncated or not an .npz"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             sizes = {item.filename: item.file_size for item in archive.infolist()}
             oversized = [name for name, size in sizes.items() if size > LARGEST]
             if oversized:
@@ -51,11 +52,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise InputError(path, expected="an .npz file of plain numbers", found=_brief(error), remedy=again) from error
 
 
-def read_npy(path: Path) -> np.ndarray:
+def read_npy(path: StoredFile) -> np.ndarray:
     again = "write the file again; it may be truncated or not an .npy"
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(path, expected=f"at most {LARGEST} bytes", found=f"{path.stat().st_size}", remedy=again)
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+        if size > LARGEST:
+            raise InputError(path, expected=f"at most {LARGEST} bytes", found=f"{size}", remedy=again)
         return _parsed(path.read_bytes())
     except FileNotFoundError:
         raise InputError(path, expected="a file", found="none", remedy="check the path") from None
@@ -65,7 +68,7 @@ def read_npy(path: Path) -> np.ndarray:
         raise InputError(path, expected="an .npy file of plain numbers", found=_brief(error), remedy=again) from error
 
 
-def array_problems(path: Path, arrays: Mapping[str, np.ndarray], expected: Mapping[str, Expected], **sizes: int) -> Iterator[Problem]:
+def array_problems(path: StoredFile, arrays: Mapping[str, np.ndarray], expected: Mapping[str, Expected], **sizes: int) -> Iterator[Problem]:
     """Missing and unknown names, wrong types, shapes and numbers. ``sizes`` are the axis words already known."""
     for name in sorted(set(expected) - set(arrays)):
         yield Problem(path, f"an array {name!r}", f"only {', '.join(sorted(arrays)) or 'nothing'}", "add it (zeros where it is unknown)")
@@ -76,7 +79,7 @@ def array_problems(path: Path, arrays: Mapping[str, np.ndarray], expected: Mappi
             yield from _array_problems(path, name, arrays[name], wanted, sizes)
 
 
-def _array_problems(path: Path, name: str, array: np.ndarray, wanted: Expected, sizes: dict[str, int]) -> Iterator[Problem]:
+def _array_problems(path: StoredFile, name: str, array: np.ndarray, wanted: Expected, sizes: dict[str, int]) -> Iterator[Problem]:
     if array.dtype != np.dtype(wanted.dtype):
         yield Problem(path, f"{name} as {wanted.dtype}", str(array.dtype), f"save it as {wanted.dtype}")
     fits = array.ndim == len(wanted.shape)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mango.data.json_files import read_json
 from mango.data.problem import Problem, raise_first
-from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE
+from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, StoredFile
 
 FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of people and dialogues, because they are folder names too
@@ -65,7 +65,7 @@ def read_set(path: Path) -> SetDescription:
     return SetDescription(content["fps"], content["sample_rate"], head, content["people"], splits, share)
 
 
-def read_dialogue(path: Path) -> DialogueDescription:
+def read_dialogue(path: StoredFile) -> DialogueDescription:
     content = read_json(path)
     raise_first(dialogue_problems(path, content))
     people = {side: person or NOBODY for side, person in content["people"].items()}
@@ -131,7 +131,7 @@ def _split_problems(path: Path, splits: object) -> Iterator[Problem]:
             seen[id] = name
 
 
-def dialogue_problems(path: Path, content: dict) -> Iterator[Problem]:
+def dialogue_problems(path: StoredFile, content: dict) -> Iterator[Problem]:
     people = content.get("people")
     if not isinstance(people, dict) or set(people) != set(PERSONS):
         yield Problem(path, "people as {a: person, b: person}", _short(people), "name both people; null for a silent side")

@@ -5,6 +5,8 @@ ROOT/dialogues/<id>/dialogue.json people, frames, source, licence, created_by
 ROOT/dialogues/<id>/{a,b}.wav     mono 16 kHz, same length; always both
 ROOT/dialogues/<id>/{a,b}.motion.npz + .json, .mp4, .mask.mp4, .track.npz, .speaking.npy, .phones.json     optional
 ROOT/features/<encoder digest>/<id>.{a,b}.npy                                                              cache
+
+A packed set (`mango.data.shards`) has the same files in shards instead of folders, and is read the same way.
 """
 
 import hashlib
@@ -32,25 +34,32 @@ from mango.data.descriptions import (
     set_problems,
 )
 from mango.data.json_files import write_json
+from mango.data.members import PackedFolder, span
 from mango.data.motion_files import load_motion, save_motion
 from mango.data.phones import read_phones, write_phones
 from mango.data.problem import raise_first
+from mango.data.shards import Shards, is_packed, open_shards
 from mango.data.side_files import read_speaking, read_track, read_voice, write_speaking, write_track, write_voice
 from mango.errors import InputError
-from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, Dialogue, Side
+from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, Dialogue, Side, StoredFile
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 
 
 @dataclass(frozen=True)
 class DialogueSet:
-    """An opened set. Opening reads only ``dataset.json``; each dialogue is read when it is asked for."""
+    """An opened set. Opening reads only ``dataset.json`` (and where things lie in shards); each dialogue is read when it is asked for."""
 
     root: Path
     description: SetDescription
+    shards: Shards | None = None  # of a packed set
 
     @staticmethod
-    def open(root: Path | str) -> "DialogueSet":
+    def open(root: Path | str, *, strict: bool = False, films: bool = False) -> "DialogueSet":
+        """``strict``: a damaged dialogue of a packed set is an error; else splits do without it and say so. ``films``: these count too.
+
+        A set in folders is as its files are: a damaged one is an error when it is read.
+        """
         root = Path(root)
         if not (root / "dataset.json").is_file():
             found = "none" if root.is_dir() else "no such folder"
@@ -60,7 +69,8 @@ class DialogueSet:
                 found=found,
                 remedy="make one with `mango data synthesize` or `mango data import`",
             )
-        return DialogueSet(root, read_set(root / "dataset.json"))
+        shards = open_shards(root, strict=strict, films=films) if is_packed(root) else None
+        return DialogueSet(root, read_set(root / "dataset.json"), shards)
 
     @property
     def fps(self) -> int:
@@ -92,19 +102,21 @@ class DialogueSet:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Every dialogue of every split, in the order of the splits."""
+        """Every dialogue of every split, in the order of the splits, damaged or not."""
         return tuple(dict.fromkeys(id for ids in self.splits.values() for id in ids))
 
     def split(self, name: str) -> tuple[str, ...]:
+        """The dialogues of a split that can be read. In a packed set each is read once to find out."""
         if name not in self.splits:
             found = f"only {', '.join(self.splits)}" if self.splits else "no splits at all"
             raise InputError(
                 self.root / "dataset.json", expected=f"a split {name!r}", found=found, remedy="name an existing split or add this one"
             )
-        return self.splits[name]
+        return self.shards.intact(self.splits[name], f"split {name!r}") if self.shards else self.splits[name]
 
-    def folder(self, id: str) -> Path:
-        return dialogue_folder(self.root, id)
+    def folder(self, id: str) -> Path | PackedFolder:
+        """What holds the dialogue's files: ``folder / "a.wav"``."""
+        return self.shards.folder(id) if self.shards else dialogue_folder(self.root, id)
 
     def describe(self, id: str) -> DialogueDescription:
         """Who and how long, without reading sound or motion."""
@@ -124,7 +136,7 @@ class DialogueSet:
             raise InputError(self.folder(id), expected="voices of one length", found=found, remedy="pad the shorter with silence")
         return Dialogue(id, described.frames, sides)
 
-    def _side(self, folder: Path, side: str, described: DialogueDescription) -> Side:
+    def _side(self, folder: Path | PackedFolder, side: str, described: DialogueDescription) -> Side:
         frames = described.frames
         audio = read_voice(folder / f"{side}.wav")
         if len(audio) // SAMPLES_PER_FRAME != frames:
@@ -150,14 +162,21 @@ class DialogueSet:
 
     @cached_property
     def digest(self) -> str:
-        """Changes when any file of the set does. Files above 1 MiB (pictures) count by length, start, middle and end."""
+        """Changes when any file of the set does, and with the dialogues that are left out; packing does not change it.
+
+        Files above 1 MiB (pictures) count by length, start, middle and end.
+        """
         total = hashlib.sha256((self.root / "dataset.json").read_bytes())
-        for id in self.ids:
-            for path in sorted(self.folder(id).glob("*")) if self.folder(id).is_dir() else ():
-                if path.is_file() and not path.name.startswith("."):
-                    total.update(f"{id}/{path.name} {path.stat().st_size}\n".encode())
-                    _update(total, path)
+        for id in self.shards.intact(self.ids, "all splits") if self.shards else self.ids:
+            for path in files_of(self.folder(id)):
+                _update(total, f"{id}/{path.name}", path)
         return total.hexdigest()
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a run's record says of its data."""
+        digest = self.digest  # looks at every dialogue
+        return {"dataset": digest} | ({"left_out": sorted(self.shards.left_out)} if self.shards else {})
 
 
 def dialogue_folder(root: Path, id: str) -> Path:
@@ -165,6 +184,12 @@ def dialogue_folder(root: Path, id: str) -> Path:
         remedy = "rename the dialogue: it is a folder name too"
         raise InputError(root, expected="a dialogue name of letters, digits, '.', '_', '-'", found=repr(id), remedy=remedy)
     return root / "dialogues" / id
+
+
+def files_of(folder: Path | PackedFolder) -> list[StoredFile]:
+    """The files of a dialogue by name, without what an interrupted write has left. None where there is no folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted((file for file in files if file.is_file() and not file.name.startswith(".")), key=lambda file: file.name)
 
 
 def create_dialogue_set(
@@ -243,8 +268,11 @@ def _write_side(folder: Path, side: str, content: Side, frames: int, head: SetHe
 
 def _place_videos(folder: Path, side: str, content: Side, move: bool) -> None:
     for video, suffix in ((content.video, "mp4"), (content.mask_video, "mask.mp4")):
-        if video is not None:
-            (shutil.move if move else shutil.copyfile)(os.fspath(video), folder / f"{side}.{suffix}")
+        if video is not None and move:
+            shutil.move(os.fspath(video), folder / f"{side}.{suffix}")
+        elif video is not None:
+            with video.open("rb") as source, (folder / f"{side}.{suffix}").open("wb") as copy:
+                shutil.copyfileobj(source, copy)
 
 
 def _speaking(audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time"]:
@@ -253,16 +281,14 @@ def _speaking(audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "ti
     return speaking_indicator(audio)[:frames]
 
 
-def _existing(path: Path) -> Path | None:
+def _existing(path: StoredFile) -> StoredFile | None:
     return path if path.exists() else None
 
 
-def _update(total: "hashlib._Hash", path: Path, piece: int = 65536) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= 2**20:
-            total.update(file.read())
-            return
-        for place in (0, size // 2, size - piece):
-            file.seek(place)
-            total.update(file.read(piece))
+def _update(total: "hashlib._Hash", name: str, stored: StoredFile, piece: int = 65536) -> None:
+    holder, start, size = span(stored)
+    total.update(f"{name} {size}\n".encode())
+    with holder.open("rb") as file:
+        for place, length in ((0, size),) if size <= 2**20 else ((place, piece) for place in (0, size // 2, size - piece)):
+            file.seek(start + place)
+            total.update(file.read(length))

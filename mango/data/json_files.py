@@ -6,25 +6,26 @@ from typing import Any
 
 from mango.data.atomic import atomic_file
 from mango.errors import InputError
+from mango.types import StoredFile
 
 REMEDY = "repair the file or write it again"
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: StoredFile) -> dict:
     content = _parsed(path)
     if not isinstance(content, dict):
         raise InputError(path, expected="a JSON object", found=type(content).__name__, remedy=REMEDY)
     return content
 
 
-def read_json_list(path: Path) -> list:
+def read_json_list(path: StoredFile) -> list:
     content = _parsed(path)
     if not isinstance(content, list):
         raise InputError(path, expected="a JSON list", found=type(content).__name__, remedy=REMEDY)
     return content
 
 
-def _parsed(path: Path) -> Any:
+def _parsed(path: StoredFile) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from mango.data.atomic import atomic_file
 from mango.data.json_files import read_json, write_json
 from mango.data.problem import Problem, noted, raise_first
 from mango.errors import InputError
-from mango.types import MOVING, MotionClip
+from mango.types import MOVING, MotionClip, StoredFile
 
 FORMAT = 1
 Rate = int | float
@@ -42,8 +42,8 @@ class Basis(Protocol):
     identities: int | None
 
 
-def sidecar(path: Path) -> Path:
-    return Path(path).with_suffix(".json")
+def sidecar(path: StoredFile) -> StoredFile:
+    return path.with_suffix(".json")
 
 
 def save_motion(path: Path, clip: MotionClip, *, more: Mapping[str, object] | None = None) -> None:
@@ -60,7 +60,7 @@ def save_motion(path: Path, clip: MotionClip, *, more: Mapping[str, object] | No
     write_json(sidecar(path), {**(more or {}), **described})
 
 
-def load_motion(path: Path, *, head: Basis | None = None) -> MotionClip:
+def load_motion(path: StoredFile, *, head: Basis | None = None) -> MotionClip:
     """A clip; with ``head`` also proof that its coefficients belong to that head."""
     path = _named(path)
     description = _description(path)
@@ -70,7 +70,9 @@ def load_motion(path: Path, *, head: Basis | None = None) -> MotionClip:
     return MotionClip(**tensors, head=description["head"], fps=float(description["fps"]))
 
 
-def motion_problems(path: Path, *, head: Basis | None = None, frames: int | None = None, fps: Rate | None = None) -> Iterator[Problem]:
+def motion_problems(
+    path: StoredFile, *, head: Basis | None = None, frames: int | None = None, fps: Rate | None = None
+) -> Iterator[Problem]:
     """Everything wrong with one motion file, of which a dialogue also knows ``frames`` and ``fps``."""
     path = _named(path)
     description, arrays = None, None
@@ -84,7 +86,7 @@ def motion_problems(path: Path, *, head: Basis | None = None, frames: int | None
 
 
 def _problems(
-    path: Path, description: dict | None, arrays: dict | None, head: Basis | None, frames: int | None, fps: Rate | None
+    path: StoredFile, description: dict | None, arrays: dict | None, head: Basis | None, frames: int | None, fps: Rate | None
 ) -> Iterator[Problem]:
     if description is not None:
         yield from _description_problems(path, description, head, fps)
@@ -101,7 +103,7 @@ def _problems(
         )
 
 
-def _description_problems(path: Path, description: dict, head: Basis | None, fps: Rate | None) -> Iterator[Problem]:
+def _description_problems(path: StoredFile, description: dict, head: Basis | None, fps: Rate | None) -> Iterator[Problem]:
     where = sidecar(path)
     rate, digest = description.get("fps"), description.get("head")
     if description.get("format") != FORMAT:
@@ -116,18 +118,17 @@ def _description_problems(path: Path, description: dict, head: Basis | None, fps
         yield Problem(where, f"motion of head {head.digest[:12]}", f"head {digest[:12]}", "load the head it was made with, or retarget it")
 
 
-def _named(path: Path) -> Path:
-    path = Path(path)
+def _named(path: StoredFile) -> StoredFile:
     if path.suffix != ".npz":
         raise InputError(path, expected="a motion file NAME.npz", found=f"suffix {path.suffix!r}", remedy="give the .npz file")
     return path
 
 
-def _description(path: Path) -> dict:
+def _description(path: StoredFile) -> dict:
     if not path.is_file():
         raise InputError(path, expected="a motion file", found="none", remedy="check the path")
     return read_json(sidecar(path))
 
 
-def _digest(path: Path) -> str:
+def _digest(path: StoredFile) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ from torch import Tensor
 from mango.data.atomic import atomic_file
 from mango.data.json_files import read_json_list
 from mango.data.problem import Problem, noted, raise_first
-from mango.types import FRAME_RATE, Phone
+from mango.types import FRAME_RATE, Phone, StoredFile
 
 VOWELS = ("IY", "IH", "EH", "AE", "AA", "AO", "UH", "UW", "AH", "ER", "EY", "AY", "OY", "AW", "OW")
 CONSONANTS = ("W", "Y", "R", "L", "M", "N", "NG", "P", "B", "T", "D", "K", "G", "CH", "JH", "F", "V", "TH", "DH", "S", "Z",
@@ -52,13 +52,13 @@ def write_phones(path: Path, phones: Iterable[Phone], frames: int | None = None)
         partial.write_text("[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]\n", encoding="utf-8")
 
 
-def read_phones(path: Path, frames: int | None = None) -> tuple[Phone, ...]:
+def read_phones(path: StoredFile, frames: int | None = None) -> tuple[Phone, ...]:
     rows = read_json_list(path)
     raise_first(_phones_problems(path, rows, frames))
     return tuple(_phone(row) for row in rows)
 
 
-def phones_problems(path: Path, frames: int | None) -> Iterator[Problem]:
+def phones_problems(path: StoredFile, frames: int | None) -> Iterator[Problem]:
     with noted() as unreadable:
         yield from _phones_problems(path, read_json_list(path), frames)
     yield from unreadable
@@ -73,7 +73,7 @@ def _symbol_and_digit(written: str) -> tuple[str, str]:
     return (written[:-1], written[-1]) if written[:-1] in VOWELS and written[-1] in STRESSES else (written, "")
 
 
-def _phones_problems(path: Path, rows: list, frames: int | None) -> Iterator[Problem]:
+def _phones_problems(path: StoredFile, rows: list, frames: int | None) -> Iterator[Problem]:
     """At most one problem of a kind, about the first phone that has it."""
     number = _first(rows, lambda row: not (isinstance(row, dict) and {"symbol", "start", "end"} <= set(row) <= KEYS))
     if number is not None:

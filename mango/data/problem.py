@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mango.errors import InputError
+from mango.types import StoredFile
 
 
 @dataclass(frozen=True)
 class Problem:
-    file: Path
+    file: StoredFile
     expected: str
     found: str
     remedy: str

@@ -12,7 +12,7 @@ from mango.data.arrays import Expected, array_problems, read_npy, read_npz
 from mango.data.atomic import atomic_file
 from mango.data.problem import Problem, noted, raise_first
 from mango.errors import InputError
-from mango.types import SAMPLE_RATE, PersonTrack
+from mango.types import SAMPLE_RATE, PersonTrack, StoredFile
 
 TRACK = {
     "keep": Expected(("time",), "bool"),
@@ -35,20 +35,20 @@ def write_voice(path: Path, audio: Float[Tensor, "samples"]) -> None:
         soundfile.write(file, whole, SAMPLE_RATE, format="WAV", subtype="PCM_16")
 
 
-def read_voice(path: Path) -> Float[Tensor, "samples"]:
+def read_voice(path: StoredFile) -> Float[Tensor, "samples"]:
     """A voice that already is what the format wants; anything else is refused, not converted."""
     samples, rate = _sound(path)
     raise_first(_voice_problems(path, samples, rate))
     return torch.from_numpy(samples[:, 0].copy())
 
 
-def voice_problems(path: Path) -> Iterator[Problem]:
+def voice_problems(path: StoredFile) -> Iterator[Problem]:
     with noted() as unreadable:
         yield from _voice_problems(path, *_sound(path))
     yield from unreadable
 
 
-def _voice_problems(path: Path, samples: np.ndarray, rate: int) -> Iterator[Problem]:
+def _voice_problems(path: StoredFile, samples: np.ndarray, rate: int) -> Iterator[Problem]:
     if rate != SAMPLE_RATE:
         yield Problem(path, f"{SAMPLE_RATE} Hz", f"{rate} Hz", "convert it with `mango data import`")
     if samples.shape[1] != 1:
@@ -59,13 +59,14 @@ def _voice_problems(path: Path, samples: np.ndarray, rate: int) -> Iterator[Prob
         yield Problem(path, "samples in [-1, 1]", f"{np.abs(samples).max():.4g}", "scale the recording")
 
 
-def _sound(path: Path) -> tuple[np.ndarray, int]:
+def _sound(path: StoredFile) -> tuple[np.ndarray, int]:
     import soundfile
 
     if not path.is_file():
         raise InputError(path, expected="a voice", found="no file", remedy="both people need a sound file; silence for one who is alone")
     try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
+        with path.open("rb") as file:
+            return soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise InputError(path, expected="a WAV file", found=str(error).split(": ")[-1], remedy="record or convert it again") from error
 
@@ -77,19 +78,19 @@ def write_speaking(path: Path, speaking: Float[Tensor, "time"]) -> None:
         np.save(file, array)
 
 
-def read_speaking(path: Path, frames: int | None = None) -> Float[Tensor, "time"]:
+def read_speaking(path: StoredFile, frames: int | None = None) -> Float[Tensor, "time"]:
     array = read_npy(path)
     raise_first(_speaking_problems(path, array, frames))
     return torch.from_numpy(array)
 
 
-def speaking_problems(path: Path, frames: int | None) -> Iterator[Problem]:
+def speaking_problems(path: StoredFile, frames: int | None) -> Iterator[Problem]:
     with noted() as unreadable:
         yield from _speaking_problems(path, read_npy(path), frames)
     yield from unreadable
 
 
-def _speaking_problems(path: Path, array: np.ndarray, frames: int | None) -> Iterator[Problem]:
+def _speaking_problems(path: StoredFile, array: np.ndarray, frames: int | None) -> Iterator[Problem]:
     known = {} if frames is None else {"time": frames}
     yield from array_problems(path, {"speaking": array}, {"speaking": Expected(("time",))}, **known)
     if array.dtype.kind == "f" and (np.isfinite(array) & ((array < 0) | (array > 1))).any():
@@ -106,19 +107,19 @@ def write_track(path: Path, track: PersonTrack) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def read_track(path: Path, frames: int) -> PersonTrack:
+def read_track(path: StoredFile, frames: int) -> PersonTrack:
     arrays = read_npz(path)
     raise_first(_track_problems(path, arrays, frames))
     return PersonTrack(**{name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in TRACK})
 
 
-def track_problems(path: Path, frames: int | None) -> Iterator[Problem]:
+def track_problems(path: StoredFile, frames: int | None) -> Iterator[Problem]:
     with noted() as unreadable:
         yield from _track_problems(path, read_npz(path), frames)
     yield from unreadable
 
 
-def _track_problems(path: Path, arrays: dict[str, np.ndarray], frames: int | None) -> Iterator[Problem]:
+def _track_problems(path: StoredFile, arrays: dict[str, np.ndarray], frames: int | None) -> Iterator[Problem]:
     cameras = arrays.get("camera_from_world")
     still = cameras is not None and cameras.ndim == 3 and len(cameras) == 1  # a camera that does not move is stored once
     known = {} if frames is None else {"time": frames, "time or 1": 1 if still else frames}
@@ -132,7 +133,7 @@ def _track_problems(path: Path, arrays: dict[str, np.ndarray], frames: int | Non
         yield Problem(path, "confidence in [0, 1]", found, "scale it")
 
 
-def camera_problems(path: Path, camera_from_world: np.ndarray, intrinsics: np.ndarray) -> Iterator[Problem]:
+def camera_problems(path: StoredFile, camera_from_world: np.ndarray, intrinsics: np.ndarray) -> Iterator[Problem]:
     """Rigid, OpenCV-handed cameras and a pinhole without skew surprises."""
     rotation = camera_from_world[:, :3, :3].astype(np.float64)
     off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))

@@ -9,11 +9,13 @@ from mango.data.atomic import PARTIAL
 from mango.data.descriptions import NOBODY, DialogueDescription, SetDescription, dialogue_problems, read_dialogue, set_problems
 from mango.data.descriptions import read_set as read_set_description
 from mango.data.json_files import read_json
+from mango.data.members import PackedFolder
 from mango.data.motion_files import Basis, motion_problems
 from mango.data.phones import phones_problems
 from mango.data.problem import Problem, noted
+from mango.data.shards import DESCRIPTION, is_packed, open_shards, packed_ids, read_shards
 from mango.data.side_files import speaking_problems, track_problems, voice_problems
-from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE
+from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, StoredFile
 
 __all__ = ["Problem", "problems"]
 
@@ -39,26 +41,65 @@ def _set_problems(root: Path, head: Basis | None) -> Iterator[Problem]:
         wrong = list(set_problems(path, content))
         yield from wrong
         described = None if wrong else read_set_description(path)
-    yield from _strays(root, {"dataset.json", "dialogues", "features"})
-    if not (root / "dialogues").is_dir():
-        yield Problem(root / "dialogues", "a folder of dialogues", "none", "copy the dialogues here")
+    if is_packed(root):
+        folders = yield from _shard_problems(root)
+    else:
+        folders = yield from _folder_problems(root)
+    if folders is None:
         return
     if described is not None and head is not None and described.head.digest != head.digest:
         yield Problem(path, f"head {head.digest[:12]}", f"head {described.head.digest[:12]}", "load the head of the set, or retarget it")
     cast = {}
-    for folder in sorted((root / "dialogues").iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            yield _stray(folder)
-            continue
+    for folder in folders:
         dialogue = yield from _dialogue_problems(folder, described)
         if dialogue is not None:
             cast[folder.name] = dialogue
     if described is not None:
-        yield from _membership_problems(root, described, cast)
+        yield from _membership_problems(root, described, cast, packed_ids(root) if is_packed(root) else {folder.name for folder in folders})
     yield from _feature_problems(root / "features", cast)
 
 
-def _dialogue_problems(folder: Path, described: SetDescription | None) -> Iterator[Problem]:
+def _folder_problems(root: Path) -> Iterator[Problem]:
+    """What is wrong around the dialogues' folders; returns them, or None where there are none."""
+    yield from _strays(root, {"dataset.json", "dialogues", "features"})
+    if not (root / "dialogues").is_dir():
+        yield Problem(root / "dialogues", "a folder of dialogues", "none", "copy the dialogues here")
+        return None
+    folders = []
+    for folder in sorted((root / "dialogues").iterdir()):
+        if not folder.is_dir() or folder.name.startswith("."):
+            yield _stray(folder)
+        else:
+            folders.append(folder)
+    return folders
+
+
+def _shard_problems(root: Path) -> Iterator[Problem]:
+    """Members of shards that are not as they were packed; returns the folders that are, or None where nothing can be known."""
+    shards = None
+    with noted() as unreadable:
+        shards = open_shards(root)
+        names = {name for shard in read_shards(root) for name in (shard.name, shard.index_name)}
+    yield from unreadable
+    if shards is None:
+        return None
+    yield from _strays(root, {"dataset.json", DESCRIPTION, "features", *names})
+    for error in dict.fromkeys(shards.lost.values()):
+        yield Problem(Path(error.where), error.expected, error.found, error.remedy)
+    folders = []
+    for folder in sorted(shards.folders.values(), key=lambda folder: folder.name):
+        wrong = []
+        for member in folder.iterdir():
+            with noted() as damaged:
+                member.check()
+            wrong += damaged
+        yield from wrong
+        if not wrong:
+            folders.append(folder)
+    return folders
+
+
+def _dialogue_problems(folder: Path | PackedFolder, described: SetDescription | None) -> Iterator[Problem]:
     """Problems of one dialogue; returns its description where that can be read."""
     path = folder / "dialogue.json"
     wrong: list[Problem] = []
@@ -88,8 +129,8 @@ def _dialogue_problems(folder: Path, described: SetDescription | None) -> Iterat
     return dialogue
 
 
-def _side_problems(folder: Path, side: str, frames: int | None, described: SetDescription | None) -> Iterator[Problem]:
-    def file(suffix: str) -> Path:
+def _side_problems(folder: Path | PackedFolder, side: str, frames: int | None, described: SetDescription | None) -> Iterator[Problem]:
+    def file(suffix: str) -> StoredFile:
         return folder / f"{side}.{suffix}"
 
     yield from voice_problems(file("wav"))
@@ -119,7 +160,7 @@ def _side_problems(folder: Path, side: str, frames: int | None, described: SetDe
         yield Problem(file("mask.mp4"), expected, f"{cols}x{rows}", "write the mask at the size of the pictures")
 
 
-def _video_problems(path: Path, frames: int | None) -> Iterator[Problem]:
+def _video_problems(path: StoredFile, frames: int | None) -> Iterator[Problem]:
     """Problems of one video; returns its rows and columns where they can be read."""
     from mango.data.video import VideoFrames
 
@@ -149,15 +190,13 @@ def _video_problems(path: Path, frames: int | None) -> Iterator[Problem]:
     return rows, cols
 
 
-def _membership_problems(root: Path, described: SetDescription, cast: dict[str, DialogueDescription]) -> Iterator[Problem]:
-    """Splits, folders and people against each other."""
+def _membership_problems(root: Path, described: SetDescription, cast: dict[str, DialogueDescription], there: set[str]) -> Iterator[Problem]:
+    """Splits, dialogues that are there and people against each other."""
     path = root / "dataset.json"
     listed = {id: name for name, ids in described.splits.items() for id in ids}
-    there = {folder.name for folder in (root / "dialogues").iterdir() if folder.is_dir() and not folder.name.startswith(".")}
     for id in sorted(set(listed) - there):
-        yield Problem(
-            root / "dialogues" / id, f"a dialogue, as split {listed[id]!r} says", "no folder", "copy it here or correct the splits"
-        )
+        found = "it in no shard" if is_packed(root) else "no folder"
+        yield Problem(root / "dialogues" / id, f"a dialogue, as split {listed[id]!r} says", found, "copy it here or correct the splits")
     for id in sorted(there - set(listed)):
         yield Problem(root / "dialogues" / id, "a dialogue of some split", "one in none", "add it to a split of dataset.json or remove it")
     if described.share_people:
@@ -190,23 +229,24 @@ def _feature_problems(features: Path, cast: dict[str, DialogueDescription]) -> I
                 yield Problem(path, f"{cast[name['id']].frames} rows", f"{rows}", "remove it: it is only a cache")
 
 
-def _strays(folder: Path, known: set[str]) -> Iterator[Problem]:
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+def _strays(folder: Path | PackedFolder, known: set[str]) -> Iterator[Problem]:
+    for path in sorted(folder.iterdir(), key=str) if folder.is_dir() else ():
         if path.name not in known:
             yield _stray(path)
 
 
-def _stray(path: Path) -> Problem:
+def _stray(path: StoredFile) -> Problem:
     if PARTIAL in path.name:
         return Problem(path, "finished files only", "what an interrupted write left", "remove it")
     return Problem(path, "only what the dialogue format names", "another file or folder", STRAY)
 
 
-def _samples(path: Path) -> int | None:
+def _samples(path: StoredFile) -> int | None:
     """Length of a sound by its header, None where there is none."""
     import soundfile
 
     try:
-        return soundfile.info(path).frames
+        with path.open("rb") as file:
+            return soundfile.info(file).frames
     except (soundfile.LibsndfileError, RuntimeError, OSError):
         return None

@@ -24,6 +24,7 @@ from torch import Tensor
 from mango.data.video_index import BT601, BT709, FULL, LIMITED, UNSTATED, VideoIndex, exact_conversion, read_index, words
 from mango.data.video_writing import write_video
 from mango.errors import InputError
+from mango.types import StoredFile
 
 __all__ = ["VideoFrames", "write_video"]
 
@@ -37,11 +38,11 @@ _decoders = threading.local()
 class VideoFrames:
     """The frames of one film by number."""
 
-    def __init__(self, path: Path | str):
-        self.path = Path(path)
+    def __init__(self, path: StoredFile | str):
+        self.path = Path(path) if isinstance(path, str) else path
         self.index = index = read_index(self.path)
         only_key_frames = bool((index.starts == np.arange(len(index.starts))).all())
-        self._codec_key = (index.codec, index.extradata, index.size) if only_key_frames else (os.fspath(self.path), index.stamp)
+        self._codec_key = (index.codec, index.extradata, index.size) if only_key_frames else (str(self.path), index.stamp)
 
     def __len__(self) -> int:
         return len(self.index.order)
@@ -101,11 +102,11 @@ class _Decoder:
         if getattr(self, "file", None) is not None:
             os.close(self.file)
 
-    def turn_to(self, path: Path, index: VideoIndex) -> None:
+    def turn_to(self, path: StoredFile, index: VideoIndex) -> None:
         """Read from this film from now on."""
         if self.path == path and self.index.stamp == index.stamp:
             return
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(index.file, os.O_RDONLY)
         if self.file is not None:
             os.close(self.file)
         self.path, self.index, self.file = path, index, file

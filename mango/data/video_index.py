@@ -1,6 +1,7 @@
-"""Where the pictures of a film lie in its file, read once without decoding anything."""
+"""Where the pictures of a film lie in its file, or in the shard that it is a member of, read once without decoding anything."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mango.data.members import span
 from mango.errors import InputError
+from mango.types import StoredFile
 
 BT709, BT601, UNSTATED = 1, 5, 2  # numbers of ITU-T H.273, as FFmpeg has them
 LIMITED, FULL = 1, 2  # FFmpeg's colour ranges
@@ -18,7 +21,8 @@ LIMITED, FULL = 1, 2  # FFmpeg's colour ranges
 class VideoIndex:
     """Where every packet of the picture stream lies, in decoding order, and which frames of the film they are."""
 
-    places: np.ndarray  # (packets,) bytes from the start of the file
+    file: Path  # that the bytes lie in: the film, or the shard that it is a member of
+    places: np.ndarray  # (packets,) bytes from the start of that file
     sizes: np.ndarray  # (packets,) bytes
     times: np.ndarray  # (packets,) presentation time in ticks
     starts: np.ndarray  # (packets,) the key packet that decoding has to start from
@@ -34,13 +38,13 @@ class VideoIndex:
     stamp: tuple[int, ...]  # of the file that this is the index of
 
 
-def read_index(path: Path) -> VideoIndex:
+def read_index(path: StoredFile) -> VideoIndex:
     import av
 
     if not path.is_file():
         raise InputError(path, expected="a video", found="no such file", remedy="check the path")
     try:
-        with av.open(os.fspath(path)) as film:
+        with nullcontext(os.fspath(path)) if isinstance(path, Path) else path.open("rb") as source, av.open(source) as film:
             if "mp4" not in film.format.name:
                 remedy = "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac FILE.mp4"
                 raise InputError(path, expected="an mp4 or mov video", found=film.format.long_name, remedy=remedy)
@@ -51,15 +55,16 @@ def read_index(path: Path) -> VideoIndex:
         raise InputError(path, expected="a video", found=words(error), remedy="copy or encode the file again") from error
 
 
-def _indexed(path: Path, film: Any) -> VideoIndex:
+def _indexed(path: StoredFile, film: Any) -> VideoIndex:
     stream = film.streams.video[0]
     packets = [packet for packet in film.demux(stream) if packet.size]
     places = np.array([packet.pos for packet in packets], dtype=np.int64)
     sizes = np.array([packet.size for packet in packets], dtype=np.int64)
-    stat = path.stat()
+    file, start, size = span(path)
+    stat = file.stat()
     cut = "copy or encode the file again"
     whole = sum(not packet.is_corrupt for packet in packets)  # the last packet of a truncated file is marked so
-    if not packets or max(stream.frames, len(packets)) > whole or (places + sizes).max() > stat.st_size:
+    if not packets or max(stream.frames, len(packets)) > whole or (places + sizes).max() > size:
         raise InputError(path, expected=f"{stream.frames} frames", found=f"{whole}: the file is truncated", remedy=cut)
     if any(packet.pts is None for packet in packets) or len({packet.pts for packet in packets}) < len(packets):
         raise InputError(path, expected="a time for every frame", found="frames without one", remedy="encode the file again")
@@ -68,7 +73,8 @@ def _indexed(path: Path, film: Any) -> VideoIndex:
     order = shown[np.argsort(times[shown])]
     sound = film.streams.audio[0] if film.streams.audio else None
     return VideoIndex(
-        places=places,
+        file=file,
+        places=places + start,
         sizes=sizes,
         times=times,
         starts=_starts(times, [packet.is_keyframe for packet in packets]),
@@ -81,7 +87,7 @@ def _indexed(path: Path, film: Any) -> VideoIndex:
         channels=sound.codec_context.channels if sound else 0,
         sound_seconds=float((sound.duration or 0) * sound.time_base) if sound else 0.0,
         steady=len(set(np.diff(times[order]).tolist())) <= 1,
-        stamp=(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns),
+        stamp=(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, start),
     )
 
 

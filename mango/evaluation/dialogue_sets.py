@@ -77,7 +77,7 @@ def evaluate_dialogues(
     ``controls`` adds rows of parameter metrics whose values are known or must be worse (see `dualtalk.controls_of`), ``baselines`` the
     mean motion and the nearest neighbour of the split "train", in the features of the first checkpoint's encoder.
     """
-    dialogues, loaded = DialogueSet.open(data), load_head(head)
+    dialogues, loaded = DialogueSet.open(data, strict=True), load_head(head)  # scores of fewer dialogues would be other scores
     _check_head(dialogues, loaded)
     ids = dialogues.split(split)
     true = _true_motion(data, dialogues, loaded, protocol, against)

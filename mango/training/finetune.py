@@ -22,7 +22,7 @@ from mango.training.studio import open_studio
 class FinetuneConfig:
     """What to fine-tune on, and for how long."""
 
-    data: Path
+    data: Path  # in folders or shards
     person: str
     checkpoint: Path  # a run of stage two
     out: Path  # the new run
@@ -32,6 +32,7 @@ class FinetuneConfig:
     head_steps: int = 300  # avatar alone, first
     cycles: int = 100  # then in turn: one step of the avatar, three of the motion model
     lr: float = 1e-4  # of the motion model
+    strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
 
 
 def finetune(config: FinetuneConfig) -> int:
@@ -59,6 +60,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
     return replace(
         defaults,
         data=config.data,
+        strict=config.strict,
         stage1=config.checkpoint,
         run=config.out,
         head=config.head,

@@ -25,7 +25,7 @@ from mango.training.checkpoints import forget_old, newest_checkpoint, read_learn
 from mango.training.optim import Learner
 from mango.training.runtime import Runtime
 
-MAY_CHANGE = ("steps", "every", "runtime", "run", "keep", "accumulate")  # fields that may differ when a run goes on
+MAY_CHANGE = ("steps", "every", "runtime", "run", "keep", "accumulate", "strict")  # fields that may differ when a run goes on
 INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 
 
@@ -57,6 +57,7 @@ class Run:
         self.step = 0  # done
         self.last = 0
         self._in_any_process = runtime.any if runtime is not None else bool
+        self._check_same = runtime.check_same if runtime is not None else lambda what, value: None
         self._ending = False
         self._saved = -1
         self._interrupted = False
@@ -66,6 +67,7 @@ class Run:
     # Life ------------------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> "Run":
+        self._check_same("dataset", str(self._facts.get("dataset")))
         known = self.folder / "config.yaml"
         if known.exists():
             _check_unchanged(known, self.config, self.folder)

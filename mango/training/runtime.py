@@ -5,6 +5,7 @@ share of the windows, and counts its losses as parts of the whole batch's; gradi
 for every number of processes, up to the order of summation.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,6 +115,16 @@ class Runtime:
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""
         return bool(self._added(torch.tensor(int(here))))
+
+    def check_same(self, what: str, value: str) -> None:
+        """An error in every process unless all have the same: several machines may have copies of the data that differ."""
+        number = int.from_bytes(hashlib.blake2b(value.encode(), digest_size=7).digest())
+        everybodys = torch.zeros(self.processes, dtype=torch.int64)
+        everybodys[self.rank] = number
+        others = [rank for rank, theirs in enumerate(self._added(everybodys).tolist()) if theirs != number]
+        if others:
+            found = f"other ones than process {self.rank} in {', '.join(map(str, others))}"
+            raise InputError(what, expected="the same in all processes", found=found, remedy="run `mango data validate` on each machine")
 
     def _added(self, tensor: Tensor) -> Tensor:
         if self._accelerator is None:

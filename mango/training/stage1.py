@@ -45,7 +45,8 @@ class ConditionNoise:
 class Stage1Config:
     """Stage one; the defaults are the paper-scale model."""
 
-    data: Path = Path("data/dialogues")
+    data: Path = Path("data/dialogues")  # in folders or shards
+    strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
     run: Path = Path("runs/stage1")
     head: str = "builtin"  # or a head file
     seed: int = 0

@@ -40,7 +40,8 @@ class CalibrationConfig:
 class Stage2Config:
     """Sizes of the motion model, its encoder and its noise schedule are those of the run it starts from."""
 
-    data: Path = Path("data/dialogues")
+    data: Path = Path("data/dialogues")  # in folders or shards
+    strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
     stage1: Path = Path("runs/stage1")  # the run to start from
     run: Path = Path("runs/stage2")
     head: str = "builtin"

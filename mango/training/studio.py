@@ -75,7 +75,7 @@ class Learners:
 def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learners]:
     """Everything a run needs, before any checkpoint of its own is read."""
     share = runtime.share(config.windows, "windows")
-    head, dialogues = load_head(config.head), DialogueSet.open(config.data)
+    head, dialogues = load_head(config.head), DialogueSet.open(config.data, strict=config.strict, films=True)
     model, description, encoder_config = load_motion_model(config.stage1, head=head)
     encoder = make_encoder(encoder_config)
     check_encoder(encoder, description)
@@ -107,7 +107,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         surface=surface.to(runtime.device),
         lessons=supply(training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
-        facts={"stage": 2, "dataset": dialogues.digest, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
+        facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
     model = model.train().requires_grad_(True).to(runtime.device)
     learners = make_learners(studio, training, model, to_plain(description))
