@@ -34,6 +34,7 @@ COMMANDS = {
     "data import": Command("other people's recordings into a dialogue set, conventions checked", "mango.app.commands:import_data"),
     "data inspect": Command("say what a file or folder is, what is certain of it and what is assumed", "mango.app.commands:inspect"),
     "data pack": Command("a dialogue set into WebDataset shards that training reads as they are", "mango.app.packing:main"),
+    "data features": Command("what models hear of a set's voices, computed beforehand, and who speaks when", "mango.app.features:main"),
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),
     "head convert": Command("ICT-FaceKit's or FLAME's head as a head file of this project", "mango.app.heads:convert"),
     "head inspect": Command("say what a head file is, and draw it", "mango.app.heads:inspect"),

@@ -19,9 +19,9 @@ from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, StoredFile
 
 __all__ = ["Problem", "problems"]
 
-SIDE_FILES = ("wav", "motion.npz", "motion.json", "mp4", "mask.mp4", "track.npz", "speaking.npy", "phones.json")
+SIDE_FILES = ("wav", "motion.npz", "motion.json", "mp4", "mask.mp4", "track.npz", "speaking.npy", "speaking.json", "phones.json")
 FILES = {"dialogue.json"} | {f"{side}.{suffix}" for side in PERSONS for suffix in SIDE_FILES}
-FEATURES = re.compile(r"(?P<id>.+)\.(?P<side>[ab])\.npy")
+FEATURES = re.compile(r"(?P<id>.+)\.(?P<side>[ab])\.(?:npy|sound)")
 STRAY = "move it out of the set"
 
 
@@ -220,6 +220,8 @@ def _feature_problems(features: Path, cast: dict[str, DialogueDescription]) -> I
             name = FEATURES.fullmatch(path.name)
             if name is None or name["id"] not in cast:
                 yield Problem(path, "features of a dialogue of this set, <id>.{a,b}.npy", path.name, "remove it: it is only a cache")
+                continue
+            if path.suffix == ".sound":
                 continue
             rows = None
             with noted() as unreadable:

@@ -4,10 +4,8 @@ A window is ``context`` frames followed by ``frames`` frames. It may start befor
 generated dialogue begins without context too. What lies outside the dialogue is zero and not kept.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from mango.audio.alignment import sample_count
 from mango.audio.encoders import Encoder
-from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
+from mango.data.features import voice_features
 from mango.data.phones import closing_frames
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
@@ -221,7 +219,7 @@ def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLa
         keep=torch.stack([_keep(side, dialogue) & (people is None or side.person in people) for side in sides]),
         bilabial=torch.stack([closing_frames(side.phones or (), dialogue.frames) for side in sides]),
         identity=torch.stack([nobody if side.motion is None else side.motion.shape for side in sides]),
-        voices=tuple(_features(dialogue_set.root, dialogue, person, encoder) for person in PERSONS),
+        voices=tuple(voice_features(dialogue_set.root, id, person, dialogue.side(person).audio, encoder) for person in PERSONS),
         people=tuple(side.person for side in sides),
         phones_known=tuple(side.phones is not None for side in sides),
     )
@@ -238,37 +236,3 @@ def _keep(side: Side, dialogue: Dialogue) -> Bool[Tensor, "time"]:
     if side.motion is None:
         return torch.zeros(dialogue.frames, dtype=torch.bool)
     return side.track.keep if side.track is not None else torch.ones(dialogue.frames, dtype=torch.bool)
-
-
-def _features(root: Path, dialogue: Dialogue, person: str, encoder: Encoder) -> np.ndarray:
-    """One row a frame, mapped from the cache beside the set; computed anew when the sound has changed since."""
-    audio = dialogue.side(person).audio
-    path = root / "features" / encoder.digest / f"{dialogue.id}.{person}.npy"
-    sound = hashlib.sha256(audio.numpy().tobytes()).hexdigest()
-    stamp = path.with_suffix(".sound")
-    if not (path.exists() and stamp.exists() and stamp.read_text() == sound):
-        stamp.unlink(missing_ok=True)  # no moment at which an old array stands beside the new stamp
-        with atomic_file(path) as partial:
-            _write_features(partial, audio, dialogue.frames, encoder)
-        with atomic_file(stamp) as partial:
-            partial.write_text(sound)
-    expected = f"{dialogue.frames} rows of {encoder.width}"
-    remedy = "remove this file: it will be made again"
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(path, expected=expected, found="a damaged file", remedy=remedy) from error
-    if rows.shape != (dialogue.frames, encoder.width):
-        raise InputError(path, expected=expected, found=f"an array of shape {rows.shape}", remedy=remedy)
-    return rows
-
-
-def _write_features(path: Path, audio: Float[Tensor, "samples"], frames: int, encoder: Encoder) -> None:
-    """Part by part: all layers of a long dialogue are more than memory holds."""
-    kind = torch.empty(0, dtype=encoder.dtype).numpy().dtype
-    rows, done = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(frames, encoder.width)), 0
-    for part in encoder.parts(audio):
-        rows[done : done + len(part)] = part.numpy()
-        done += len(part)
-    assert done == frames, f"{done} rows of features for {frames} frames"
-    rows.flush()

@@ -1,0 +1,65 @@
+"""What models hear, computed once: ROOT/features/<encoder digest>/<id>.<side>.npy, one row a frame, mapped when it is read.
+
+Beside each lies ``.sound``, the hash of the sound it was computed from: another sound is encoded anew.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.audio.alignment import frame_count
+from mango.audio.encoders import Encoder
+from mango.data.atomic import atomic_file
+from mango.errors import InputError
+
+
+def sound_digest(audio: Float[Tensor, "samples"]) -> str:
+    return hashlib.sha256(audio.numpy().tobytes()).hexdigest()
+
+
+def voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> np.ndarray:
+    """(time, encoder.width), from the cache beside the set. Errors: InputError for a damaged file of the cache."""
+    make_voice_features(root, id, side, audio, encoder)
+    path, frames = _path(root, id, side, encoder), frame_count(len(audio))
+    expected = f"{frames} rows of {encoder.width}"
+    remedy = "remove this file: it will be made again"
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(path, expected=expected, found="a damaged file", remedy=remedy) from error
+    if rows.shape != (frames, encoder.width):
+        raise InputError(path, expected=expected, found=f"an array of shape {rows.shape}", remedy=remedy)
+    return rows
+
+
+def make_voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> bool:
+    """Compute what is missing or of another sound; whether there was anything to compute."""
+    path, sound = _path(root, id, side, encoder), sound_digest(audio)
+    stamp = path.with_suffix(".sound")
+    if path.exists() and stamp.exists() and stamp.read_text() == sound:
+        return False
+    stamp.unlink(missing_ok=True)  # no moment at which an old array stands beside the new stamp
+    with atomic_file(path) as partial:
+        _write(partial, audio, frame_count(len(audio)), encoder)
+    with atomic_file(stamp) as partial:
+        partial.write_text(sound)
+    return True
+
+
+def _path(root: Path, id: str, side: str, encoder: Encoder) -> Path:
+    return root / "features" / encoder.digest / f"{id}.{side}.npy"
+
+
+def _write(path: Path, audio: Float[Tensor, "samples"], frames: int, encoder: Encoder) -> None:
+    """Part by part: all layers of a long dialogue are more than memory holds."""
+    kind = torch.empty(0, dtype=encoder.dtype).numpy().dtype
+    rows, done = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(frames, encoder.width)), 0
+    for part in encoder.parts(audio):
+        rows[done : done + len(part)] = part.numpy()
+        done += len(part)
+    assert done == frames, f"{done} rows of features for {frames} frames"
+    rows.flush()
