@@ -52,7 +52,19 @@ def test_help_of_a_group(capsys):
 
 @pytest.mark.parametrize(
     "name",
-    ["generate", "render", "evaluate", "doctor", "data validate", "data import", "data inspect", "export", "head convert", "head inspect"],
+    [
+        "generate",
+        "render",
+        "evaluate",
+        "doctor",
+        "data validate",
+        "data pack",
+        "data import",
+        "data inspect",
+        "export",
+        "head convert",
+        "head inspect",
+    ],
 )
 def test_every_option_is_explained(name, capsys):
     with pytest.raises(SystemExit) as left:

@@ -1,7 +1,8 @@
 """Sets into shards: standard tar files, the same bytes whoever writes them, whole or not at all, and nothing lost when killed.
 
 Faults planted, each seen red: a time in the tar's headers; shards finished in another order listed in that order; a note of a finished
-shard written before the shard; an earlier beginning taken up although the set has changed since; a name with a dot left as it is.
+shard written before the shard; an earlier beginning taken up although the set has changed since; a name with a dot left as it is;
+workers that outlive the process that started them; a digest of other bytes than the members'.
 """
 
 import json

@@ -133,8 +133,9 @@ def test_films_count_where_pictures_are_wanted(packed):
         Pictures(DialogueSet.open(packed), [("first", "a")], BACKGROUND)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999, 1.0])
 def test_truncated_shards(packed, part):
+    """The last within the last member, whose header is there."""
     path = packed / "train-000000.tar"
     with path.open("r+b") as file:
         file.truncate(int(part * (place(packed, "train-000000", "first.dialogue.json")[0] + 10)))
