@@ -38,7 +38,7 @@ from mango.data.members import PackedFolder, span
 from mango.data.motion_files import load_motion, save_motion
 from mango.data.phones import read_phones, write_phones
 from mango.data.problem import raise_first
-from mango.data.shards import Shards, is_packed, open_shards
+from mango.data.shards import NOTES, Shards, is_packed, open_shards
 from mango.data.side_files import read_speaking, read_track, read_voice, write_speaking, write_track, write_voice
 from mango.errors import InputError
 from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, Dialogue, Side, StoredFile
@@ -56,19 +56,16 @@ class DialogueSet:
 
     @staticmethod
     def open(root: Path | str, *, strict: bool = False, films: bool = False) -> "DialogueSet":
-        """``strict``: a damaged dialogue of a packed set is an error; else splits do without it and say so. ``films``: these count too.
-
-        A set in folders is as its files are: a damaged one is an error when it is read.
+        """Of a packed set: a damaged dialogue is left out of its split, which says so when it is asked for; with ``strict`` it is an error
+        then. ``films`` count too where pictures will be looked at. In a set of folders a damaged file is an error when it is read.
         """
         root = Path(root)
         if not (root / "dataset.json").is_file():
-            found = "none" if root.is_dir() else "no such folder"
-            raise InputError(
-                root,
-                expected="a dialogue set with dataset.json",
-                found=found,
-                remedy="make one with `mango data synthesize` or `mango data import`",
-            )
+            expected, remedy = "a dialogue set with dataset.json", "make one with `mango data synthesize` or `mango data import`"
+            if (root / NOTES).is_dir():
+                found, remedy = "one that is not yet packed", "let `mango data pack` finish: the same command again goes on"
+                raise InputError(root, expected=expected, found=found, remedy=remedy)
+            raise InputError(root, expected=expected, found="none" if root.is_dir() else "no such folder", remedy=remedy)
         shards = open_shards(root, strict=strict, films=films) if is_packed(root) else None
         return DialogueSet(root, read_set(root / "dataset.json"), shards)
 
@@ -112,7 +109,8 @@ class DialogueSet:
             raise InputError(
                 self.root / "dataset.json", expected=f"a split {name!r}", found=found, remedy="name an existing split or add this one"
             )
-        return self.shards.intact(self.splits[name], f"split {name!r}") if self.shards else self.splits[name]
+        ids = self.splits[name]
+        return self.shards.intact(ids, f"split {name!r}", strict=self.shards.strict) if self.shards else ids
 
     def folder(self, id: str) -> Path | PackedFolder:
         """What holds the dialogue's files: ``folder / "a.wav"``."""
@@ -167,7 +165,7 @@ class DialogueSet:
         Files above 1 MiB (pictures) count by length, start, middle and end.
         """
         total = hashlib.sha256((self.root / "dataset.json").read_bytes())
-        for id in self.shards.intact(self.ids, "all splits") if self.shards else self.ids:
+        for id in self.shards.intact(self.ids, "all splits", strict=False) if self.shards else self.ids:
             for path in files_of(self.folder(id)):
                 _update(total, f"{id}/{path.name}", path)
         return total.hexdigest()

@@ -17,7 +17,7 @@ from mango.types import StoredFile
 PIECE = 2**20  # bytes read at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a member's bytes lie in its shard, and which they are."""
 

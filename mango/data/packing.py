@@ -14,6 +14,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -24,11 +25,10 @@ from mango.data.descriptions import NAME
 from mango.data.dialogues import DialogueSet, files_of
 from mango.data.json_files import read_json, write_json
 from mango.data.members import PIECE, Place, key_of, span
-from mango.data.shards import DESCRIPTION, FILMS, Shard, index_content, index_name, is_packed, shards_content
+from mango.data.shards import DESCRIPTION, FILMS, NOTES, Shard, index_content, index_name, is_packed, shards_content
 from mango.errors import InputError
 from mango.types import StoredFile
 
-NOTES = ".packing"
 MEGABYTE = 10**6
 
 
@@ -63,7 +63,7 @@ def pack(
     ``shard_size`` in bytes; a shard goes beyond it by less than a dialogue. ``strict``: an unreadable dialogue is an error.
     ``progress`` is told dialogues done and in all.
     """
-    source = DialogueSet.open(root, strict=strict, films=True)
+    source = DialogueSet.open(root, films=True)
     _check_out(root, out)
     plan, missing = _plan(source, shard_size)
     if missing and strict:
@@ -162,7 +162,7 @@ def _all_packed(root: Path, out: Path, plan: Sequence[Planned], workers: int, st
     waiting = []
     for planned in plan:
         known = _known(out, planned)
-        if known is None:
+        if known is None or (strict and known.left_out):
             waiting.append(planned)
         else:
             yield planned, known
@@ -176,6 +176,9 @@ def _all_packed(root: Path, out: Path, plan: Sequence[Planned], workers: int, st
         try:
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
+        except BrokenProcessPool as error:
+            found, remedy = "one that was killed (out of memory?)", "run the same command again, maybe with fewer --workers"
+            raise InputError(out, expected="workers that finish their shards", found=found, remedy=remedy) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -13,6 +13,7 @@ has to have the bytes that were packed. Dialogues of which anything is missing o
 
 import hashlib
 import json
+import operator
 import os
 import tarfile
 import warnings
@@ -28,6 +29,7 @@ from mango.errors import InputError
 
 FORMAT = 1
 DESCRIPTION = "shards.json"
+NOTES = ".packing"  # a folder that is there until a set is packed
 FILMS = ("a.mp4", "a.mask.mp4", "b.mp4", "b.mask.mp4")  # most of a set's bytes
 NAMED = 20  # dialogues that a warning names
 AGAIN = "copy the shard here again"
@@ -62,7 +64,7 @@ class Shards:
     root: Path
     folders: Mapping[str, PackedFolder]
     lost: Mapping[str, InputError]  # dialogues of which something is missing, by what opening has seen
-    strict: bool
+    strict: bool  # whether damaged dialogues of a split are an error
     films: bool  # whether films count: a dialogue with a damaged one is left out
     left_out: dict[str, InputError] = field(default_factory=dict)  # and told of, so far
 
@@ -74,20 +76,19 @@ class Shards:
             raise InputError(self.root / DESCRIPTION, expected=f"a dialogue {id!r}", found=found, remedy=remedy)
         return self.folders[id]
 
-    def intact(self, ids: Iterable[str], what: str) -> tuple[str, ...]:
-        """Those whose bytes are the packed ones. The others are told of, once, or stop everything."""
+    def intact(self, ids: Iterable[str], what: str, *, strict: bool) -> tuple[str, ...]:
+        """Those whose bytes are the packed ones. The others are told of, once; or, if ``strict``, are an error."""
         ids = tuple(ids)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers:
             damage = dict(zip(ids, readers.map(self._damage, ids), strict=True))
         damaged = {id: error for id, error in damage.items() if error is not None}
-        if damaged and self.strict:
+        if damaged and strict:
             raise next(iter(damaged.values()))
         if damaged.keys() - self.left_out.keys():
             self.left_out.update(damaged)
             told = "; ".join(f"{id} ({error})" for id, error in list(damaged.items())[:NAMED])
             more = f"; and {len(damaged) - NAMED} more, which `mango data validate` names" if len(damaged) > NAMED else ""
-            counted = f"{len(damaged)} of {len(ids)} dialogues"
-            warnings.warn(f"{self.root}, {what}: {counted} are left out: {told}{more}", DialoguesLeftOut, stacklevel=3)
+            _warn(self.root, f"{what}: {len(damaged)} of {len(ids)} dialogues are left out: {told}{more}", DialoguesLeftOut)
         return tuple(id for id in ids if id not in damaged)
 
     def _damage(self, id: str) -> InputError | None:
@@ -105,15 +106,13 @@ def is_packed(root: Path) -> bool:
 
 
 def open_shards(root: Path, *, strict: bool = False, films: bool = False) -> Shards:
-    """What lies where in the shards; reads descriptions, indices and sizes. ``strict``: anything missing is an ``InputError``."""
+    """What lies where in the shards; reads descriptions, indices and sizes."""
     folders: dict[str, PackedFolder] = {}
     lost: dict[str, InputError] = {}
     for shard in read_shards(root):
         found, missing = _dialogues(root, shard)
         folders |= found
         lost |= missing
-    if strict and lost:
-        raise next(iter(lost.values()))
     return Shards(root, folders, lost, strict, films)
 
 
@@ -192,11 +191,17 @@ def _packed_places(root: Path, shard: Shard) -> Places:
             # which of its members are as they were packed, only the index could tell
             found, remedy = "another one, and no index of it", "copy the shard and its .index.json here again"
             raise InputError(tar, expected=f"the shard that was packed (sha256 {shard.sha256[:12]})", found=found, remedy=remedy)
-        warnings.warn(f"{path} was missing or not this shard's and has been made again", stacklevel=5)
+        _warn(path, "was missing or not this shard's and has been made again", UserWarning)
         if os.access(root, os.W_OK):
             with atomic_file(path) as partial:
                 partial.write_bytes(content)
-    return {name: Place(start, size, sha256) for name, start, size, sha256 in json.loads(content)["members"]}
+    try:
+        rows = json.loads(content)["members"]
+        return {str(name): Place(operator.index(start), operator.index(size), str(sha256)) for name, start, size, sha256 in rows}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            path, expected="rows of name, offset, size, sha256", found=f"others ({error})", remedy="pack the set again"
+        ) from error
 
 
 def _headers(tar: Path) -> Iterator[tuple[str, Place]]:
@@ -236,3 +241,8 @@ def _by_dialogue(places: Places) -> dict[str, dict[str, str]]:
         key, _, name = member.partition(".")
         dialogues.setdefault(id_of(key), {})[name] = member
     return dialogues
+
+
+def _warn(where: Path, text: str, kind: type[Warning]) -> None:
+    """Of the data, not of the line of code that has come upon it."""
+    warnings.warn_explicit(text, kind, filename=os.fspath(where), lineno=0)

@@ -141,7 +141,7 @@ def test_killed_and_called_again_loses_the_shard_in_hand_only(many, tmp_path, mo
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    with pytest.raises(InputError, match=r"dataset\.json"):
+    with pytest.raises(InputError, match="not yet packed"):
         DialogueSet.open(tmp_path / "out")
     finished = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[!.]*.tar")}
     assert len(finished) == finished_shards
@@ -191,6 +191,17 @@ def test_unreadable_dialogues_are_left_out_and_named(sound_set, tmp_path, capsys
     assert problems(tmp_path / "out") == []
 
 
+def test_what_was_left_out_before_stops_a_strict_call(sound_set, tmp_path):
+    (sound_set.folder("first") / "a.wav").unlink()
+    process = multiprocessing.get_context("fork").Process(target=_killed_at, args=(sound_set.root, tmp_path / "out", 1))
+    process.start()
+    process.join(60)
+    assert (tmp_path / "out" / ".packing" / "train-000000.tar.json").exists()
+    with pytest.raises(InputError, match=r"first/a\.wav"):
+        pack(sound_set.root, tmp_path / "out", shard_size=SMALL, strict=True)
+    assert list(pack(sound_set.root, tmp_path / "out", shard_size=SMALL)) == ["first"]
+
+
 def test_workers_end_with_their_parent(many, tmp_path):
     """Killed as a whole, nothing of it goes on working."""
     lines = (
@@ -209,3 +220,14 @@ def test_workers_end_with_their_parent(many, tmp_path):
     )
     begun.communicate(timeout=30)  # returns when nobody holds these pipes any more, workers included
     assert begun.returncode == -signal.SIGKILL
+
+
+def _die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_told_of(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "get_context", lambda method: multiprocessing.get_context("fork"))  # so that workers know the next line
+    monkeypatch.setattr(packing, "_pack_shard", _die)
+    with pytest.raises(InputError, match="one that was killed"):
+        pack(many, tmp_path / "out", shard_size=SMALL, workers=2)

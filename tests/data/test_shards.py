@@ -5,6 +5,7 @@ shard was written again; an index made again of a shard that is not the one that
 pictures, and the other way round; a warning without its count.
 """
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -122,6 +123,17 @@ def test_each_damaged_dialogue_is_told_of_once(packed):
     assert len(said) == 1
 
 
+def test_damage_in_one_split_does_not_stop_what_uses_another(packed):
+    """Planted and seen red: a digest that is as strict as a split."""
+    (packed / "train-000000.tar").unlink()
+    opened = DialogueSet.open(packed, strict=True)
+    assert opened.split("test") == ("second",)
+    with pytest.warns(DialoguesLeftOut, match="all splits: 1 of 2"):
+        assert opened.facts["left_out"] == ["first"]
+    with pytest.raises(InputError, match=r"train-000000\.tar"):
+        opened.split("train")
+
+
 def test_films_count_where_pictures_are_wanted(packed):
     spoil(packed, "train-000000", "first.a.mp4")
     assert DialogueSet.open(packed).split("train") == ("first",)  # sound and motion are whole
@@ -140,7 +152,7 @@ def test_truncated_shards(packed, part):
     with path.open("r+b") as file:
         file.truncate(int(part * (place(packed, "train-000000", "first.dialogue.json")[0] + 10)))
     with pytest.raises(InputError, match="train-000000"):
-        DialogueSet.open(packed, strict=True)
+        DialogueSet.open(packed, strict=True).split("train")
     opened = DialogueSet.open(packed)
     with pytest.warns(DialoguesLeftOut, match=r"1 of 1 .*train-000000\.tar: expected a member first\..*, found none"):
         assert opened.split("train") == ()
@@ -215,3 +227,15 @@ def test_validate_checks_every_member(packed, capsys):
     assert main(["data", "validate", str(packed)]) == 1
     out = capsys.readouterr().out
     assert all(name in out for name in ("first.a.mask.mp4", "first.b.wav", "notes.txt", "3 problems"))
+
+
+@pytest.mark.parametrize("row", ['["first.a.wav", "0", 5, "x"]', '["first.a.wav", 0]', "7", '["first.a.wav", 0.5, 5, "x"]'])
+def test_rows_of_an_index_that_are_none(packed, row):
+    """By whoever wrote it and its digest."""
+    content = f'{{"format": 1, "members": [{row}]}}'.encode()
+    (packed / "train-000000.index.json").write_bytes(content)
+    described = json.loads((packed / "shards.json").read_text())
+    described["shards"][0]["index_sha256"] = hashlib.sha256(content).hexdigest()
+    (packed / "shards.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match="rows of name, offset, size, sha256"):
+        DialogueSet.open(packed, strict=True).split("train")
