@@ -57,12 +57,18 @@ def import_data(
     without_motion: bool = False,
     anyway: bool = False,
     overwrite: bool = False,
+    strict: bool = False,
+    workers: int | None = None,
+    ray: str | None = None,
+    retries: int = 1,
 ) -> None:
-    """Recordings in other people's formats as a dialogue set (docs/formats.md lists the formats).
+    """Recordings in other people's formats as a dialogue set (docs/formats.md lists the formats). The same command again goes on.
+
+    What was imported and did not change is kept, what changed or failed is imported again.
 
     Args:
         source: a file or folder
-        out: the new set; it appears whole or not at all
+        out: the set; a new one grows in OUT.importing and appears when it is whole
         format: its name, or "auto" to go by what is in the source
         head: whose motion the set holds: "builtin" for ARKit weights, a FLAME file for FLAME coefficients
         flame_version: which FLAME the coefficients and the head file are of, where they cannot say
@@ -70,7 +76,11 @@ def import_data(
         licence: of the recordings, written to every dialogue
         without_motion: sound and pictures alone
         anyway: import although numbers contradict their conventions
-        overwrite: replace an older set
+        overwrite: replace a set that is there by a new one, when that is whole
+        strict: stop at a recording that fails, instead of leaving it out and naming it
+        workers: processes (without, one for each core)
+        ray: instead of processes: "auto" for the Ray cluster that is there, "local" to start one, or its address
+        retries: how often a recording whose process was lost is tried again
     """
     from mango.app.importing import import_source
     from mango.data.formats.recordings import Options
@@ -79,7 +89,7 @@ def import_data(
     with progress_bar("importing", "recordings") as progress:
         import_source(
             source, out, format=format, head=head, options=options, without_motion=without_motion, anyway=anyway, overwrite=overwrite,
-            licence=licence, progress=progress,
+            strict=strict, workers=workers, ray=ray, retries=retries, licence=licence, progress=progress,
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,15 +74,16 @@ def make_features(
             remedy = "write speaking indicators before packing, or leave --detector away"
             raise InputError(data, expected="a set in folders to write into", found="a packed one", remedy=remedy)
     encoder_digest = make_encoder(encoder).digest  # an encoder that cannot be had is one error, not one for each dialogue
-    tasks = [FeaturesOf(data, id, encoder, detector, overwrite) for id in ids]
+    tasks = [FeaturesOf(data.absolute(), id, encoder, detector, overwrite) for id in ids]
     done, failed, start = Counter(), [], time.monotonic()
     progress(0, len(tasks))
-    for number, outcome in enumerate(carried_out(tasks, engine_for(len(tasks), workers, ray), retries=retries), start=1):
-        if outcome.error is None:
-            done.update(outcome.value)
-        else:
-            failed.append(f"{ids[outcome.number]}: {outcome.error}")
-        progress(number, len(tasks))
+    with closing(carried_out(tasks, engine_for(len(tasks), workers, ray), retries=retries)) as outcomes:
+        for number, outcome in enumerate(outcomes, start=1):
+            if outcome.error is None:
+                done.update(outcome.value)
+            else:
+                failed.append(f"{ids[outcome.number]}: {outcome.error}")
+            progress(number, len(tasks))
     seconds = time.monotonic() - start
     print(f"{data}: features {encoder_digest[:12]} of {len(ids) - len(failed)} dialogues in {seconds:.1f} s, {_words(done)}")
     for line in failed[:SHOWN]:

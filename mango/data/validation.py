@@ -61,7 +61,7 @@ def _set_problems(root: Path, head: Basis | None) -> Iterator[Problem]:
 
 def _folder_problems(root: Path) -> Iterator[Problem]:
     """What is wrong around the dialogues' folders; returns them, or None where there are none."""
-    yield from _strays(root, {"dataset.json", "dialogues", "features"})
+    yield from _strays(root, {"dataset.json", "dialogues", "features", "import.jsonl"})
     if not (root / "dialogues").is_dir():
         yield Problem(root / "dialogues", "a folder of dialogues", "none", "copy the dialogues here")
         return None

@@ -23,7 +23,7 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    return [Entry(path.stem, (path.stem,), partial(_recording, path, options))]
+    return [Entry(path.stem, (path.stem,), (path,), partial(_recording, path, options))]
 
 
 def _names(names: np.ndarray) -> list[str]:

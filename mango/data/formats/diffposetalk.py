@@ -33,7 +33,7 @@ def _fits(path: Path) -> bool:
 
 def entries(path: Path, options: Options) -> list[Entry]:
     files = _files(path) if path.is_dir() else [path]
-    return [Entry(file.stem, (file.stem,), partial(_recording, file, options)) for file in files]
+    return [Entry(file.stem, (file.stem,), (file,), partial(_recording, file, options)) for file in files]
 
 
 def _files(folder: Path) -> list[Path]:

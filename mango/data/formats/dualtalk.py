@@ -57,7 +57,7 @@ def recognise(path: Path) -> str | None:
 
 def entries(path: Path, options: Options) -> list[Entry]:
     if path.is_file():
-        return [Entry(path.stem, (path.stem,), partial(_prediction, path, options))]
+        return [Entry(path.stem, (path.stem,), (path,), partial(_prediction, path, options))]
     pairs: dict[tuple[Path, str], dict[str, Path]] = {}
     for file in _files(path):
         named = NAME.fullmatch(file.stem)
@@ -65,8 +65,8 @@ def entries(path: Path, options: Options) -> list[Entry]:
     found = []
     for (folder, recording), files in sorted(pairs.items()):
         people = tuple(f"{NAME.fullmatch(files[k].stem)['video']}_speaker{k}" for k in sorted(files))
-        split = SPLITS.get(folder.name, "train")
-        found.append(Entry(recording, people, partial(_dialogue, recording, people, [files[k] for k in sorted(files)], options), split))
+        split, both = SPLITS.get(folder.name, "train"), [files[k] for k in sorted(files)]
+        found.append(Entry(recording, people, tuple(both), partial(_dialogue, recording, people, both, options), split))
     return found
 
 

@@ -31,7 +31,7 @@ def recognise(path: Path) -> str | None:
 
 def entries(path: Path, options: Options) -> list[Entry]:
     name = path.parent.name if path.name == "checkpoint" else path.stem
-    return [Entry(name, (name,), partial(_recording, path, name, options))]
+    return [Entry(name, (name,), (path,), partial(_recording, path, name, options))]
 
 
 def _files(path: Path) -> list[Path]:

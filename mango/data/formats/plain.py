@@ -28,7 +28,7 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    return [Entry(id, _people(id, files), partial(_recording, id, files)) for id, files in _groups(path)]
+    return [Entry(id, _people(id, files), files, partial(_recording, id, files)) for id, files in _groups(path)]
 
 
 def _people(id: str, files: tuple[Path, ...]) -> tuple[str, ...]:

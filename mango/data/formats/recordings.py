@@ -165,7 +165,8 @@ class Entry:
 
     id: str
     people: tuple[str, ...]
-    load: Callable[[], Recording]
+    files: tuple[Path, ...]  # that it is read from, and folders; sounds and labels of the same name beside them count without being named
+    load: Callable[[], Recording]  # to be sent to another process
     split: str = "train"
 
 

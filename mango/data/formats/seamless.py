@@ -36,7 +36,9 @@ def entries(path: Path, options: Options) -> list[Entry]:
     found = []
     for recording, people in sorted(_recordings(path).items()):
         names = tuple(sorted(people))[:2]
-        found.append(Entry(recording, names, partial(_recording, recording, {name: people[name] for name in names})))
+        chosen = {name: people[name] for name in names}
+        files = tuple(file for of_person in chosen.values() for file in of_person.values())
+        found.append(Entry(recording, names, files, partial(_recording, recording, chosen)))
     return found
 
 

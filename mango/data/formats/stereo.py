@@ -17,7 +17,7 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    return [Entry(path.stem, tuple(f"{path.stem}_{side}" for side in ("a", "b")), partial(_recording, path))]
+    return [Entry(path.stem, tuple(f"{path.stem}_{side}" for side in ("a", "b")), (path,), partial(_recording, path))]
 
 
 def _recording(path: Path) -> Recording:

@@ -43,10 +43,12 @@ def entries(path: Path, options: Options) -> list[Entry]:
             if {first, second} <= keys:
                 people = (as_name(first), as_name(second))
                 load = partial(_recording, as_name(id), database, (first, second), people, options)
-                found.append(Entry(as_name(id), people, load, {"valid": "val", "validation": "val"}.get(split, as_name(split))))
+                split = {"valid": "val", "validation": "val"}.get(split, as_name(split))
+                found.append(Entry(as_name(id), people, (database,), load, split))
     if not found:
         found = [
-            Entry(as_name(k), (as_name(k),), partial(_recording, as_name(k), database, (k,), (as_name(k),), options)) for k in sorted(keys)
+            Entry(name, (name,), (database,), partial(_recording, name, database, (key,), (name,), options))
+            for key, name in ((key, as_name(key)) for key in sorted(keys))
         ]
     return found
 

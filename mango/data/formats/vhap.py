@@ -61,8 +61,20 @@ def entries(path: Path, options: Options) -> list[Entry]:
         if len(people) not in (1, 2):
             raise InputError(path / "dialogue.json", expected="one or two persons", found=f"{len(people)}", remedy="split the dialogue")
         names = tuple(str(person["id"]) for person in people)
-        return [Entry(path.name, names, partial(_dialogue, path, people, described["fps"], options))]
-    return [Entry(path.stem, (path.stem,), partial(_lone, path, options))]
+        files = (path / "dialogue.json", *(file for person in people for file in _files(path, person)))
+        return [Entry(path.name, names, files, partial(_dialogue, path, people, described["fps"], options))]
+    sound = sound_beside(path)
+    return [Entry(path.stem, (path.stem,), (_parameters(path), *([sound.path] if sound else [])), partial(_lone, path, options))]
+
+
+def _files(path: Path, person: dict) -> list[Path]:
+    """What is read of a person of a dialogue: not the pictures."""
+    motion = _parameters(_inside(path, person.get("motion") or person["dataset"]))
+    return [motion, _inside(path, person["audio"])] if person.get("audio") else [motion]
+
+
+def _parameters(path: Path) -> Path:
+    return path if path.is_file() else path / "flame_param"
 
 
 def _dialogue(path: Path, people: list[dict], fps: object, options: Options) -> Recording:

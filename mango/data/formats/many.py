@@ -1,0 +1,303 @@
+"""Many recordings into one set, a task each.
+
+    entries --as they were--------------------------------> kept      .
+            `-new, changed, failed before--> ImportRecording --> dialogues/<id>, a line of import.jsonl --> dataset.json, last
+
+A new set grows in OUT.importing and becomes OUT when it is whole: dataset.json is written last. A set that is there already grows in
+place, dialogue by dialogue, and is a set at every moment.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from mango.data.formats import manifest
+from mango.data.formats.conventions import check
+from mango.data.formats.conversion import dialogue_of
+from mango.data.formats.manifest import Manifest, Record
+from mango.data.formats.recordings import Entry, Finding, FlameMotion, Options, Recording, as_name
+from mango.data.formats.registry import load
+from mango.data.formats.sources import digest_of, folder_digest, look_of
+from mango.data.preparation import Engine, Outcome, TaskError, carried_out
+from mango.errors import InputError
+from mango.head.model import Head, load_head
+
+Progress = Callable[[int, int], None]
+IN_HAND = ".in-hand"  # of the growing set: a folder for each recording that is being imported
+
+
+@dataclass(frozen=True)
+class Import:
+    """What is imported, and how: all that decides a dialogue's files but the recording itself."""
+
+    format: str
+    source: Path
+    head: str
+    options: Options
+    without_motion: bool
+    licence: str
+    anyway: bool = False  # decides which recordings are refused, not what the others become
+
+    def settings(self, head: Head) -> dict[str, object]:
+        return {
+            "format": self.format, "head": head.digest, "fps": self.options.fps, "flame_version": self.options.flame_version,
+            "without_motion": self.without_motion, "licence": self.licence,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How it went."""
+
+    records: Mapping[str, Record]  # of every recording of the source, in its order
+    people: int  # of the set
+    kept: int  # recordings that were there, unchanged
+    gone: tuple[str, ...]  # dialogues that left the set because their recordings left the source
+
+
+@dataclass(frozen=True)
+class ImportRecording:
+    """One recording to one dialogue. Its folder appears whole; what an interrupted attempt left is cleared away by the next."""
+
+    root: Path
+    entry: Entry
+    what: Import
+    before: Record | None  # of an earlier run
+
+    def __call__(self) -> Record:
+        entry, folder = self.entry, self.root / "dialogues" / self.entry.id
+        record = Record(entry.id, _people(entry), entry.split, look=look_of(entry.files), source=digest_of(entry.files))
+        then = self.before
+        if then is not None and (then.error, then.people, then.source) == (None, record.people, record.source) and folder.is_dir():
+            return replace(then, look=record.look, split=record.split)  # touched, but as it was
+        hand = self.root / IN_HAND / entry.id
+        shutil.rmtree(hand, ignore_errors=True)
+        try:
+            words = self._write(hand)
+            made = hand / "dialogues" / entry.id
+            record = replace(record, result=folder_digest(made), words=words)
+            if folder.exists():
+                os.rename(folder, hand / "old")
+            os.rename(made, folder)
+        finally:
+            shutil.rmtree(hand, ignore_errors=True)
+        return record
+
+    def _write(self, hand: Path) -> tuple[tuple[str, str], ...]:
+        """A set of this one dialogue; what was assumed and converted."""
+        from mango.data.dialogues import create_dialogue_set, write_dialogue
+
+        entry, what, head = self.entry, self.what, _head(self.what.head, self.what.options.flame_version)
+        (hand / "films").mkdir(parents=True)
+        recording = read_recording(entry, what.options)
+        if not what.without_motion:
+            _refuse_contradictions(recording, check(recording), what.anyway)
+        create_dialogue_set(hand, head, _people(entry), {"train": [entry.id]})
+        dialogue, words = dialogue_of(entry.id, recording, head, hand / "films", with_motion=not what.without_motion)
+        words = [word for word in dict.fromkeys([*recording.assumptions, *words]) if word.certainty != "certain"]
+        generation = _generation(recording)
+        source = f"{what.format} {what.source.name}" + (f" ({generation})" if generation else "")
+        source += ": " + "; ".join(str(word) for word in words)
+        write_dialogue(hand, dialogue, source=source, licence=what.licence, created_by="mango data import", move_videos=True)
+        return tuple((word.certainty, word.words) for word in words)
+
+
+def import_recordings(
+    entries: list[Entry], out: Path, what: Import, engine: Callable[[int], Engine], *, overwrite: bool, strict: bool, retries: int,
+    progress: Progress,
+) -> Imported:  # fmt: skip
+    """Bring the set ``out`` to what the source holds now.
+
+    ``engine`` is made for so many tasks. A recording that fails is left out and recorded, or with ``strict`` stops everything. Errors:
+    InputError for a set or an unfinished import of another kind, and the recording's own where nothing can be imported at all.
+    """
+    head = _head(what.head, what.options.flame_version)
+    root = out if out.exists() and not overwrite else _growing(out)
+    with _alone(root):
+        before = _opened(root, out, what, head, entries)
+        todo = [entry for entry in entries if not _as_it_was(root, entry, before.records.get(entry.id))]
+        kept = len(entries) - len(todo)
+        records = dict(before.records)
+        replace(before, records=records).write(root, records)
+        tasks = [ImportRecording(root, entry, what, records.get(entry.id)) for entry in todo]
+        progress(kept, len(entries))
+        first_failed = None
+        with closing(carried_out(tasks, engine(len(tasks)), retries=retries)) as outcomes:
+            for number, outcome in enumerate(outcomes, start=1):
+                record = _recorded(todo[outcome.number], outcome)
+                records[record.id] = record
+                manifest.append(root, record)
+                if outcome.error is not None:
+                    first_failed = first_failed or _stopping(record, outcome.error)
+                    if strict:
+                        raise first_failed
+                progress(kept + number, len(entries))
+        ours = {entry.id: records[entry.id] for entry in entries}
+        good = [record for record in ours.values() if record.error is None]
+        if not good:
+            raise first_failed
+        people = _describe(root, head, what, good, before.records)
+        gone = sorted(before.records.keys() - ours.keys())
+        for id in [*gone, *(record.id for record in ours.values() if record.error is not None)]:
+            shutil.rmtree(root / "dialogues" / id, ignore_errors=True)
+        replace(before, source=str(what.source.resolve()), records=ours).write(root, ours)
+    if root != out:
+        _become(root, out)
+    return Imported(ours, people, kept, tuple(gone))
+
+
+def read_recording(entry: Entry, options: Options) -> Recording:
+    """A recording; what the user stated must have counted."""
+    recording = load(entry)
+    if options.fps is not None and abs(float(recording.fps) - options.fps) > 0.01:
+        found = f"films or voices, whose own rate is {float(recording.fps):.5g}"
+        raise InputError(entry.id, expected="motion for --fps to count", found=found, remedy="leave --fps away")
+    if options.flame_version is not None and not any(isinstance(person.motion, FlameMotion) for person in recording.people):
+        remedy = "leave --flame-version away"
+        raise InputError(entry.id, expected="FLAME coefficients for --flame-version", found="none", remedy=remedy)
+    return recording
+
+
+def _opened(root: Path, out: Path, what: Import, head: Head, entries: list[Entry]) -> Manifest:
+    """What was done so far, if it was this."""
+    settings, source = what.settings(head), str(what.source.resolve())
+    found = Manifest.read(root)
+    if found is None:
+        if root == out:
+            remedy = "choose another name, or pass --overwrite to replace it"
+            raise InputError(out, expected="nothing yet, or a set of an import", found="something else", remedy=remedy)
+        shutil.rmtree(root / "dialogues", ignore_errors=True)
+        (root / "dialogues").mkdir()
+        return Manifest(settings, source, {})
+    differing = sorted(name for name in settings if settings[name] != found.settings.get(name))
+    if differing:
+        said = ", ".join(f"{name} {found.settings.get(name)!r}" for name in differing)
+    elif source != found.source and not _holds(entries, found):
+        said = f"the source {found.source}"
+    else:
+        return found
+    again = "pass --overwrite to replace it" if root == out else "remove that folder"
+    remedy = f"import with these again, choose another name, or {again}"
+    raise InputError(root, expected="an import with the same settings and source", found=f"one with {said}", remedy=remedy)
+
+
+def _holds(entries: list[Entry], found: Manifest) -> bool:
+    """Whether everything imported so far is in this source too, unchanged: a source that was moved."""
+    files = {entry.id: entry.files for entry in entries}
+    good = [record for record in found.records.values() if record.error is None]
+    return all(
+        record.id in files and (look_of(files[record.id]) == record.look or digest_of(files[record.id]) == record.source) for record in good
+    )
+
+
+def _as_it_was(root: Path, entry: Entry, record: Record | None) -> bool:
+    if record is None or record.error is not None or not (root / "dialogues" / entry.id).is_dir():
+        return False
+    return (record.people, record.split, record.look) == (_people(entry), entry.split, look_of(entry.files))
+
+
+def _recorded(entry: Entry, outcome: Outcome) -> Record:
+    spent = {"seconds": round(outcome.seconds, 3), "attempts": outcome.attempts}
+    if outcome.error is None:
+        return replace(outcome.value, **spent)
+    trace = outcome.error.trace if isinstance(outcome.error, TaskError) else ""
+    return Record(entry.id, _people(entry), entry.split, look="", **spent, error=str(outcome.error), trace=trace)
+
+
+def _stopping(record: Record, error: InputError | TaskError) -> InputError | TaskError:
+    """The error of a recording as that of the whole import."""
+    return error if isinstance(error, InputError) else TaskError(f"{record.id}: {error.trace or error.words}", error.trace)
+
+
+def _describe(root: Path, head: Head, what: Import, good: list[Record], known: Mapping[str, Record]) -> int:
+    """Write dataset.json; the number of people. What somebody else put there stays, and in the split where they put it."""
+    from mango.data.descriptions import SetDescription, SetHead, read_set, set_problems
+    from mango.data.json_files import write_json
+    from mango.data.problem import raise_first
+    from mango.types import FRAME_RATE, SAMPLE_RATE
+
+    path = root / "dataset.json"
+    before = read_set(path) if path.is_file() else None
+    stay = {record.id for record in good if record.id in known and known[record.id].split == record.split}
+    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for name, ids in before.splits.items() if before else ():
+        splits[name] = [id for id in ids if id in stay or id not in known]
+    listed = {id for ids in splits.values() for id in ids}
+    for record in good:
+        if record.id not in listed:
+            splits.setdefault(record.split, []).append(record.id)
+    people = {person: {"format": what.format} for record in good for person in record.people} | (dict(before.people) if before else {})
+    cast = {record.id: record.people for record in good}
+    met = {name: {person for id in splits[name] for person in cast.get(id, ())} for name in ("train", "test")}
+    shared = bool(met["train"] & met["test"]) or (before is not None and before.share_people)
+    set_head = SetHead(head.name, head.digest, head.expressions, head.identities)
+    listed_splits = {name: tuple(ids) for name, ids in splits.items()}
+    description = SetDescription(FRAME_RATE, SAMPLE_RATE, set_head, people, listed_splits, shared)
+    raise_first(set_problems(path, description.content()))
+    if before != description:
+        write_json(path, description.content())
+    return len(people)
+
+
+def _growing(out: Path) -> Path:
+    return out.with_name(f"{out.name}.importing")
+
+
+def _become(root: Path, out: Path) -> None:
+    """The finished set takes its place, and that of an older one."""
+    old = out.with_name(f"{out.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        os.rename(out, old)
+    os.rename(root, out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two imports into one folder would clear away what the other has in hand. The lock goes with the process, however that ends."""
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        with suppress(ImportError):  # not on Windows
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                remedy = "wait for it, or choose another name"
+                raise InputError(root, expected="no other import into it", found="one at work", remedy=remedy) from None
+        shutil.rmtree(root / IN_HAND, ignore_errors=True)
+        yield
+    finally:
+        shutil.rmtree(root / IN_HAND, ignore_errors=True)
+        if not (root / "dataset.json").exists() and not any(root.glob("dialogues/*")):
+            shutil.rmtree(root, ignore_errors=True)  # nothing came of it
+        os.close(handle)
+
+
+def _people(entry: Entry) -> tuple[str, ...]:
+    return tuple(as_name(person) for person in entry.people)
+
+
+@lru_cache(maxsize=1)
+def _head(source: str, generation: str | None) -> Head:
+    """A process has one for all its recordings."""
+    return load_head(source, generation=generation)
+
+
+def _refuse_contradictions(recording: Recording, findings: list[Finding], anyway: bool) -> None:
+    wrong = [finding for finding in findings if finding.verdict == "contradicted"]
+    if wrong and not anyway:
+        found = "; ".join(f"{finding.topic}: {finding.words}" for finding in wrong)
+        remedy = "correct the source or state what is so (--fps, --format); --anyway imports it as it is"
+        raise InputError(recording.id, expected="numbers that agree with their conventions", found=found, remedy=remedy)
+
+
+def _generation(recording: Recording) -> str:
+    found = {person.motion.generation for person in recording.people if isinstance(person.motion, FlameMotion)} - {None}
+    return f"FLAME {', '.join(sorted(found))}" if found else ""
