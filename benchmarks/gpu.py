@@ -45,9 +45,10 @@ from mango.data.windows import WindowBatch, Windows
 from mango.diffusion.objective import schedule
 from mango.head.model import Head, load_head
 from mango.inference.avatars import BoundAvatar
+from mango.inference.backgrounds import background_of
 from mango.inference.generation import GenerationConfig
 from mango.inference.recordings import generate_clips
-from mango.inference.rendering import dialogue_frames, render_dialogue
+from mango.inference.rendering import RenderConfig, film_frames, render_dialogue
 from mango.losses.motion import total
 from mango.losses.surface import lip_surface
 from mango.provenance import provenance
@@ -395,14 +396,14 @@ def use(bench: Bench) -> Iterator[Figure]:
     nobody = {person: torch.zeros(head.identities) for person in PERSONS}
     bound = new_avatars(head, nobody, AvatarConfig(num_gaussians=sizes.num_gaussians), seed=0)
     avatars = {person: BoundAvatar(head, avatar.eval().requires_grad_(False)) for person, avatar in bound.items()}
-    sound = voices[:, : shown * SAMPLE_RATE // FRAME_RATE]
+    sound, config = voices[:, : shown * SAMPLE_RATE // FRAME_RATE], RenderConfig(size=sizes.film_px)
 
     def draw() -> None:
-        for _ in dialogue_frames(clips, avatars, sizes.film_px):
+        for _ in film_frames(clips, avatars, sound, config, background_of(config.background)):
             pass
 
     def film() -> None:
-        render_dialogue(clips, avatars, sound, bench.folder / "film.mp4", size=sizes.film_px)
+        render_dialogue(clips, avatars, sound, bench.folder / "film.mp4", config)
 
     for what, work in (("drawing both people", draw), ("drawing and writing the video", film)):
         timing = bench.timed(work, tries=3, warm_up=1)

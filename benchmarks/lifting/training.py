@@ -218,6 +218,8 @@ def relabelled(bench: Bench, name: str, labels: Mapping[tuple[str, str], MotionC
     with atomic_folder(folder) as partial:
         for file in sorted(bench.data.rglob("*")):
             place = partial / file.relative_to(bench.data)
+            if file.name.startswith("."):  # half a file: another row is computing features just now
+                continue
             if file.is_dir():
                 place.mkdir(parents=True, exist_ok=True)
             else:

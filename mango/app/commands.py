@@ -165,23 +165,40 @@ def generate(
     print(f"wrote {out}; next: mango render --motion {out} --avatar A --avatar B --out dialogue.mp4")
 
 
-def render(motion: Path, avatar: Repeated[tuple[Path, ...]], out: Path, size: int = 256, head: str = "builtin") -> None:
-    """A video of generated motion.
+def render(
+    motion: Path,
+    avatar: Repeated[tuple[Path, ...]],
+    out: Path,
+    view: Literal["side-by-side", "single", "two-shot", "grid"] = "side-by-side",
+    person: Literal["a", "b"] = "a",
+    size: int = 256,
+    fps: float | None = None,
+    background: str = "#e6e8eb",
+    names: tuple[str, str] | None = None,
+    sound: Literal["stereo", "mixed", "a", "b", "none"] = "stereo",
+    head: str = "builtin",
+) -> None:
+    """A film of generated motion.
 
     Args:
         motion: folder that `mango generate` wrote
         avatar: give it twice, person a (left) first: avatar.safetensors of a run, or a LAM avatar (.zip)
-        out: the video, .mp4
-        size: pixels a side of each person's picture
+        out: .mp4; with transparency .mov (ProRes 4444), .webm (VP9), or a folder of PNG files (a name without suffix)
+        view: side-by-side; single: one person; two-shot: both in one space, cut on turns; grid: side by side above each one's sound
+        person: whom the single view shows
+        size: pixels a side of each person's picture; the height of the two-shot, which is 16:9
+        fps: frames a second, e.g. 25, 30, 50, 60; motion is interpolated (default: the motion's own)
+        background: a colour (white, "#202830"), a picture file, or transparent
+        names: of a and b, written below their chins and solid while they speak
+        sound: stereo: a left, b right; mixed; a or b alone; none
         head: "builtin" or the head file of the avatars
     """
-    from mango.inference.rendering import render_motion_folder
+    from mango.inference.rendering import RenderConfig, render_motion_folder
 
-    if out.suffix.lower() != ".mp4":
-        raise InputError(out, expected="a name that ends in .mp4", found=repr(out.name), remedy="rename the output")
+    config = RenderConfig(view, person, size, fps, background, names, sound)
     with progress_bar("rendering", "frames") as progress:
-        render_motion_folder(motion, avatar, out, size=size, head=head, progress=progress)
-    print(f"wrote {out}")
+        speed = render_motion_folder(motion, avatar, out, config, head=head, progress=progress)
+    print(f"wrote {out}: {speed.drawing:.2f} s of drawing a second of film, {speed.drawing_and_encoding:.2f} s with encoding")
 
 
 def export(

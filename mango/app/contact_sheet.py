@@ -180,7 +180,8 @@ def _read_picture(path: Path) -> np.ndarray:
 def _lam_picture(path: Path) -> np.ndarray:
     """At rest, mouth open, smiling and blinking."""
     from mango.inference.avatars import load_avatar
-    from mango.inference.rendering import BACKGROUND, bytes_of
+    from mango.inference.backgrounds import PLAIN, background_of
+    from mango.inference.rendering import bytes_of
     from renderer import draw
     from renderer.cameras import portrait_camera
 
@@ -189,7 +190,7 @@ def _lam_picture(path: Path) -> np.ndarray:
     poses = [(), ("jawOpen",), ("mouthSmileLeft", "mouthSmileRight"), ("eyeBlinkLeft", "eyeBlinkRight")]
     weights = torch.tensor([[1.0 if name in pose else 0.0 for name in names] for pose in poses])
     with torch.no_grad():
-        pictures = draw(avatar.lam.gaussians(weights, names), portrait_camera(SIZE), torch.tensor(BACKGROUND)).colors
+        pictures = draw(avatar.lam.gaussians(weights, names), portrait_camera(SIZE), background_of(PLAIN).colors[0, 0]).colors
     return np.concatenate([picture.numpy()[..., ::-1] for picture in bytes_of(pictures)], axis=1)
 
 

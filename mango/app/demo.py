@@ -206,12 +206,12 @@ def tell(folders: Folders) -> None:
 
 
 def film(folders: Folders) -> None:
-    from mango.inference.rendering import render_motion_folder
+    from mango.inference.rendering import RenderConfig, render_motion_folder
 
     if folders.video.exists():
         return
     with progress_bar("rendering", "frames") as progress:
-        render_motion_folder(folders.told, avatars_of(folders, TOLD), folders.video, size=320, progress=progress)
+        render_motion_folder(folders.told, avatars_of(folders, TOLD), folders.video, RenderConfig(size=320), progress=progress)
 
 
 def report(folders: Folders, seed: int, clock: "Clock") -> None:

@@ -1,36 +1,80 @@
-"""Two motions and two avatars in, one video with sound out: person a on the left and in the left channel.
+"""Two motions and two avatars in, one film with sound out.
 
-clip --avatar--> Gaussians --camera--> pictures, a few frames at a time
+clip --(another frame rate)--> avatar --Gaussians--> a layer per shot --+-- over each other, farther ones first
+                                                   names, sound strips --+--> over the background, or transparent
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from mango.audio.activity import speaking_indicator
 from mango.audio.reading import read_audio
 from mango.data.motion_files import load_motion
-from mango.data.video import write_video
+from mango.data.video_writing import TRANSPARENT, keeps_alpha, write_video
 from mango.errors import InputError
 from mango.head.model import load_head
 from mango.inference.avatars import Avatar, load_avatar
+from mango.inference.backgrounds import PLAIN, Background, background_of
+from mango.inference.captions import SoundStrips, over, write_names
+from mango.inference.retiming import at_rate
+from mango.inference.views import Shot, View, ViewName, view_of
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.types import PERSONS, SAMPLE_RATE, MotionClip
 from renderer import draw
-from renderer.cameras import portrait_camera
 from renderer.types import Camera
 
-BACKGROUND = (0.90, 0.91, 0.92)  # neutral, a little cool, so that skin and white shirts both stand out
 CHUNK = 10  # frames in memory at a time
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
+SoundName = Literal["stereo", "mixed", "a", "b", "none"]
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """What the film shows and how it sounds."""
+
+    view: ViewName = "side-by-side"
+    person: str = "a"  # whom `single` shows
+    size: int = 256  # pixels: of one person's picture, or the height of the two-shot
+    fps: float | None = None  # None: the motion's
+    background: str = PLAIN  # a colour, a picture file, or "transparent"
+    names: tuple[str, str] | None = None  # of a and b, written below their chins, solid while they speak
+    sound: SoundName = "stereo"  # a left and b right; both mixed; one alone; none
+
+    def __post_init__(self):
+        if not 32 <= self.size <= 2048 or self.size % 2:
+            remedy = "give an even number from 32 to 2048 (video codecs halve the colours)"
+            raise InputError("size", expected="an even number of pixels", found=str(self.size), remedy=remedy)
+        if self.fps is not None and not 1 <= self.fps <= 240:
+            raise InputError("fps", expected="1 to 240 frames a second", found=f"{self.fps:g}", remedy="common are 25, 30, 50 and 60")
+        if self.person not in PERSONS:
+            raise InputError("person", expected="a or b", found=self.person, remedy="a is who was --own when the motion was generated")
+
+
+@dataclass(frozen=True)
+class RenderSpeed:
+    """Seconds of work for a second of film; below 1 is faster than the film plays."""
+
+    drawing: float
+    drawing_and_encoding: float
 
 
 def render_motion_folder(
-    motion: Path, avatars: Sequence[Path], out: Path, *, size: int = 256, head: str | Path = "builtin", progress: Progress | None = None
-) -> None:
-    """A video of a folder that `mango generate` wrote: {a,b}.motion.npz and, when present, {a,b}.wav."""
+    motion: Path,
+    avatars: Sequence[Path],
+    out: Path,
+    config: RenderConfig = RenderConfig(),
+    *,
+    head: str | Path = "builtin",
+    progress: Progress | None = None,
+) -> RenderSpeed:
+    """A film of a folder that `mango generate` wrote: {a,b}.motion.npz and, when present, {a,b}.wav."""
     if len(avatars) != 2:
         remedy = "give --avatar twice: first person a's, then person b's"
         raise InputError("--avatar", expected="two avatars", found=str(len(avatars)), remedy=remedy)
@@ -43,7 +87,7 @@ def render_motion_folder(
     loaded = load_head(head)
     clips = {person: load_motion(motion / f"{person}.motion.npz", head=loaded) for person in PERSONS}
     drawn = {person: load_avatar(path, loaded) for person, path in zip(PERSONS, avatars, strict=True)}
-    render_dialogue(clips, drawn, _voices(motion), out, size=size, progress=progress)
+    return render_dialogue(clips, drawn, _voices(motion), out, config, progress=progress)
 
 
 def render_dialogue(
@@ -51,49 +95,90 @@ def render_dialogue(
     avatars: Mapping[str, Avatar],
     voices: Float[Tensor, "person samples"] | None,
     out: Path,
+    config: RenderConfig = RenderConfig(),
     *,
-    size: int = 256,
     progress: Progress | None = None,
-) -> None:
-    """Write ``out``: two pictures of ``size`` x ``size`` pixels side by side, H.264 with AAC stereo (a left, b right).
+) -> RenderSpeed:
+    """Write ``out`` (see `mango.data.video_writing` for what its name may end in), whole or not at all.
 
-    Written whole or not at all. Memory does not grow with the length of the clips.
+    Memory does not grow with the length of the clips, but for their sound.
     """
-    if not 32 <= size <= 2048 or size % 2:
-        remedy = "give an even number from 32 to 2048 (video codecs halve the colours)"
-        raise InputError("size", expected="an even number of pixels", found=str(size), remedy=remedy)
+    background = background_of(config.background)
+    if not keeps_alpha(out) and background is None:
+        raise InputError(out, expected="a film that keeps transparency", found=out.suffix, remedy=f"choose {TRANSPARENT} or a folder")
     lengths = {person: len(clips[person]) for person in PERSONS}
     if lengths["a"] != lengths["b"]:
         longer = max(lengths, key=lengths.get)
         found = f"a of {lengths['a']} and b of {lengths['b']}: {longer} is longer by {abs(lengths['a'] - lengths['b'])}"
         raise InputError("motion clips", expected="the same number of frames", found=found, remedy="generate both from one recording")
-    frames = dialogue_frames(clips, avatars, size)
-    if progress:
-        frames = _counted(frames, lengths["a"], progress)
-    write_video(out, frames, fps=float(clips["a"].fps), audio=voices, audio_rate=SAMPLE_RATE, key_frame_every=None)
+    fps = config.fps or float(clips["a"].fps)
+    clips = {person: at_rate(clip, fps) for person, clip in clips.items()}
+    frames = Timed(film_frames(clips, avatars, voices, config, background))
+    began = time.perf_counter()
+    counted = _counted(frames, len(clips["a"]), progress) if progress else frames
+    write_video(out, counted, fps=fps, audio=_mixed(voices, config.sound), audio_rate=SAMPLE_RATE, key_frame_every=None)
+    seconds = len(clips["a"]) / fps
+    return RenderSpeed(frames.seconds / seconds, (time.perf_counter() - began) / seconds)
 
 
-def dialogue_frames(clips: Mapping[str, MotionClip], avatars: Mapping[str, Avatar], size: int) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
-    """The frames of the video, both people side by side, one at a time."""
-    streams = [person_frames(clips[person], avatars[person], portrait_camera(size)) for person in PERSONS]
-    for pictures in zip(*streams, strict=True):
-        yield torch.cat([bytes_of(picture) for picture in pictures], dim=1)
+def film_frames(
+    clips: Mapping[str, MotionClip],
+    avatars: Mapping[str, Avatar],
+    voices: Float[Tensor, "person samples"] | None,
+    config: RenderConfig,
+    background: Background,
+) -> Iterator[UInt8[Tensor, "rows cols channels"]]:
+    """The frames of the film, one at a time; with a fourth channel, straight alpha, where there is no background."""
+    fps, frames = float(clips["a"].fps), len(clips["a"])
+    if voices is None and (config.view in ("two-shot", "grid") or config.names):
+        told = f"--view {config.view}" if config.view in ("two-shot", "grid") else "names"
+        remedy = "copy a.wav and b.wav beside the motion"
+        raise InputError(told, expected="both voices, which say who speaks", found="no sound beside the motion", remedy=remedy)
+    speaking = torch.zeros(2, frames) if voices is None else _speaking(voices, frames, fps)
+    view = view_of(config.view, config.size, speaking, fps, config.person)
+    strips = SoundStrips(voices, view) if config.view == "grid" else None
+    behind = None if background is None else background.filling(view.width, view.height)
+    for frame, (canvas, shots) in enumerate(_canvases(view, clips, avatars)):
+        if strips is not None:
+            strips.draw(canvas, (frame + 0.5) / fps)
+        if config.names:
+            names = dict(zip(PERSONS, config.names, strict=True))
+            write_names(canvas, shots, names, {person: bool(speaking[k, frame] > 0.5) for k, person in enumerate(PERSONS)})
+        yield bytes_of(straight(canvas) if behind is None else canvas[..., :3] + (1 - canvas[..., 3:]) * behind)
 
 
-def person_frames(
-    clip: MotionClip, avatar: Avatar, camera: Camera, background: Sequence[float] = BACKGROUND
-) -> Iterator[Float[Tensor, "rows cols 3"]]:
-    """Pictures in [0, 1] of one person at the origin, in the avatar's shape: placement in the clip is left out."""
+def _canvases(
+    view: View, clips: Mapping[str, MotionClip], avatars: Mapping[str, Avatar]
+) -> Iterator[tuple[Float[Tensor, "rows cols 4"], tuple[Shot, ...]]]:
+    """Every frame's layers over each other, premultiplied, and the shots it is made of."""
+    for stretch in view.stretches:
+        frames = slice(stretch.first, stretch.last)
+        layers = [person_layers(clips[shot.person].frames(frames), avatars[shot.person], shot.camera) for shot in stretch.shots]
+        for together in zip(*layers, strict=True):
+            canvas = torch.zeros(view.height, view.width, 4)
+            for shot, layer in zip(stretch.shots, together, strict=True):
+                over(canvas, layer, shot.left, shot.top)
+            yield canvas, stretch.shots
+
+
+def person_layers(clip: MotionClip, avatar: Avatar, camera: Camera) -> Iterator[Float[Tensor, "rows cols 4"]]:
+    """One person alone at the origin, in the avatar's shape: premultiplied colours and alpha. Placement in the clip is left out."""
     device = Runtime(RuntimeConfig()).device
     camera = Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height)
-    avatar, behind = avatar.to(device), torch.tensor(background, device=device)
+    avatar = avatar.to(device)
     for first in range(0, len(clip), CHUNK):
         with torch.no_grad():
-            colors = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK))), camera, behind).colors
-        yield from colors.clamp(0, 1).cpu()
+            drawn = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK))), camera)
+        yield from torch.cat([drawn.colors.clamp(min=0), drawn.alphas], dim=-1).cpu()
 
 
-def bytes_of(picture: Float[Tensor, "*rows cols 3"]) -> UInt8[Tensor, "*rows cols 3"]:
+def straight(canvas: Float[Tensor, "rows cols 4"]) -> Float[Tensor, "rows cols 4"]:
+    """Colours no longer multiplied by alpha, as files store them."""
+    alpha = canvas[..., 3:]
+    return torch.cat([canvas[..., :3] / alpha.clamp(min=1e-4), alpha], dim=-1)
+
+
+def bytes_of(picture: Float[Tensor, "*rows cols channels"]) -> UInt8[Tensor, "*rows cols channels"]:
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -113,7 +198,39 @@ def _voices(folder: Path) -> Float[Tensor, "person samples"] | None:
     return torch.stack(voices)
 
 
-def _counted(frames: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
+def _speaking(voices: Float[Tensor, "person samples"], frames: int, fps: float) -> Float[Tensor, "person time"]:
+    """The built-in detector's, at the film's frame rate."""
+    told = torch.stack([speaking_indicator(voice) for voice in voices])
+    moment = ((torch.arange(frames) + 0.5) / fps * 25).long()
+    return told[:, moment.clamp(max=told.shape[1] - 1)]
+
+
+def _mixed(voices: Float[Tensor, "person samples"] | None, sound: SoundName) -> Float[Tensor, "channels samples"] | None:
+    if voices is None or sound == "none":
+        return None
+    if sound == "mixed":
+        return voices.sum(0, keepdim=True).clamp(-1, 1)
+    return voices if sound == "stereo" else voices[PERSONS.index(sound)][None]
+
+
+class Timed:
+    """An iterator that keeps count of the seconds its items took to make."""
+
+    def __init__(self, items: Iterator[Tensor]):
+        self.items, self.seconds = items, 0.0
+
+    def __iter__(self) -> "Timed":
+        return self
+
+    def __next__(self) -> Tensor:
+        began = time.perf_counter()
+        try:
+            return next(self.items)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _counted(frames: Iterable[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
     for number, frame in enumerate(frames, start=1):
         yield frame
         progress(number, total)

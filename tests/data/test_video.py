@@ -328,3 +328,52 @@ def test_damaged_frames_are_never_shown(tmp_path, picture):
     with pytest.raises(InputError, match="cannot be decoded"):
         damaged.frames([10])
     assert np.abs(damaged.frames([9])[0].numpy() - picture(9).astype(int)).mean() < 5  # its neighbours are whole
+
+
+# Transparent films ----------------------------------------------------------------------------------------------------------------------
+
+
+def decoded_with_alpha(path):
+    with av.open(str(path)) as film:
+        if path.suffix == ".webm":  # FFmpeg's own VP9 decoder leaves the alpha out
+            decoder = av.CodecContext.create("libvpx-vp9", "r")
+            frames = [frame for packet in film.demux(video=0) for frame in decoder.decode(packet if packet.size else None)]
+        else:
+            frames = list(film.decode(video=0))
+    return [frame.to_ndarray(format="rgba") for frame in frames]
+
+
+@pytest.mark.parametrize(("suffix", "codecs"), [(".mov", ("prores", "pcm_s16le")), (".webm", ("vp9", "opus"))])
+def test_transparent_films_keep_colours_alpha_and_sound(tmp_path, suffix, codecs):
+    frame = np.zeros((32, 64, 4), np.uint8)
+    frame[..., :3], frame[..., 3] = (200, 120, 40), np.linspace(0, 255, 64).astype(np.uint8)
+    sound = 0.3 * torch.sin(torch.arange(6 * 640) / 8).repeat(2, 1)
+    write_video(tmp_path / f"film{suffix}", [frame] * 6, audio=sound)
+    with av.open(str(tmp_path / f"film{suffix}")) as film:
+        assert (film.streams.video[0].codec_context.name, film.streams.audio[0].codec_context.name) == codecs
+    frames = decoded_with_alpha(tmp_path / f"film{suffix}")
+    assert len(frames) == 6 and worst(frames[3][..., 3], frame[..., 3]) <= 3
+    assert worst(frames[3][:, 32:, :3], frame[:, 32:, :3]) <= 4
+
+
+def test_a_folder_of_pictures_is_lossless_and_whole_or_not_there(tmp_path):
+    import cv2
+
+    frames = [np.random.default_rng(k).integers(0, 256, (8, 10, 4), dtype=np.uint8) for k in range(3)]
+    write_video(tmp_path / "pictures", frames, audio=torch.zeros(2, 3 * 640))
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["000000.png", "000001.png", "000002.png", "sound.wav"]
+    stored = cv2.imread(str(tmp_path / "pictures" / "000002.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA), frames[2])
+
+    def failing():
+        yield frames[0]
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        write_video(tmp_path / "half", failing())
+    assert not (tmp_path / "half").exists()
+
+
+def test_alpha_where_it_cannot_be_kept_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"\.mov, \.webm"):
+        write_video(tmp_path / "film.mp4", [np.zeros((8, 8, 4), np.uint8)])

@@ -3,7 +3,6 @@
 Faults these tests notice, each planted once: windows that lose or double frames; the context's frames unfaded; own labels shown.
 """
 
-
 import pytest
 import torch
 

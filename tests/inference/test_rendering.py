@@ -6,7 +6,8 @@ import torch
 from mango.data.video import VideoFrames
 from mango.errors import InputError
 from mango.inference.avatars import load_avatar
-from mango.inference.rendering import BACKGROUND, bytes_of, dialogue_frames, person_frames, render_dialogue
+from mango.inference.backgrounds import PLAIN, background_of
+from mango.inference.rendering import RenderConfig, film_frames, person_layers, render_dialogue
 from mango.types import MotionClip
 from renderer.cameras import portrait_camera
 
@@ -30,25 +31,30 @@ def make_clip(head):
     return make
 
 
+def film(clips, avatars, voices=None, **config):
+    config = RenderConfig(**{"size": SIZE, **config})
+    return torch.stack(list(film_frames(clips, avatars, voices, config, background_of(config.background))))
+
+
 def test_person_a_is_on_the_left_with_their_own_motion(drawn, make_clip):
     """Notices exchanged people, avatars exchanged against motions, and frames that stand still."""
     clips = {"a": make_clip(4), "b": make_clip(4, jaw=0.5)}
-    frames = torch.stack(list(dialogue_frames(clips, drawn, SIZE)))
+    frames = film(clips, drawn)
     assert frames.shape == (4, SIZE, 2 * SIZE, 3)
     left, right = frames[:, :, :SIZE].float(), frames[:, :, SIZE:].float()
-    alone = torch.stack([bytes_of(picture) for picture in person_frames(clips["a"], drawn["a"], portrait_camera(SIZE))])
-    assert torch.equal(frames[:, :, :SIZE], alone)
+    assert torch.equal(frames[:, :, :SIZE], film(clips, drawn, view="single"))
+    assert torch.equal(frames[:, :, SIZE:], film(clips, drawn, view="single", person="b"))
     assert torch.equal(left[0], left[-1]) and (right[0] - right[-1]).abs().max() > 5
-    corner = torch.tensor(BACKGROUND) * 255
+    corner = background_of(PLAIN).colors[0, 0] * 255
     assert (left[0, 0, 0] - corner).abs().max() <= 1 and (left[0].mean((0, 1)) - right[0].mean((0, 1))).abs().max() > 3
 
 
 def test_chunks_do_not_show(drawn, make_clip, monkeypatch):
     """Notices frames lost or doubled where one chunk ends."""
     clip, camera = make_clip(7, jaw=0.4), portrait_camera(SIZE)
-    whole = list(person_frames(clip, drawn["a"], camera))
+    whole = list(person_layers(clip, drawn["a"], camera))
     monkeypatch.setattr("mango.inference.rendering.CHUNK", 3)
-    pieces = list(person_frames(clip, drawn["a"], camera))
+    pieces = list(person_layers(clip, drawn["a"], camera))
     assert len(pieces) == 7
     torch.testing.assert_close(torch.stack(pieces), torch.stack(whole), atol=1e-5, rtol=0)
 
@@ -57,7 +63,7 @@ def test_the_shape_is_the_avatars_and_placement_is_left_out(head, drawn, make_cl
     """Notices a clip's identity or place in the world moving the Gaussians away from the face they were fitted to."""
     camera = portrait_camera(SIZE)
     moved = make_clip(1, shape=torch.full((head.identities,), 2.0), translation=torch.ones(1, 3))
-    (as_it_is,), (still,) = (list(person_frames(clip, drawn["a"], camera)) for clip in (moved, make_clip(1)))
+    (as_it_is,), (still,) = (list(person_layers(clip, drawn["a"], camera)) for clip in (moved, make_clip(1)))
     torch.testing.assert_close(as_it_is, still)
 
 
@@ -68,7 +74,9 @@ def test_the_video_has_all_frames_and_both_voices(drawn, make_clip, tmp_path):
     clips, seen = {"a": make_clip(12), "b": make_clip(12)}, []
     time = torch.arange(12 * 640) / 16_000
     voices = torch.stack([0.5 * torch.sin(2 * torch.pi * 500 * time), torch.zeros_like(time)])
-    render_dialogue(clips, drawn, voices, tmp_path / "v.mp4", size=SIZE, progress=lambda done, total: seen.append((done, total)))
+    render_dialogue(
+        clips, drawn, voices, tmp_path / "v.mp4", RenderConfig(size=SIZE), progress=lambda done, total: seen.append((done, total))
+    )
     video = VideoFrames(tmp_path / "v.mp4")
     assert (len(video), video.fps, video.size) == (12, 25, (SIZE, 2 * SIZE))
     assert seen[-1] == (12, 12)
@@ -80,5 +88,117 @@ def test_the_video_has_all_frames_and_both_voices(drawn, make_clip, tmp_path):
 
 def test_clips_of_different_lengths_are_refused(drawn, make_clip, tmp_path):
     with pytest.raises(InputError, match="b is longer by 2"):
-        render_dialogue({"a": make_clip(3), "b": make_clip(5)}, drawn, None, tmp_path / "v.mp4", size=SIZE)
+        render_dialogue({"a": make_clip(3), "b": make_clip(5)}, drawn, None, tmp_path / "v.mp4", RenderConfig(size=SIZE))
     assert not list(tmp_path.iterdir())
+
+
+# Views, backgrounds, names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def turns():
+    """a speaks for three seconds, then b, in noise that the detector takes for speech."""
+    loud = (torch.arange(6 * 16_000) < 3 * 16_000).float()
+    bursts = torch.rand(2, 600, generator=torch.Generator().manual_seed(1)).repeat_interleave(160, 1)
+    noise = torch.randn(2, 6 * 16_000, generator=torch.Generator().manual_seed(0)).clamp(-3, 3)
+    return 0.2 * noise * bursts * torch.stack([loud, 1 - loud])
+
+
+def test_the_background_is_behind_everybody(drawn, make_clip, tmp_path):
+    """A colour, a picture cut to fit, nothing at all: where people are solid nothing of it shows, where nobody is nothing else does."""
+    import cv2
+
+    clips = {"a": make_clip(1), "b": make_clip(1)}
+    halves = torch.zeros(20, 80, 3, dtype=torch.uint8)
+    halves[:, 40:, 0] = 255  # red on the right (OpenCV: blue channel last)
+    cv2.imwrite(str(tmp_path / "p.png"), halves.numpy()[..., ::-1])
+    red, green, picture = (film(clips, drawn, background=b)[0].float() for b in ("#ff0000", "lime", str(tmp_path / "p.png")))
+    clear = film(clips, drawn, background="transparent")[0].float()
+    assert clear.shape[-1] == 4 and clear[0, 0, 3] == 0 and clear[..., 3].max() > 250
+    solid, empty = clear[..., 3] > 253, clear[..., 3] == 0
+    assert (red[solid] - green[solid]).abs().max() <= 3 and (red[solid] - clear[solid][:, :3]).abs().max() <= 3
+    assert (red[empty] == torch.tensor([255.0, 0, 0])).all() and (green[empty] == torch.tensor([0, 255.0, 0])).all()
+    assert (picture[empty[:, :SIZE].nonzero()[0][0], 0] == 0).all() and picture[0, -1, 0] == 255
+
+
+def test_transparent_colours_are_straight(drawn, make_clip):
+    """Put over a background by hand, the transparent film is the opaque one."""
+    clips = {"a": make_clip(1), "b": make_clip(1)}
+    clear, white = (film(clips, drawn, background=b)[0].double() / 255 for b in ("transparent", "white"))
+    alpha = clear[..., 3:]
+    assert (alpha * clear[..., :3] + (1 - alpha) - white).abs().max() < 2.5 / 255
+
+
+def test_the_two_shot_shows_both_then_who_speaks(drawn, make_clip, turns):
+    clips = {person: make_clip(150, jaw=0.3) for person in "ab"}
+    frames = film(clips, drawn, turns, view="two-shot", background="white").float()
+    dark = (frames < 200).any(-1).float().mean((1, 2))
+    jumps = (dark.diff().abs() > 0.01).nonzero()[:, 0].tolist()
+    assert 1 <= len(jumps) <= 3 and 50 <= jumps[0] + 1 <= 100, f"cuts after frames {jumps}"
+    left = (frames[0, :, : frames.shape[2] // 2] < 200).any()
+    right = (frames[0, :, frames.shape[2] // 2 :] < 200).any()
+    assert left and right, "it begins with both"
+
+
+def test_names_are_solid_while_their_owner_speaks(drawn, make_clip, turns):
+    clips = {person: make_clip(150) for person in "ab"}
+    size = 96
+    plain, named = (film(clips, drawn, turns, names=names, size=size).float() for names in (None, ("Ada", "Ben")))
+    change = (plain - named).abs().sum(-1)
+    left, right = change[..., :size].sum((1, 2)), change[..., size:].sum((1, 2))
+    assert left[30] > 1.5 * left[120] > 0 and right[120] > 1.5 * right[30] > 0
+    assert (change[:, : size // 2] == 0).all(), "below the chin"
+
+
+def test_sound_strips_show_who_was_and_will_be_heard(drawn, make_clip, turns):
+    clips = {person: make_clip(150) for person in "ab"}
+    size = 96
+    frames = film(clips, drawn, turns, view="grid", size=size, background="white").float()
+    assert frames.shape[1] == size + 16
+    strips = (frames[:, size:] < 200).any(-1).float()
+    a, b = strips[75, :, :size].sum(0), strips[75, :, size:].sum(0)  # at three seconds: a before the playhead, b after it
+    middle = slice(size // 2 - 2, size // 2 + 2)
+    assert a[: size // 2 - 2].sum() > 2 * a[size // 2 + 2 :].sum() and a[middle].max() == 16
+    assert b[size // 2 + 2 :].sum() > 2 * b[: size // 2 - 2].sum()
+
+
+@pytest.mark.parametrize(
+    ("config", "told"), [({"view": "two-shot"}, "two-shot"), ({"view": "grid"}, "grid"), ({"names": ("A", "B")}, "names")]
+)
+def test_what_needs_sound_says_so(drawn, make_clip, config, told):
+    with pytest.raises(InputError, match=f"{told}.*no sound"):
+        film({"a": make_clip(2), "b": make_clip(2)}, drawn, **config)
+
+
+@pytest.mark.parametrize(
+    ("out", "config", "told"),
+    [
+        ("v.mp4", {"background": "transparent"}, r"\.mov, \.webm or a folder"),
+        ("v.avi", {}, r"choose \.mp4"),
+        ("v.mp4", {"background": "nowhere.png"}, "colour, a picture file or transparent"),
+    ],
+)
+def test_impossible_films_are_refused_before_anything_is_drawn(drawn, make_clip, tmp_path, out, config, told):
+    with pytest.raises(InputError, match=told):
+        render_dialogue({"a": make_clip(2), "b": make_clip(2)}, drawn, None, tmp_path / out, RenderConfig(size=SIZE, **config))
+    assert not list(tmp_path.iterdir())
+
+
+def test_twice_the_frames_take_the_same_time(drawn, make_clip, tmp_path):
+    clips = {"a": make_clip(10, jaw=0.4), "b": make_clip(10)}
+    speed = render_dialogue(clips, drawn, None, tmp_path / "v.mp4", RenderConfig(size=SIZE, fps=50.0))
+    video = VideoFrames(tmp_path / "v.mp4")
+    assert (len(video), video.fps) == (20, 50) and 0 < speed.drawing < speed.drawing_and_encoding
+
+
+@pytest.mark.parametrize(("sound", "channels"), [("stereo", 2), ("mixed", 1), ("b", 1), ("none", 0)])
+def test_sound_as_asked_for(drawn, make_clip, turns, tmp_path, sound, channels):
+    import av
+
+    clips = {"a": make_clip(150), "b": make_clip(150)}
+    render_dialogue(clips, drawn, turns, tmp_path / "v.mp4", RenderConfig(size=SIZE, view="single", sound=sound))
+    with av.open(str(tmp_path / "v.mp4")) as made:
+        assert (made.streams.audio[0].channels if made.streams.audio else 0) == channels
+        if sound == "b":
+            heard = torch.cat([torch.from_numpy(frame.to_ndarray()) for frame in made.decode(audio=0)], dim=1)
+            assert heard[:, :40_000].abs().max() < 0.05 < heard[:, 50_000:].abs().max()

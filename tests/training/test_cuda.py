@@ -209,11 +209,11 @@ def test_ddpms_noise_is_the_cpus(run_folder, head):
 
 def test_rendering_is_the_cpus(gsplat, head, avatars, monkeypatch):
     """No further apart than a step of eight-bit colour, where no Gaussian is about to be cut off."""
-    clip, camera, behind = open_mouth(head.layout, head.identities, head.digest), portrait_camera(48), (0.9, 0.9, 0.9)
+    clip, camera = open_mouth(head.layout, head.identities, head.digest), portrait_camera(48)
     drawn = []
     for config in (CPU, CARD):
         monkeypatch.setattr(rendering, "Runtime", lambda _, config=config: Runtime(config))
-        drawn.append(torch.stack(list(rendering.person_frames(clip, load_avatar(avatars[0], head), camera, behind))))
+        drawn.append(torch.stack(list(rendering.person_layers(clip, load_avatar(avatars[0], head), camera))))
     with torch.no_grad():
         seen = load_avatar(avatars[0], head).gaussians(clip)
     scene = {name: getattr(seen, name).double() for name in ("means", "quats", "scales", "opacities")}

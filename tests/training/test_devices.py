@@ -20,7 +20,7 @@ from mango.audio.encoders import make_encoder
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig
 from mango.inference.recordings import generate_clips
-from mango.inference.rendering import person_frames
+from mango.inference.rendering import person_layers
 from mango.training import runtime
 from mango.training.stage1 import load_motion_model
 from renderer.cameras import portrait_camera
@@ -116,5 +116,5 @@ def test_generation(card, run_folder, head, sampler):
 
 def test_rendering(card, head, avatars):
     clip = head.layout.clip(torch.zeros(2, head.layout.width), torch.zeros(head.identities), head.digest)
-    pictures = torch.stack(list(person_frames(clip, load_avatar(avatars[0], head), portrait_camera(SIZE))))
+    pictures = torch.stack(list(person_layers(clip, load_avatar(avatars[0], head), portrait_camera(SIZE))))
     assert pictures not in card and pictures.std() > 0

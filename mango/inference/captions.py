@@ -1,0 +1,92 @@
+"""What is written and drawn over the pictures: who speaks, and everybody's sound as a strip that moves with the playhead."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.inference.views import Shot, View
+from mango.types import PERSONS, SAMPLE_RATE
+
+UNDER_THE_CHIN_M = (0.0, -0.185, 0.0)  # where a name stands, from the middle of the head
+SILENT, SPEAKING = 0.35, 0.92  # how solid a name is
+INK, PAPER = (0.10, 0.11, 0.13), (1.0, 1.0, 1.0)
+WAVE = {"a": (0.16, 0.42, 0.72), "b": (0.80, 0.36, 0.20)}
+STRIP_SECONDS = 6.0  # of sound that a strip shows, the playhead in its middle
+Canvas = Float[Tensor, "rows cols 4"]  # premultiplied colours and alpha
+
+
+def over(canvas: Canvas, patch: Float[Tensor, "some_rows some_cols 4"], left: int, top: int, strength: float = 1.0) -> None:
+    """``patch`` (premultiplied) over the canvas, in place; what does not fit is cut off."""
+    rows, cols = canvas.shape[:2]
+    first_row, first_col = max(0, -top), max(0, -left)
+    piece = strength * patch[first_row : max(first_row, rows - top), first_col : max(first_col, cols - left)]
+    place = canvas[top + first_row : top + first_row + piece.shape[0], left + first_col : left + first_col + piece.shape[1]]
+    place.mul_(1 - piece[..., 3:]).add_(piece)
+
+
+def write_names(canvas: Canvas, shots: Sequence[Shot], names: Mapping[str, str], speaking: Mapping[str, bool]) -> None:
+    """Everybody's name below the chin, solid while they speak."""
+    for shot in shots:
+        size = max(11, shot.camera.height // 18)
+        patch = name_patch(names[shot.person], size)
+        across, down = where_under_the_chin(shot)
+        left = min(max(shot.left + round(across) - patch.shape[1] // 2, 2), canvas.shape[1] - patch.shape[1] - 2)
+        top = min(shot.top + round(down), shot.top + shot.camera.height - patch.shape[0] - 2)
+        over(canvas, patch, left, top, SPEAKING if speaking[shot.person] else SILENT)
+
+
+def where_under_the_chin(shot: Shot) -> tuple[float, float]:
+    """Pixels from the left and the top of the shot's rectangle."""
+    point = shot.camera.camera_from_world[:3, :3] @ torch.tensor(UNDER_THE_CHIN_M) + shot.camera.camera_from_world[:3, 3]
+    pixel = shot.camera.intrinsics @ (point / point[2])
+    return float(pixel[0]), float(pixel[1])
+
+
+@lru_cache(maxsize=64)
+def name_patch(name: str, size: int) -> Float[Tensor, "rows cols 4"]:
+    """The name in light letters on a dark, rounded field; premultiplied."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, scale = ImageFont.load_default(4 * size), 4  # drawn at four times the size: Pillow's edges of shapes are hard
+    left, top, right, bottom = font.getbbox(name)
+    pad = 2 * size
+    picture = Image.new("RGBA", (right - left + 2 * pad, 4 * size + pad), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(picture)
+    dark, light = (tuple(round(255 * value) for value in colour) for colour in (INK, PAPER))
+    draw.rounded_rectangle((0, 0, picture.width - 1, picture.height - 1), radius=picture.height // 2, fill=(*dark, 255))
+    draw.text((pad - left, (picture.height - (bottom - top)) / 2 - top), name, font=font, fill=(*light, 255))
+    small = picture.resize((max(1, picture.width // scale), max(1, picture.height // scale)), Image.Resampling.LANCZOS)
+    patch = torch.from_numpy(np.asarray(small).astype(np.float32) / 255)
+    patch[..., :3] *= patch[..., 3:]
+    return patch
+
+
+class SoundStrips:
+    """Below each picture of a grid, six seconds of its person's sound around the moment that is shown."""
+
+    def __init__(self, voices: Float[Tensor, "person samples"], view: View):
+        self.view, self.shots = view, view.stretches[0].shots
+        self.height = view.height - self.shots[0].camera.height
+        self.seconds_per_pixel = STRIP_SECONDS / self.shots[0].camera.width
+        hop = max(1, round(self.seconds_per_pixel * SAMPLE_RATE))
+        level = torch.nn.functional.pad(voices, (0, -voices.shape[1] % hop)).unflatten(1, (-1, hop)).abs().amax(2)
+        self.level = (level / level.amax(1, keepdim=True).clamp(min=1e-3)).sqrt()  # quiet speech shows too
+
+    def draw(self, canvas: Canvas, seconds: float) -> None:
+        width, middle = self.shots[0].camera.width, self.height // 2
+        first = round(seconds / self.seconds_per_pixel) - width // 2
+        away = (torch.arange(self.height) + 0.5 - middle).abs()[:, None]
+        for shot in self.shots:
+            columns = first + torch.arange(width)
+            inside = (columns >= 0) & (columns < self.level.shape[1])
+            level = torch.where(inside, self.level[PERSONS.index(shot.person)][columns.clamp(0, self.level.shape[1] - 1)], 0.0)
+            solid = (away <= (level * 0.42 * self.height).clamp(min=0.5)).float()[..., None]
+            fading = torch.where(columns[None, :, None] > first + width // 2, 0.45, 1.0)  # what is still to come
+            strip = torch.cat([torch.tensor(WAVE[shot.person]).expand(self.height, width, 3), torch.ones(self.height, width, 1)], -1)
+            over(canvas, strip * solid * fading, shot.left, shot.camera.height)
+            playhead = torch.tensor((*INK, 1.0)).expand(self.height, 2, 4)
+            over(canvas, playhead, shot.left + width // 2 - 1, shot.camera.height, 0.6)
