@@ -127,7 +127,8 @@ class TrueMotion:
         if motion is None:
             return None
         own, partner = (speech_energy(dialogue.side(p).audio) for p in (person, _other(person)))
-        phones = () if self.truth is None else self.truth.phones(dialogue.id, person)
+        told = dialogue.side(person).phones if self.truth is None else self.truth.phones(dialogue.id, person)
+        phones = () if told is None else told
         return NativeReference.of(motion, self.head, self.speaking(dialogue, person), Voices(own, partner), phones)
 
 

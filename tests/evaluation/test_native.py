@@ -14,6 +14,7 @@ from mango.audio.encoders import Encoder
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import save_motion
+from mango.data.phones import write_phones
 from mango.data.truth import Truth, truth_folder
 from mango.evaluation import vertex_metrics
 from mango.evaluation.native import NativeReference, Voices, add_native
@@ -311,3 +312,18 @@ def test_a_still_face_of_the_poor_tracker(scored):
         angle = 0.1 * rate * (1 - torch.cos(2 * torch.pi * rate * time))
         expected.append(float((angle - 0.5 * angle.mean()).square().mean() / 3))
     assert metrics(scored, STILL)["MSE"]["jaw"] == pytest.approx(sum(expected) / 2, rel=1e-5)
+
+
+def test_a_set_without_truth_is_scored_at_the_phones_it_has(dialogues, run_folder, tmp_path):
+    """Labels as truth: closures are counted where the set's own phones say p, b or m. Notices phones of the other person, and none."""
+    own = tmp_path / "set"
+    shutil.copytree(dialogues, own)
+    told = {"a": (Phone("AA", 0.0, 0.4, 1.0), Phone("M", 0.4, 0.48, 0.0)), "b": (Phone("P", 0.1, 0.2, 0.0), Phone("B", 0.5, 0.6, 0.0))}
+    for id in ("d0", "t"):
+        for person, phones in told.items():
+            write_phones(own / "dialogues" / id / f"{person}.phones.json", phones)
+    told_nothing, told_all = (evaluated(tmp_path, data, "--checkpoint", run_folder, "--against", "labels") for data in (dialogues, own))
+    assert told_nothing["counts"]["closure_rate"]["all"]["used"] == 0 and told_all["counts"]["closure_rate"]["all"]["used"] == 2
+    (own / "dialogues" / "d0" / "b.phones.json").unlink()
+    alone = evaluated(tmp_path, own, "--checkpoint", run_folder, "--against", "labels")
+    assert alone["counts"]["closure_rate"]["all"]["used"] == 1
