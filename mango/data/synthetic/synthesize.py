@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from mango.data.synthetic.conversation import Conversation, script
 from mango.data.synthetic.corruption import Corruption, corrupt
@@ -232,6 +230,7 @@ def motion_in(root: Path, config: SynthesisConfig, plan: Plan, head, said: Talk,
 def _side(root: Path, config: SynthesisConfig, plan: Plan, head, said: Talk, side: str, folder: Path):
     """What the set shows of one person, and what is true."""
     from mango.audio.activity import speaking_indicator
+    from mango.data.landmarks import landmarks_in_picture
     from mango.data.truth import TrueCamera, TrueSide
 
     person, seed, own = _person(root, config, plan.people[side]), said.seed + PERSONS.index(side), said.speech[side]
@@ -240,7 +239,8 @@ def _side(root: Path, config: SynthesisConfig, plan: Plan, head, said: Talk, sid
     believed, camera = cameras(config.shooting, seed)
     track = PersonTrack(
         keep=torch.ones(len(motion), dtype=torch.bool), camera_from_world=believed.camera_from_world[None], intrinsics=believed.intrinsics,
-        landmarks=landmarks(head, labels, believed), confidence=torch.ones(len(motion)),
+        landmarks=landmarks_in_picture(head, labels, believed.camera_from_world[None], believed.intrinsics),
+        confidence=torch.ones(len(motion)),
     )  # fmt: skip
     video, mask = (folder / f"{side}.mp4", folder / f"{side}.mask.mp4") if config.video else (None, None)
     if config.video:
@@ -258,12 +258,3 @@ def _film(video: Path, mask: Path, frames: Iterator, crf: int) -> None:
     pictures, mattes = zip(*frames, strict=True)
     write_video(video, pictures, key_frame_every=1, crf=crf)
     write_video(mask, mattes, key_frame_every=1, crf=crf)
-
-
-def landmarks(head, labels: MotionClip, camera) -> Float[Tensor, "time 68 2"]:
-    """The labels' landmarks in the tracker's picture, pixels."""
-    with torch.inference_mode():
-        points = torch.cat([head.landmarks(head.vertices(labels.frames(slice(k, k + 50)))) for k in range(0, len(labels), 50)])
-        seen = points @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
-        pixels = seen @ camera.intrinsics.T
-        return pixels[..., :2] / pixels[..., 2:]

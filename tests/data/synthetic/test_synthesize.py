@@ -125,12 +125,11 @@ def test_one_person_is_not_a_dialogue():
 
 def test_labels_stay_near_the_truth_in_the_picture(root):
     """The tracker's landmarks lie where the face is: within a few pixels of the true ones."""
-    from mango.data.synthetic.synthesize import landmarks
+    from mango.data.landmarks import landmarks_in_picture
     from mango.head.model import load_head
-    from renderer.types import Camera
 
     truth, seen = Truth.open(root), DialogueSet.open(root).dialogue("train000").side("a")
     camera = truth.camera("train000", "a")
-    true = landmarks(load_head(), truth.motion("train000", "a"), Camera(camera.camera_from_world[0], camera.intrinsics, 32, 32))
+    true = landmarks_in_picture(load_head(), truth.motion("train000", "a"), camera.camera_from_world, camera.intrinsics)
     assert (true - seen.track.landmarks).norm(dim=-1).mean() < 2.0
     assert torch.isfinite(seen.track.landmarks).all()
