@@ -53,6 +53,7 @@ def import_data(
     head: str = "builtin",
     flame_version: Literal["2020", "2023", "2023-open"] | None = None,
     fps: float | None = None,
+    camera: str | None = None,
     licence: str = "unknown",
     without_motion: bool = False,
     anyway: bool = False,
@@ -73,6 +74,7 @@ def import_data(
         head: whose motion the set holds: "builtin" for ARKit weights, a FLAME file for FLAME coefficients
         flame_version: which FLAME the coefficients and the head file are of, where they cannot say
         fps: frames a second of the motion, where the source cannot say or is wrong
+        camera: of sources with several cameras, the one whose pictures are wanted, by its id (without, the most frontal one)
         licence: of the recordings, written to every dialogue
         without_motion: sound and pictures alone
         anyway: import although numbers contradict their conventions
@@ -85,7 +87,7 @@ def import_data(
     from mango.app.importing import import_source
     from mango.data.formats.recordings import Options
 
-    options = Options(fps=fps, flame_version=flame_version)
+    options = Options(fps=fps, flame_version=flame_version, camera=camera)
     with progress_bar("importing", "recordings") as progress:
         import_source(
             source, out, format=format, head=head, options=options, without_motion=without_motion, anyway=anyway, overwrite=overwrite,
@@ -101,6 +103,7 @@ def inspect(
     head: str = "builtin",
     flame_version: Literal["2020", "2023", "2023-open"] | None = None,
     fps: float | None = None,
+    camera: str | None = None,
 ) -> None:
     """What a file or folder is.
 
@@ -111,11 +114,13 @@ def inspect(
         head: the head that is drawn: "builtin", or a FLAME file for FLAME coefficients
         flame_version: which FLAME the coefficients are of, where the source cannot say
         fps: frames a second of the motion, where the source cannot say or is wrong
+        camera: of sources with several cameras, the one whose pictures are wanted, by its id (without, the most frontal one)
     """
     from mango.app.importing import inspect_source
     from mango.data.formats.recordings import Options
 
-    inspect_source(path, format=format, options=Options(fps=fps, flame_version=flame_version), head=head, sheet=sheet)
+    options = Options(fps=fps, flame_version=flame_version, camera=camera)
+    inspect_source(path, format=format, options=options, head=head, sheet=sheet)
 
 
 def generate(

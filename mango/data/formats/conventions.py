@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mango.data.formats.arkit_columns import LIVE_LINK, RATES
+from mango.data.formats.facing import degrees_off
 from mango.data.formats.films import seconds_of
 from mango.data.formats.guarded import LARGEST_TEXT, content_of
-from mango.data.formats.recordings import ArkitMotion, Finding, FlameMotion, Motion, PersonRecording, Recording
+from mango.data.formats.recordings import ArkitMotion, FilmCamera, Finding, FlameMotion, Motion, PersonRecording, Recording
 from mango.data.formats.sounds import loudness_of
 from mango.head.arkit import ARKIT_NAMES
 
@@ -43,7 +44,10 @@ def _of_person(person: PersonRecording, recording: Recording) -> Iterator[Row]:
     motion = person.motion
     if isinstance(motion, FlameMotion):
         for topic in FLAME_TOPICS:
-            yield from topic(motion)
+            if topic is head_turn and person.camera is not None:
+                yield from before_camera(motion, person.camera)
+            else:
+                yield from topic(motion)
     elif isinstance(motion, ArkitMotion):
         for topic in ARKIT_TOPICS:
             yield from topic(motion)
@@ -74,6 +78,16 @@ def head_turn(motion: FlameMotion) -> Iterator[Row]:
             f"in the median the head is turned by {np.degrees(turned):.0f} degrees: axes of a camera (y down) instead of FLAME's (y up)?"
         )
         yield "axes", "contradicted", words
+
+
+def before_camera(motion: FlameMotion, camera: FilmCamera) -> Iterator[Row]:
+    """Where there is a camera, rotation and translation are a place in its world, of whatever axes; but faces are filmed from before."""
+    topic, off = "place before the camera", float(np.median(degrees_off(motion, camera.centers)))
+    words = f"in the median the face looks {off:.0f} degrees past camera {camera.name}"
+    if off > 90:
+        yield topic, "contradicted", f"{words}: cameras in other axes than OpenGL's, or of another world than the head's?"
+    else:
+        yield topic, "certain", f"{words}; rotation (rms {_rms(motion.rotation):.3f} rad) and translation stay, and are no neck_pose"
 
 
 def rotation_units(motion: FlameMotion) -> Iterator[Row]:

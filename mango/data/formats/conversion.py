@@ -15,6 +15,7 @@ from mango.data.formats.recordings import (
     FLAME_PARTS,
     ArkitMotion,
     Assumption,
+    Film,
     FlameMotion,
     Motion,
     PersonRecording,
@@ -23,12 +24,13 @@ from mango.data.formats.recordings import (
     converted,
 )
 from mango.data.formats.sounds import voice_of
-from mango.data.formats.timing import between, num_frames, turned_between
+from mango.data.formats.timing import between, nearest_frames, num_frames, turned_between
+from mango.data.landmarks import landmarks_in_picture
 from mango.errors import InputError
 from mango.head.arkit import arkit_from_motion, motion_from_arkit
 from mango.head.flame import STATE_IT
 from mango.head.model import Head
-from mango.types import FRAME_RATE, PERSONS, Dialogue, MotionClip, Side
+from mango.types import FRAME_RATE, PERSONS, Dialogue, MotionClip, PersonTrack, Side
 
 
 def dialogue_of(id: str, recording: Recording, head: Head, films: Path, *, with_motion: bool = True) -> tuple[Dialogue, list[Assumption]]:
@@ -52,13 +54,14 @@ def dialogue_of(id: str, recording: Recording, head: Head, films: Path, *, with_
         audio = voices[k][: frames * SAMPLES_PER_FRAME] if k in voices else silent
         clip = None
         if k in motions:
-            clip, said = clip_of(motions[k], recording, head, frames)
+            clip, said = clip_of(motions[k], recording, head, frames, placed=person.camera is not None)
             words += said
-        film = None
-        if person.film is not None:
-            film = films / f"{as_name(id)}.{PERSONS[k]}.mp4"
-            write_at_25(person.film, film, frames)
-        sides.append(Side(as_name(person.name), audio, _speaking(audio, frames), clip, None, film))
+        film, mask_film = (
+            _written(pictures, films / f"{as_name(id)}.{PERSONS[k]}{suffix}", frames)
+            for pictures, suffix in ((person.film, ".mp4"), (person.mask_film, ".mask.mp4"))
+        )
+        track = track_of(person, clip, head) if person.camera is not None and clip is not None else None
+        sides.append(Side(as_name(person.name), audio, _speaking(audio, frames), clip, track, film, mask_film))
     words = list(dict.fromkeys(words))
     if len(sides) == 1:
         return lone_dialogue(id, sides[0], frames), words
@@ -94,13 +97,31 @@ def check_head(where: str, motion: Motion, head: Head) -> None:
             raise InputError(where, expected=f"at most the head's {width} {name} coefficients", found=f"{array.shape[-1]}", remedy=remedy)
 
 
-def clip_of(motion: Motion, recording: Recording, head: Head, frames: int) -> tuple[MotionClip, list[Assumption]]:
-    """``frames`` frames of 25 a second, of this head."""
+def _written(film: Film | None, path: Path, frames: int) -> Path | None:
+    if film is not None:
+        write_at_25(film, path, frames)
+    return path if film is not None else None
+
+
+def track_of(person: PersonRecording, clip: MotionClip, head: Head) -> PersonTrack:
+    """Camera and trusted frames of the person's film, and the labels' own landmarks in its pictures."""
+    film, camera = person.film, person.camera
+    shown = nearest_frames(film.frames, film.fps, len(clip))
+    valid = np.ones(film.frames, bool) if person.valid is None else person.valid
+    moves = len(camera.camera_from_world) > 1
+    places = torch.from_numpy((camera.camera_from_world[shown] if moves else camera.camera_from_world).astype(np.float32))
+    intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float32))
+    landmarks = landmarks_in_picture(head, clip, places, intrinsics)
+    return PersonTrack(torch.from_numpy(valid[shown]), places, intrinsics, landmarks, confidence=torch.ones(len(clip)))
+
+
+def clip_of(motion: Motion, recording: Recording, head: Head, frames: int, *, placed: bool = False) -> tuple[MotionClip, list[Assumption]]:
+    """``frames`` frames of 25 a second, of this head. ``placed``: rotation says where the head is before its camera, and stays."""
     if isinstance(motion, ArkitMotion):
         return _of_arkit(motion, recording, head, frames)
     words = []
     parts = {name: getattr(motion, name) for name in FLAME_PARTS}
-    if np.abs(parts["rotation"]).max() > 0 and np.abs(parts["neck_pose"]).max() == 0:
+    if not placed and np.abs(parts["rotation"]).max() > 0 and np.abs(parts["neck_pose"]).max() == 0:
         parts["neck_pose"], parts["rotation"] = parts["rotation"], np.zeros_like(parts["rotation"])
         words.append(converted("rotation turned the head and neck_pose was zero: rotation is neck_pose now, rotation zero"))
     made = {"translation": between(parts.pop("translation"), recording.fps, frames)}
@@ -195,5 +216,7 @@ def person_line(person: PersonRecording) -> str:
         there.append(f"sound {person.sound.seconds:.2f} s ({where}{channel})")
     if person.film is not None:
         rows, cols = person.film.size
-        there.append(f"film {person.film.frames} frames of {cols}x{rows} at {float(person.film.fps):.5g} fps")
+        kind = "pictures" if person.film.pictures else "film"
+        there.append(f"{kind} {person.film.frames} frames of {cols}x{rows} at {float(person.film.fps):.5g} fps")
+        there += ["masks"] * (person.mask_film is not None) + ([f"camera {person.camera.name}"] if person.camera is not None else [])
     return f"{person.name}: " + ("; ".join(there) or "nothing")

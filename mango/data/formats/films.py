@@ -43,8 +43,14 @@ def write_at_25(film: Film, out: Path, frames: int) -> None:
 
 
 def pictures_at(film: Film, chosen: list[int]) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
-    """Frames by ascending numbers, repeats allowed. Decoded from the start as players do: films of strangers bend rules that ours keep."""
+    """Frames by ascending numbers, repeats allowed; odd sizes lose their last row or column.
+
+    Decoded from the start as players do: films of strangers bend rules that ours keep.
+    """
     rows, cols = (extent - extent % 2 for extent in film.size)
+    if film.pictures:
+        yield from (torch.from_numpy(_of_size(film.pictures[wanted], film.size)[:rows, :cols]) for wanted in chosen)
+        return
     number, frames, picture = -1, _decoded(film.path), None
     for wanted in chosen:
         while number < wanted:
@@ -53,6 +59,42 @@ def pictures_at(film: Film, chosen: list[int]) -> Iterator[UInt8[Tensor, "rows c
                 found = f"{number} that can be decoded"
                 raise InputError(film.path, expected=f"{film.frames} frames", found=found, remedy="copy or encode the file again")
         yield torch.from_numpy(_in_colours(picture)[:rows, :cols])
+
+
+def picture_of(path: Path) -> UInt8[np.ndarray, "rows cols 3"]:
+    """A picture file in RGB, as its pixels lie (cameras know nothing of a tag that turns it); what is transparent is white.
+
+    Errors: InputError when it is none.
+    """
+    import cv2
+
+    again = "copy or write the file again"
+    if not path.is_file():
+        raise InputError(path, expected="a picture", found="no such file", remedy="copy it along")
+    try:
+        found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise InputError(path, expected="a picture", found=" ".join(str(error).split())[:120], remedy=again) from error
+    if found is None or found.dtype not in (np.uint8, np.uint16):
+        raise InputError(path, expected="a PNG or JPEG", found="something that cannot be read", remedy=again)
+    if found.dtype == np.uint16:
+        found = (found // 257).astype(np.uint8)
+    if found.ndim == 2:
+        return np.repeat(found[..., None], 3, axis=2)
+    colours = found[..., 2::-1]
+    if found.shape[2] == 4:
+        alpha = found[..., 3:] / np.float32(255)
+        colours = np.rint(colours * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.ascontiguousarray(colours)
+
+
+def _of_size(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "rows cols 3"]:
+    picture = picture_of(path)
+    if picture.shape[:2] != size:
+        (rows, cols), (found_rows, found_cols) = size, picture.shape[:2]
+        remedy = "write all pictures and masks of a camera in one size"
+        raise InputError(path, expected=f"{cols}x{rows} as the first picture", found=f"{found_cols}x{found_rows}", remedy=remedy)
+    return picture
 
 
 def _decoded(path: Path) -> Iterator[Any]:

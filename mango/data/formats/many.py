@@ -46,6 +46,7 @@ class Import:
         return {
             "format": self.format, "head": head.digest, "fps": self.options.fps, "flame_version": self.options.flame_version,
             "without_motion": self.without_motion, "licence": self.licence,
+            **({"camera": self.options.camera} if self.options.camera is not None else {}),
         }  # fmt: skip
 
 
@@ -159,6 +160,8 @@ def read_recording(entry: Entry, options: Options) -> Recording:
     if options.flame_version is not None and not any(isinstance(person.motion, FlameMotion) for person in recording.people):
         remedy = "leave --flame-version away"
         raise InputError(entry.id, expected="FLAME coefficients for --flame-version", found="none", remedy=remedy)
+    if options.camera is not None and not any(person.camera is not None for person in recording.people):
+        raise InputError(entry.id, expected="pictures of several cameras for --camera", found="none", remedy="leave --camera away")
     return recording
 
 
@@ -173,7 +176,7 @@ def _opened(root: Path, out: Path, what: Import, head: Head, entries: list[Entry
         shutil.rmtree(root / "dialogues", ignore_errors=True)
         (root / "dialogues").mkdir()
         return Manifest(settings, source, {})
-    differing = sorted(name for name in settings if settings[name] != found.settings.get(name))
+    differing = sorted(name for name in {*settings, *found.settings} if settings.get(name) != found.settings.get(name))
     if differing:
         said = ", ".join(f"{name} {found.settings.get(name)!r}" for name in differing)
     elif source != found.source and not _holds(entries, found):

@@ -116,13 +116,28 @@ class Sound:
 
 @dataclass(frozen=True)
 class Film:
-    """Pictures of one person."""
+    """Pictures of one person: a film, or a picture file for each frame."""
 
     path: Path
     fps: Fraction
     frames: int
     size: tuple[int, int]  # rows, columns
     sound: bool = False
+    pictures: tuple[Path, ...] = ()  # instead of a film; ``path`` is the folder that they belong to then
+
+
+@dataclass(frozen=True)
+class FilmCamera:
+    """The camera that took a film, in the world that the motion's rotation and translation place the head in."""
+
+    name: str
+    camera_from_world: Float[np.ndarray, "time_or_one 4 4"]  # OpenCV axes, metres
+    intrinsics: Float[np.ndarray, "3 3"]  # pixels, centre of the first pixel at 0.5
+
+    @property
+    def centers(self) -> Float[np.ndarray, "time_or_one 3"]:
+        """Where it stood in the world."""
+        return -np.einsum("tji,tj->ti", self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3])
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,8 @@ class PersonRecording:
     sound: Sound | None = None
     film: Film | None = None
     valid: Bool[np.ndarray, "time"] | None = None  # frames the source itself trusts
+    mask_film: Film | None = None  # white where the person is
+    camera: FilmCamera | None = None  # of the film
 
 
 @dataclass(frozen=True)
@@ -157,6 +174,7 @@ class Options:
 
     fps: float | None = None
     flame_version: Generation | None = None
+    camera: str | None = None  # of several, the one whose pictures are wanted
 
 
 @dataclass(frozen=True)

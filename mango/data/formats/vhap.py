@@ -1,10 +1,13 @@
-"""VHAP and GaussianAvatars: FLAME motion of one person under the names that this project uses too.
+"""VHAP and GaussianAvatars: FLAME motion of one person under the names that this project uses too, and the pictures that it was tracked in.
 
-SEQUENCE/flame_param/00000.npz ...            one a frame          SEQUENCE/transforms.json   cameras and which frame is which
+SEQUENCE/flame_param/00000.npz ...            one a frame          SEQUENCE/transforms.json   cameras and pictures (vhap_pictures.py)
+UNION/transforms_train.json ...               several takes of a person, whose files lie in the folders beside it
 FILE.npz (tracked_flame_params_N.npz, motion) all frames, time first
 PAIR/dialogue.json                            {fps, persons: [{id, dataset, audio, motion}]}, paths inside PAIR
 """
 
+import re
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,12 +24,14 @@ from mango.data.formats.recordings import (
     Options,
     PersonRecording,
     Recording,
+    Sound,
     assumed,
     certain,
     converted,
     flame_motion,
 )  # fmt: skip
 from mango.data.formats.sounds import sound_beside, sound_of
+from mango.data.formats.vhap_pictures import View, filmed, transforms_files, views_of
 from mango.errors import InputError
 
 PARTS = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "translation": 3}
@@ -51,6 +56,8 @@ def recognise(path: Path) -> str | None:
     files = frame_files(folder) if folder.is_dir() else []
     if files and {"expr", "jaw_pose"} <= npz_of(files[0]).keys():
         return f"{len(files)} frames of FLAME parameters in flame_param/"
+    if not folder.is_dir() and transforms_files(path) and (takes := _takes(views_of(path))):
+        return f"{len(takes)} take{'s' if len(takes) > 1 else ''} of FLAME parameters, pictures and cameras in folders beside it"
     return None
 
 
@@ -63,14 +70,38 @@ def entries(path: Path, options: Options) -> list[Entry]:
         names = tuple(str(person["id"]) for person in people)
         files = (path / "dialogue.json", *(file for person in people for file in _files(path, person)))
         return [Entry(path.name, names, files, partial(_dialogue, path, people, described["fps"], options))]
+    if path.is_dir() and not _parameters(path).is_dir():
+        return [
+            Entry(take.parent.name, (path.name,), (*transforms_files(path), *_folders(views)), partial(_take, path, take, options))
+            for take, views in _takes(views_of(path)).items()
+        ]
     sound = sound_beside(path)
-    return [Entry(path.stem, (path.stem,), (_parameters(path), *([sound.path] if sound else [])), partial(_lone, path, options))]
+    files = (_parameters(path), *([sound.path] if sound else []), *_picture_files(path))
+    return [Entry(path.stem, (path.stem,), files, partial(_lone, path, options))]
 
 
 def _files(path: Path, person: dict) -> list[Path]:
-    """What is read of a person of a dialogue: not the pictures."""
-    motion = _parameters(_inside(path, person.get("motion") or person["dataset"]))
-    return [motion, _inside(path, person["audio"])] if person.get("audio") else [motion]
+    """What is read of a person of a dialogue. Motion of another file is not what the folder's pictures show."""
+    folder = _inside(path, person.get("motion") or person["dataset"])
+    return [_parameters(folder), *([_inside(path, person["audio"])] if person.get("audio") else []), *_picture_files(folder)]
+
+
+def _picture_files(path: Path) -> list[Path]:
+    """What the pictures of a sequence are read from."""
+    return [*transforms_files(path), *_folders(views_of(path))] if path.is_dir() else []
+
+
+def _folders(views: Iterable[View]) -> list[Path]:
+    return list(dict.fromkeys(file.parent for view in views for file in (view.motion, view.picture, view.mask) if file is not None))
+
+
+def _takes(views: Sequence[View]) -> dict[Path, list[View]]:
+    """Pictures by the folder of their FLAME parameters: each is a piece of uninterrupted time."""
+    takes: dict[Path, list[View]] = {}
+    for view in views:
+        if view.motion is not None:
+            takes.setdefault(view.motion.parent, []).append(view)
+    return takes
 
 
 def _parameters(path: Path) -> Path:
@@ -81,12 +112,12 @@ def _dialogue(path: Path, people: list[dict], fps: object, options: Options) -> 
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 1 <= fps <= 1000:
         raise InputError(path / "dialogue.json", expected="fps as a number", found=repr(fps)[:40], remedy="correct it")
     sides, beliefs = [], []
-    for person in people:
-        motion, said = _read(_inside(path, person.get("motion") or person["dataset"]), options)
-        sound = sound_of(_inside(path, person["audio"])) if person.get("audio") else None
-        sides.append(PersonRecording(str(person["id"]), motion, sound))
-        beliefs += said
     rate = Fraction(options.fps or fps).limit_denominator(1001)
+    for person in people:
+        sound = sound_of(_inside(path, person["audio"])) if person.get("audio") else None
+        side, said = _person(str(person["id"]), _inside(path, person.get("motion") or person["dataset"]), sound, rate, options)
+        sides.append(side)
+        beliefs += said
     return Recording(path.name, tuple(sides), rate, tuple(dict.fromkeys(beliefs)), fps_is_stated=True)
 
 
@@ -99,19 +130,72 @@ def _inside(folder: Path, name: object) -> Path:
 
 
 def _lone(path: Path, options: Options) -> Recording:
-    motion, beliefs = _read(path, options)
+    rate, beliefs = _rate(options)
+    person, said = _person(path.stem, path, sound_beside(path), rate, options)
+    return Recording(path.stem, (person,), rate, (*said, *beliefs), fps_is_stated=options.fps is not None)
+
+
+def _take(path: Path, take: Path, options: Options) -> Recording:
+    """One of several takes of a person: as many recordings, for time does not go on from one to the next."""
+    rate, beliefs = _rate(options)
+    person, said = _pictured(path.name, path, _takes(views_of(path))[take], [], sound_beside(take.parent), rate, options)
+    return Recording(take.parent.name, (person,), rate, (*said, *beliefs), fps_is_stated=options.fps is not None)
+
+
+def _rate(options: Options) -> tuple[Fraction, list[Assumption]]:
     if options.fps is None:
-        beliefs.append(assumed("25 frames a second (these files do not say; --fps states it)"))
-    rate = FPS if options.fps is None else Fraction(options.fps).limit_denominator(1001)
-    person = PersonRecording(path.stem, motion, sound_beside(path))
-    return Recording(path.stem, (person,), rate, tuple(beliefs), fps_is_stated=options.fps is not None)
+        return FPS, [assumed("25 frames a second (these files do not say; --fps states it)")]
+    return Fraction(options.fps).limit_denominator(1001), []
 
 
-def _read(path: Path, options: Options) -> tuple[FlameMotion, list[Assumption]]:
+def _person(name: str, path: Path, sound: Sound | None, rate: Fraction, options: Options) -> tuple[PersonRecording, list[Assumption]]:
+    files = frame_files(_parameters(path)) if _parameters(path).is_dir() else []
+    views = views_of(path) if path.is_dir() else []
+    if views:
+        return _pictured(name, path, views, files, sound, rate, options)
+    motion, beliefs = _read(path, files, options)
+    return PersonRecording(name, motion, sound), beliefs
+
+
+def _pictured(
+    name: str, path: Path, views: list[View], files: list[Path], sound: Sound | None, rate: Fraction, options: Options
+) -> tuple[PersonRecording, list[Assumption]]:
+    """Motion in the order of timesteps, and what one camera saw of it."""
+    times = _times(path, views, files)
+    motion, beliefs = _read(path, list(times.values()), options)
+    seen = filmed(path, views, list(times), motion, rate, options.camera)
+    if seen is None:
+        beliefs.append(converted("not one of the pictures that transforms.json names is here: motion alone"))
+        return PersonRecording(name, motion, sound), beliefs
+    return PersonRecording(name, motion, sound, seen.film, seen.valid, seen.mask_film, seen.camera), [*beliefs, *seen.words]
+
+
+def _times(path: Path, views: Sequence[View], files: Sequence[Path]) -> dict[int, Path]:
+    """The parameters of each timestep: what its pictures name, else the file of that number."""
+    times: dict[int, Path] = {}
+    for view in views:
+        if view.motion is not None and times.setdefault(view.timestep, view.motion) != view.motion:
+            found = f"{times[view.timestep].name} and {view.motion.name}"
+            raise InputError(path, expected=f"one flame_param_path of timestep {view.timestep}", found=found, remedy="export it again")
+    named = set(times.values())
+    for file in files:
+        digits = re.findall(r"\d+", file.stem)
+        if file not in named and digits:
+            times.setdefault(int(digits[-1]), file)
+    missing = next((t for t in range(min(times, default=0), max(times, default=0) + 1) if t not in times), None)
+    missing = next((view.timestep for view in views if view.timestep not in times), missing)
+    if missing is not None:
+        remedy = "track these frames too, or split the sequence there"
+        raise InputError(path, expected=f"FLAME parameters of timestep {missing}", found="none", remedy=remedy)
+    return dict(sorted(times.items()))
+
+
+def _read(path: Path, files: Sequence[Path], options: Options) -> tuple[FlameMotion, list[Assumption]]:
+    """One file of all frames, or of a folder those of each."""
     if path.is_file():
         arrays = npz_of(path, without=UNUSED)
     else:
-        frames = [npz_of(file, without=UNUSED) for file in frame_files(path / "flame_param")]
+        frames = [npz_of(file, without=UNUSED) for file in files]
         if not frames:
             raise InputError(path, expected="frames in flame_param/", found="none", remedy="name the folder of one sequence")
         each = {name: np.concatenate([_row(path, name, frame) for frame in frames]) for name in ("expr", *PARTS) if name in frames[0]}
