@@ -45,6 +45,9 @@ class Head(nn.Module):
         self.register_buffer("shape_basis", flat(arrays.shape_directions), persistent=False)
         self.register_buffer("motion_basis", torch.cat([flat(arrays.expression_directions), correctives[used]]), persistent=False)
         self.register_buffer("used_correctives", used, persistent=False)
+        directions = torch.einsum("jv,vce->jce", self.joint_regressor, torch.tensor(arrays.expression_directions))
+        carried = directions.flatten(0, 1).T.contiguous() if arrays.kind == "flame" else None
+        self.register_buffer("joint_basis", carried, persistent=False)  # FLAME's expressions carry its joints, a little; None: they stay
         self.skin = Skin(self.skin_weights)
         self._regions = {name: torch.tensor(indices) for name, indices in arrays.regions.items()}
         self.joint_expressions = {name: torch.tensor(pose) for name, pose in arrays.joint_expressions.items()}
@@ -124,7 +127,7 @@ def skull_frame(landmarks: Float[Tensor, "*batch landmarks 3"]) -> Float[Tensor,
 
 @dataclass(frozen=True)
 class ShapedHead:
-    """A person's head at rest; ``joints`` are root, neck, jaw, left eye, right eye."""
+    """A person's head at rest; ``joints`` are root, neck, jaw, left eye, right eye, of a face without expression."""
 
     head: Head
     template: Float[Tensor, "*batch verts 3"]
@@ -146,7 +149,10 @@ class ShapedHead:
         turned = (rotations[..., 1:, :, :] - torch.eye(3, dtype=poses.dtype, device=poses.device)).flatten(-3)
         coefficients = torch.cat([expr, turned[..., self.head.used_correctives]], dim=-1)
         rest = self.template.unsqueeze(-3) + (coefficients @ self.head.motion_basis).unflatten(-1, (-1, 3))
-        moved = self.head.skin(rest, *joint_transforms(rotations, self.joints.unsqueeze(-3)), root_moves=rotation is not None)
+        joints = self.joints.unsqueeze(-3)
+        if self.head.joint_basis is not None:
+            joints = joints + (expr @ self.head.joint_basis).unflatten(-1, (-1, 3))
+        moved = self.head.skin(rest, *joint_transforms(rotations, joints), root_moves=rotation is not None)
         return moved if translation is None else moved + translation.unsqueeze(-2)
 
 

@@ -85,9 +85,6 @@ def world() -> World:
     arrays["v_template"][list(DOTS)] = [[0.08, 0.09, 0.02], [-0.07, 0.06, 0.05], [0.06, -0.08, 0.04], [-0.08, -0.07, 0.0]]
     arrays["shapedirs"] *= 0.1
     arrays["posedirs"] *= 0.1
-    # FLAME's joints hardly move with expressions; here they do not at all, because our head regresses them from identity alone.
-    free = np.eye(12) - np.linalg.pinv(arrays["J_regressor"]) @ arrays["J_regressor"]
-    arrays["shapedirs"][..., 300:] = np.einsum("vw,wck->vck", free, arrays["shapedirs"][..., 300:])
     steps = np.linspace(0, 1, T)[:, None]
     parts = {
         "rotation": np.array([0.1, 0.5, -0.2]) + steps * [0.1, 0.1, 0.1],
