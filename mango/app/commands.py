@@ -51,6 +51,7 @@ def import_data(
     /,
     format: str = "auto",
     head: str = "builtin",
+    source_head: str | None = None,
     flame_version: Literal["2020", "2023", "2023-open"] | None = None,
     fps: float | None = None,
     camera: str | None = None,
@@ -71,8 +72,10 @@ def import_data(
         source: a file or folder
         out: the set; a new one grows in OUT.importing and appears when it is whole
         format: its name, or "auto" to go by what is in the source
-        head: whose motion the set holds: "builtin" for ARKit weights, a FLAME file for FLAME coefficients
-        flame_version: which FLAME the coefficients and the head file are of, where they cannot say
+        head: whose motion the set holds: "builtin", or a FLAME file
+        source_head: the head that the source's motion is of, where --head is another: motion is retargeted, and what that loses is said
+            (without, FLAME coefficients are --head's own, and ARKit weights go by name, or have the built-in head's shapes)
+        flame_version: which FLAME the coefficients and their head file are of, where they cannot say
         fps: frames a second of the motion, where the source cannot say or is wrong
         camera: of sources with several cameras, the one whose pictures are wanted, by its id (without, the most frontal one)
         licence: of the recordings, written to every dialogue
@@ -90,8 +93,8 @@ def import_data(
     options = Options(fps=fps, flame_version=flame_version, camera=camera)
     with progress_bar("importing", "recordings") as progress:
         import_source(
-            source, out, format=format, head=head, options=options, without_motion=without_motion, anyway=anyway, overwrite=overwrite,
-            strict=strict, workers=workers, ray=ray, retries=retries, licence=licence, progress=progress,
+            source, out, format=format, head=head, source_head=source_head, options=options, without_motion=without_motion, anyway=anyway,
+            overwrite=overwrite, strict=strict, workers=workers, ray=ray, retries=retries, licence=licence, progress=progress,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import torch
 
 from mango.data.atomic import atomic_file
 from mango.data.formats.conventions import mouth_opening
-from mango.data.formats.conversion import check_head, clip_of, title
+from mango.data.formats.conversion import clip_of, owner_of, title
 from mango.data.formats.recordings import FlameMotion, PersonRecording, Recording, flame_motion
 from mango.data.formats.sounds import loudness_of, voice_of
 from mango.errors import InputError
@@ -59,10 +59,10 @@ def _recording(recording: Recording, head: Head) -> list[np.ndarray]:
 
 
 def _heads(person: PersonRecording, recording: Recording, head: Head, chosen: list[int]) -> tuple[list[np.ndarray], str]:
-    """The head in grey at frames of the source, and what the pictures leave out."""
+    """The motion's own head in grey at frames of the source, and what the pictures leave out."""
     motion, words = person.motion, ""
     try:
-        check_head(recording.id, motion, head)
+        head = owner_of(recording.id, motion, head, None)
     except InputError:
         if not isinstance(motion, FlameMotion):
             raise

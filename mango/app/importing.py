@@ -1,9 +1,10 @@
 """`mango data import`, `mango data inspect` and `mango export`: what they print and in what order they work."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from mango.data.formats import manifest
 from mango.data.formats.conventions import check
@@ -19,8 +20,8 @@ SHOWN_FAILURES = 20  # of a large import
 
 
 def import_source(
-    source: Path, out: Path, *, format: str, head: str, options: Options, without_motion: bool, anyway: bool, overwrite: bool,
-    strict: bool, retries: int, workers: int | None, ray: str | None, licence: str, progress: Progress,
+    source: Path, out: Path, *, format: str, head: str, source_head: str | None, options: Options, without_motion: bool, anyway: bool,
+    overwrite: bool, strict: bool, retries: int, workers: int | None, ray: str | None, licence: str, progress: Progress,
 ) -> None:  # fmt: skip
     """A dialogue set in ``out`` of what can be imported; what cannot is listed. The same again goes on, or brings it up to date."""
     from mango.data.formats.many import Import, import_recordings
@@ -32,7 +33,7 @@ def import_source(
     source, out = source.absolute(), out.absolute()  # as other processes and machines have to see them
     chosen = found_format(source, format)
     entries = _named_apart(chosen.entries(source, options))
-    what = Import(chosen.name, source, head, options, without_motion, licence, anyway)
+    what = Import(chosen.name, source, head, options, without_motion, licence, source_head, anyway)
     imported = import_recordings(
         entries, out, what, lambda tasks: engine_for(tasks, workers, ray), overwrite=overwrite, strict=strict, retries=retries,
         progress=progress,
@@ -41,6 +42,8 @@ def import_source(
     said = Counter(words for record in good for words in record.words)
     for (certainty, words), times in said.items():
         print(f"{certainty}: {words}" + (f" ({times} of {len(good)} recordings)" if times < len(good) else ""))
+    if imported.retargeting:
+        print(lost_line(imported.retargeting, out))
     if imported.gone:
         print(f"removed with their recordings: {_some(list(imported.gone))}")
     failed = [record for record in imported.records.values() if record.error is not None]
@@ -51,6 +54,16 @@ def import_source(
     news = f" ({imported.kept} as they were)" if imported.kept else ""
     lost = f"; {len(failed)} recordings failed and are not in it: the same command tries them again" if failed else ""
     print(f"wrote {out}: {len(good)} dialogues{news}, {imported.people} people{lost}; next: mango data validate {out}")
+
+
+def lost_line(retargeting: Sequence[Mapping], out: Path) -> str:
+    """What retargeting lost, in a line."""
+    moving = [row for row in retargeting if row["moves_mm"] > 0]
+    worst = max(moving, key=lambda row: row["lost_mm"] / row["moves_mm"])
+    middle = median(row["lost_mm"] for row in moving)
+    shown = f"{worst['lost_mm']:.2f} of {worst['moves_mm']:.2f} mm of {worst['shape']!r} at worst"
+    where = out / manifest.NAME
+    return f"retargeted: of the source head's {len(moving)} shapes {middle:.2f} mm (rms) are lost in the median, {shown}; each: {where}"
 
 
 def found_format(source: Path, name: str) -> Format:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 import torch
 from jaxtyping import Float
@@ -21,6 +22,8 @@ from mango.head.model import Head
 
 MILLIMETRES = 1000.0
 JAW_STEP = 0.05  # radians: half the step of the central difference that makes the jaw's turn a direction
+JAW_TURNS = ("jaw open", "jaw sideways")  # radians about x and y
+MOST_SIDEWAYS = 0.2  # radians
 STILL = 1e-5  # metres rms: a shape that moves less has nothing to be matched
 
 
@@ -76,19 +79,21 @@ def read_arkit_basis(path: Path) -> Basis:
 
 
 def motion_basis(head: Head, largest: float = 4.0) -> Basis:
-    """A head's expressions and the turn of its jaw about x, as directions at rest. FLAME's coefficients are standard deviations, so
-    ``largest`` of them bounds each; the jaw may turn by half a radian and never shuts beyond rest.
+    """A head's expressions and the turns of its jaw about x (opening) and y (sideways), as directions at rest. FLAME's coefficients are
+    standard deviations, so ``largest`` of them bounds each; the jaw opens by half a radian at most and never shuts beyond rest.
     """
     person = head.with_shape(head.template.new_zeros(head.identities))
-    jaw = torch.zeros(2, 3, dtype=head.template.dtype)
-    jaw[:, 0] = torch.tensor([-JAW_STEP, JAW_STEP])
-    zero = lambda width: torch.zeros(2, width, dtype=head.template.dtype)  # noqa: E731
+    jaw = head.template.new_zeros(4, 3)
+    jaw[[0, 1, 2, 3], [0, 0, 1, 1]] = head.template.new_tensor([-JAW_STEP, JAW_STEP, -JAW_STEP, JAW_STEP])
+    still = lambda width: head.template.new_zeros(4, width)  # noqa: E731
     with torch.no_grad():
-        shut, opened = person.vertices(zero(head.expressions), zero(3), jaw, zero(6))
-    turning = ((opened - shut) / (2 * JAW_STEP)).numpy().astype(np.float64)
-    directions = np.concatenate([head.expression_directions.permute(2, 0, 1).numpy().astype(np.float64), turning[None]])
+        turned = person.vertices(still(head.expressions), still(3), jaw, still(6)).unflatten(0, (2, 2))
+    turning = ((turned[:, 1] - turned[:, 0]) / (2 * JAW_STEP)).numpy().astype(np.float64)
+    directions = np.concatenate([head.expression_directions.permute(2, 0, 1).numpy().astype(np.float64), turning])
     bound = np.full(head.expressions, largest)
-    return Basis((*head.expression_names, "jaw"), directions, np.append(-bound, 0.0), np.append(bound, 0.5))
+    return Basis(
+        (*head.expression_names, *JAW_TURNS), directions, np.append(-bound, (0.0, -MOST_SIDEWAYS)), np.append(bound, (0.5, MOST_SIDEWAYS))
+    )
 
 
 def retargeted(
@@ -108,7 +113,11 @@ def retargeted(
     # |A c - d|^2 for every frame depends on the frame by A^T d alone: a triangular factor of A stands for all its rows
     factor, triangle = np.linalg.qr(np.concatenate([columns / np.sqrt(count), damping * np.eye(columns.shape[1])]))
     goals = displacements[:, chosen].reshape(len(displacements), -1) / np.sqrt(count) @ factor[: columns.shape[0]]
-    return np.stack([scipy.optimize.lsq_linear(triangle, goal, (target.lowest, target.highest)).x for goal in goals])
+    found = scipy.linalg.solve_triangular(triangle, goals.T).T
+    beyond = np.flatnonzero(((found < target.lowest) | (found > target.highest)).any(1))
+    for frame in beyond:
+        found[frame] = scipy.optimize.lsq_linear(triangle, goals[frame], (target.lowest, target.highest), method="bvls").x
+    return found
 
 
 def matches(source: Basis, target: Basis, *, vertices: np.ndarray | None = None) -> tuple[Float[np.ndarray, "source target"], list[Match]]:

@@ -1,9 +1,11 @@
 """From a recording of other people's to a dialogue of ours: motion of one head at 25 fps, voices at 16 kHz, films of key frames.
 
-recording --shortest stream--> frames --+--> motion: resampled, then by name (ARKit) or padded (FLAME) to the head
+recording --shortest stream--> frames --+--> motion: resampled, then by name (ARKit) or padded (FLAME) to its head, retargeted to another
                                         +--> voices: 16 kHz mono, cut          +--> films: nearest frames
 """
 
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +31,34 @@ from mango.data.landmarks import landmarks_in_picture
 from mango.errors import InputError
 from mango.head.arkit import arkit_from_motion, motion_from_arkit
 from mango.head.flame import STATE_IT
-from mango.head.model import Head
+from mango.head.head_pairs import HeadPair, head_pair
+from mango.head.model import Head, load_head
 from mango.types import FRAME_RATE, PERSONS, Dialogue, MotionClip, PersonTrack, Side
 
 
-def dialogue_of(id: str, recording: Recording, head: Head, films: Path, *, with_motion: bool = True) -> tuple[Dialogue, list[Assumption]]:
-    """The dialogue, its films written to the folder ``films``, and what was changed on the way.
+@dataclass(frozen=True)
+class Converted:
+    """A recording as a dialogue."""
 
-    Errors: InputError for motion that is not of this head, for a recording without anything, and for damaged sound or pictures.
+    dialogue: Dialogue
+    words: list[Assumption]  # what was changed on the way
+    retargeted: bool  # its motion was another head's
+
+
+def dialogue_of(
+    id: str, recording: Recording, head: Head, films: Path, *, with_motion: bool = True, source_head: Head | None = None
+) -> Converted:
+    """The dialogue, its films written to the folder ``films``. ``source_head``: the head that the motion is of, where it is another.
+
+    Errors: InputError for motion that is of neither head, for a recording without anything, and for damaged sound or pictures.
     """
     motions = {k: person.motion for k, person in enumerate(recording.people) if with_motion and person.motion is not None}
-    for motion in motions.values():
-        check_head(recording.id, motion, head)
+    owners = {k: owner_of(recording.id, motion, head, source_head) for k, motion in motions.items()}
+    for k, owner in owners.items():
+        if owner is not head and recording.people[k].camera is not None:
+            found = f"motion of {owner.name!r} for the head {head.name!r}"
+            remedy = "give --head the head that the source was tracked with, or --without-motion"
+            raise InputError(recording.id, expected="pictures with their own head: cameras know its size", found=found, remedy=remedy)
     voices = {k: voice_of(person.sound) for k, person in enumerate(recording.people) if person.sound is not None}
     lengths = _lengths(recording, motions, voices)
     frames = min(lengths.values())
@@ -54,34 +72,53 @@ def dialogue_of(id: str, recording: Recording, head: Head, films: Path, *, with_
         audio = voices[k][: frames * SAMPLES_PER_FRAME] if k in voices else silent
         clip = None
         if k in motions:
-            clip, said = clip_of(motions[k], recording, head, frames, placed=person.camera is not None)
+            clip, said = clip_of(motions[k], recording, owners[k], frames, placed=person.camera is not None)
             words += said
+            if owners[k] is not head:
+                clip, said = retargeted_clip(clip, _pair(owners[k], head))
+                words.append(said)
         film, mask_film = (
             _written(pictures, films / f"{as_name(id)}.{PERSONS[k]}{suffix}", frames)
             for pictures, suffix in ((person.film, ".mp4"), (person.mask_film, ".mask.mp4"))
         )
         track = track_of(person, clip, head) if person.camera is not None and clip is not None else None
         sides.append(Side(as_name(person.name), audio, _speaking(audio, frames), clip, track, film, mask_film))
+    retargeted = any(owner is not head for owner in owners.values())
     words = list(dict.fromkeys(words))
     if len(sides) == 1:
-        return lone_dialogue(id, sides[0], frames), words
-    return Dialogue(id, frames, dict(zip(PERSONS, sides, strict=True))), words
+        return Converted(lone_dialogue(id, sides[0], frames), words, retargeted)
+    return Converted(Dialogue(id, frames, dict(zip(PERSONS, sides, strict=True))), words, retargeted)
 
 
-def check_head(where: str, motion: Motion, head: Head) -> None:
-    """Coefficients of one basis mean nothing to another: never mixed, never guessed."""
-    if isinstance(motion, ArkitMotion):
-        if not head.joint_expressions:
-            remedy = "leave --head away: the built-in head has ARKit's expressions by name"
-            raise InputError(where, expected="a head with ARKit's expressions for ARKit weights", found=head.name, remedy=remedy)
-        return
+def owner_of(where: str, motion: Motion, head: Head, source_head: Head | None) -> Head:
+    """The head that the motion is of: ``head`` itself where it can be. Coefficients of one basis mean nothing to another: never mixed,
+    never guessed.
+    """
+    if isinstance(motion, FlameMotion):
+        owner = source_head or head
+        check_flame(where, motion, owner)
+        return head if owner.digest == head.digest else owner
+    if source_head is not None and not source_head.joint_expressions:
+        remedy = "leave --source-head away: the built-in head's shapes are taken"
+        raise InputError(where, expected="a head with ARKit's expressions for ARKit weights", found=source_head.name, remedy=remedy)
+    if not head.joint_expressions:
+        return source_head or _builtin()
+    if source_head is not None:
+        remedy = "leave --source-head away: ARKit weights mean the same to every head that has their names"
+        raise InputError(where, expected="another kind of motion for --source-head", found="ARKit weights by name", remedy=remedy)
+    return head
+
+
+def check_flame(where: str, motion: FlameMotion, head: Head) -> None:
+    """FLAME coefficients belong to one FLAME."""
     if head.joint_expressions:
         generation = f"FLAME {motion.generation}" if motion.generation else "FLAME"
         raise InputError(
             where,
             expected=f"a {generation} head for FLAME coefficients",
             found=f"the head {head.name!r}, whose expressions are others",
-            remedy="give --head your FLAME file (.pkl or .npz; flame.is.tue.mpg.de), or --without-motion for sound and pictures alone",
+            remedy="give --head your FLAME file (.pkl or .npz; flame.is.tue.mpg.de), or --source-head to have its motion on this head, or "
+            "--without-motion for sound and pictures alone",
         )
     if motion.generation is None:
         remedy = "state it with --flame-version (2020, 2023 or 2023-open): coefficients of one mean nothing to another"
@@ -89,7 +126,7 @@ def check_head(where: str, motion: Motion, head: Head) -> None:
     if head.generation is None:
         raise InputError(where, expected=f"to know which FLAME the head {head.name!r} is", found="a file that cannot say", remedy=STATE_IT)
     if head.generation != motion.generation:
-        remedy = "give --head a file of that generation: coefficients of one mean nothing to another"
+        remedy = "give --head (or --source-head) a file of that generation: coefficients of one mean nothing to another"
         raise InputError(where, expected=f"a FLAME {motion.generation} head", found=f"FLAME {head.generation}", remedy=remedy)
     for name, array, width in (("expression", motion.expr, head.expressions), ("shape", motion.shape, head.identities)):
         if np.abs(array[..., width:]).max(initial=0.0) > 0:
@@ -132,6 +169,29 @@ def clip_of(motion: Motion, recording: Recording, head: Head, frames: int, *, pl
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in made.items()}
     shape = torch.from_numpy(_padded(motion.shape, head.identities))
     return MotionClip(**tensors, shape=shape, head=head.digest, fps=float(FRAME_RATE)), words
+
+
+def retargeted_clip(clip: MotionClip, pair: HeadPair) -> tuple[MotionClip, Assumption]:
+    """The same movement of the other head's average face; turns of head and eyes as they were."""
+    done = pair.carried(clip.shape, clip.expr, clip.jaw_pose, clip.eyes_pose)
+    lost, moved = (float(np.sqrt(np.square(mm).mean())) for mm in (done.lost_mm, done.moved_mm))
+    words = (
+        f"motion of the head {pair.source.name} to {pair.target.name} by least squares on {pair.num_points} points of the face: {lost:.2f} "
+        f"of {moved:.2f} mm are lost (rms over points and frames); the average face, with the turns of head and eyes as they were"
+    )
+    shape = clip.shape.new_zeros(pair.target.identities)
+    return replace(clip, expr=done.expr, jaw_pose=done.jaw_pose, shape=shape, head=pair.target.digest), converted(words)
+
+
+@lru_cache(maxsize=1)
+def _pair(source: Head, target: Head) -> HeadPair:
+    """A process has one for all its recordings."""
+    return head_pair(source, target)
+
+
+@lru_cache(maxsize=1)
+def _builtin() -> Head:
+    return load_head()
 
 
 def _of_arkit(motion: ArkitMotion, recording: Recording, head: Head, frames: int) -> tuple[MotionClip, list[Assumption]]:

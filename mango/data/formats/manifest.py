@@ -27,17 +27,21 @@ class Record:
     seconds: float = 0.0
     attempts: int = 0
     words: tuple[tuple[str, str], ...] = ()  # certainty and words of what was assumed and converted
+    retargeted: bool = False  # its motion was another head's
     error: str | None = None  # why it failed
     trace: str = ""  # where, if it was no fault of the recording
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """``settings`` decide the files; ``source`` is where the recordings lay."""
+    """``settings`` decide the files; ``source`` is where the recordings lay; ``retargeting`` is what each shape lost between the heads:
+    ``shape``, ``moves_mm``, ``lost_mm``.
+    """
 
     settings: Mapping[str, object]
     source: str
     records: Mapping[str, Record]
+    retargeting: tuple[Mapping[str, object], ...] = ()
 
     @staticmethod
     def read(root: Path) -> "Manifest | None":
@@ -47,11 +51,13 @@ class Manifest:
         if not lines or lines[0] is None or lines[0].get("format") != FORMAT:
             return None
         records = (_record(line) for line in lines[1:] if line is not None)
-        return Manifest(lines[0]["settings"], lines[0]["source"], {record.id: record for record in records if record is not None})
+        known = {record.id: record for record in records if record is not None}
+        return Manifest(lines[0]["settings"], lines[0]["source"], known, tuple(lines[0].get("retargeting", ())))
 
     def write(self, root: Path, order: Iterable[str]) -> None:
         """Whole and tidy: a line for each recording, in this order."""
         head = {"format": FORMAT, "settings": dict(self.settings), "source": self.source}
+        head |= {"retargeting": self.retargeting} if self.retargeting else {}
         with atomic_file(root / NAME) as partial:
             partial.write_text("".join(_line(line) for line in (head, *(asdict(self.records[id]) for id in order))), "utf-8")
 

@@ -40,13 +40,23 @@ class Import:
     options: Options
     without_motion: bool
     licence: str
+    source_head: str | None = None  # whose motion the source holds, where it is another head's
     anyway: bool = False  # decides which recordings are refused, not what the others become
 
-    def settings(self, head: Head) -> dict[str, object]:
+    def heads(self) -> tuple[Head, Head | None]:
+        """The set's, and the one that the source's motion is of, if stated. ``flame_version`` is about the latter where there is one."""
+        version = self.options.flame_version
+        if self.source_head is None:
+            return _head(self.head, version), None
+        return _head(self.head, None), _head(self.source_head, version)
+
+    def settings(self) -> dict[str, object]:
+        head, source_head = self.heads()
         return {
             "format": self.format, "head": head.digest, "fps": self.options.fps, "flame_version": self.options.flame_version,
             "without_motion": self.without_motion, "licence": self.licence,
             **({"camera": self.options.camera} if self.options.camera is not None else {}),
+            **({"source_head": source_head.digest} if source_head is not None else {}),
         }  # fmt: skip
 
 
@@ -58,6 +68,7 @@ class Imported:
     people: int  # of the set
     kept: int  # recordings that were there, unchanged
     gone: tuple[str, ...]  # dialogues that left the set because their recordings left the source
+    retargeting: tuple[Mapping[str, object], ...]  # shape, moves_mm, lost_mm of each of the source head's shapes, if any was retargeted
 
 
 @dataclass(frozen=True)
@@ -78,9 +89,9 @@ class ImportRecording:
         hand = self.root / IN_HAND / entry.id
         shutil.rmtree(hand, ignore_errors=True)
         try:
-            words = self._write(hand)
+            words, retargeted = self._write(hand)
             made = hand / "dialogues" / entry.id
-            record = replace(record, result=folder_digest(made), words=words)
+            record = replace(record, result=folder_digest(made), words=words, retargeted=retargeted)
             if folder.exists():
                 os.rename(folder, hand / "old")
             os.rename(made, folder)
@@ -88,23 +99,24 @@ class ImportRecording:
             shutil.rmtree(hand, ignore_errors=True)
         return record
 
-    def _write(self, hand: Path) -> tuple[tuple[str, str], ...]:
-        """A set of this one dialogue; what was assumed and converted."""
+    def _write(self, hand: Path) -> tuple[tuple[tuple[str, str], ...], bool]:
+        """A set of this one dialogue; what was assumed and converted, and whether motion was retargeted."""
         from mango.data.dialogues import create_dialogue_set, write_dialogue
 
-        entry, what, head = self.entry, self.what, _head(self.what.head, self.what.options.flame_version)
+        entry, what = self.entry, self.what
+        head, source_head = what.heads()
         (hand / "films").mkdir(parents=True)
         recording = read_recording(entry, what.options)
         if not what.without_motion:
             _refuse_contradictions(recording, check(recording), what.anyway)
         create_dialogue_set(hand, head, _people(entry), {"train": [entry.id]})
-        dialogue, words = dialogue_of(entry.id, recording, head, hand / "films", with_motion=not what.without_motion)
-        words = [word for word in dict.fromkeys([*recording.assumptions, *words]) if word.certainty != "certain"]
+        made = dialogue_of(entry.id, recording, head, hand / "films", with_motion=not what.without_motion, source_head=source_head)
+        words = [word for word in dict.fromkeys([*recording.assumptions, *made.words]) if word.certainty != "certain"]
         generation = _generation(recording)
         source = f"{what.format} {what.source.name}" + (f" ({generation})" if generation else "")
         source += ": " + "; ".join(str(word) for word in words)
-        write_dialogue(hand, dialogue, source=source, licence=what.licence, created_by="mango data import", move_videos=True)
-        return tuple((word.certainty, word.words) for word in words)
+        write_dialogue(hand, made.dialogue, source=source, licence=what.licence, created_by="mango data import", move_videos=True)
+        return tuple((word.certainty, word.words) for word in words), made.retargeted
 
 
 def import_recordings(
@@ -116,10 +128,10 @@ def import_recordings(
     ``engine`` is made for so many tasks. A recording that fails is left out and recorded, or with ``strict`` stops everything. Errors:
     InputError for a set or an unfinished import of another kind, and the recording's own where nothing can be imported at all.
     """
-    head = _head(what.head, what.options.flame_version)
+    head, source_head = what.heads()
     root = out if out.exists() and not overwrite else _growing(out)
     with _alone(root):
-        before = _opened(root, out, what, head, entries)
+        before = _opened(root, out, what, entries)
         todo = [entry for entry in entries if not _as_it_was(root, entry, before.records.get(entry.id))]
         kept = len(entries) - len(todo)
         records = dict(before.records)
@@ -145,10 +157,19 @@ def import_recordings(
         gone = sorted(before.records.keys() - ours.keys())
         for id in [*gone, *(record.id for record in ours.values() if record.error is not None)]:
             shutil.rmtree(root / "dialogues" / id, ignore_errors=True)
-        replace(before, source=str(what.source.resolve()), records=ours).write(root, ours)
+        lost = (before.retargeting or _lost_between(source_head or load_head(), head)) if any(r.retargeted for r in good) else ()
+        replace(before, source=str(what.source.resolve()), records=ours, retargeting=lost).write(root, ours)
     if root != out:
         _become(root, out)
-    return Imported(ours, people, kept, tuple(gone))
+    return Imported(ours, people, kept, tuple(gone), lost)
+
+
+def _lost_between(source: Head, target: Head) -> tuple[Mapping[str, object], ...]:
+    """What each shape of the source's head moves, and what the target cannot do of it."""
+    from mango.head.head_pairs import head_pair
+
+    rows = ((shape.name, shape.size_mm, shape.residual_mm) for shape in head_pair(source, target).shapes())
+    return tuple({"shape": name, "moves_mm": round(moves, 3), "lost_mm": round(lost, 3)} for name, moves, lost in rows)
 
 
 def read_recording(entry: Entry, options: Options) -> Recording:
@@ -165,9 +186,9 @@ def read_recording(entry: Entry, options: Options) -> Recording:
     return recording
 
 
-def _opened(root: Path, out: Path, what: Import, head: Head, entries: list[Entry]) -> Manifest:
+def _opened(root: Path, out: Path, what: Import, entries: list[Entry]) -> Manifest:
     """What was done so far, if it was this."""
-    settings, source = what.settings(head), str(what.source.resolve())
+    settings, source = what.settings(), str(what.source.resolve())
     found = Manifest.read(root)
     if found is None:
         if root == out:
@@ -287,9 +308,9 @@ def _people(entry: Entry) -> tuple[str, ...]:
     return tuple(as_name(person) for person in entry.people)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _head(source: str, generation: str | None) -> Head:
-    """A process has one for all its recordings."""
+    """A process has them for all its recordings."""
     return load_head(source, generation=generation)
 
 

@@ -109,7 +109,7 @@ def test_arkit_weights_arrive_by_name(tmp_path, builtin):
         (lambda folder: foreign.diffposetalk(folder / "s.npz", ANN), (), "give --head your FLAME file"),
         (lambda folder: foreign.gagavatar(folder / "s.pkl", ANN), ("--head", "FLAME"), "--flame-version"),
         (lambda folder: foreign.dualtalk(folder / "s"), ("--head", "FLAME"), "which FLAME the head 'generic_model' is"),
-        (lambda folder: foreign.arkit_npz(folder / "s.npz", ANN), ("--head", "FLAME"), "leave --head away"),
+        (lambda folder: foreign.arkit_npz(folder / "s.npz", ANN), ("--head", "FLAME"), "the built-in head can be laid over"),
         (lambda folder: foreign.arkit_npz(folder / "s.npz", ANN), ("--format", "arkit-npx"), "did you mean 'arkit-np"),
         (
             lambda folder: foreign.dualtalk(folder / "s", faces=LONG, swapped_voices=True),

@@ -363,3 +363,10 @@ def test_camera_counts_or_is_refused(tmp_path, world, head_file, capsys):
     ]
     assert main(command) == 2
     assert "leave --camera away" in capsys.readouterr().err
+
+
+def test_pictures_stay_with_their_own_head(tmp_path, world, head_file, capsys):
+    """Another head's face would not lie where the camera shows one. Seen red without the rule."""
+    words = ["data", "import", "--workers", "1", "--source-head", head_file, sequence(tmp_path / "seq", world), tmp_path / "set"]
+    assert main([str(word) for word in words]) == 2
+    assert "give --head the head that the source was tracked with" in capsys.readouterr().err and not (tmp_path / "set").exists()
