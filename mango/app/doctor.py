@@ -19,7 +19,7 @@ EXTRAS = {
     "cuda": "LPIPS and other learnt image metrics",
     "speech": "eSpeak NG voices for synthetic dialogues (the built-in formant synthesiser needs nothing)",
     "app": "viewer and web page",
-    "lmdb": "reading UniLS's and ARTalk's databases (mango data import --format unils)",
+    "lmdb": "reading the databases of UniLS, ARTalk and DiffPoseTalk (mango data import)",
     "data": "shards and large preparation jobs",
     "vad": "other detectors of speech (mango data features --detector)",
     "ray": "preparation on several machines (mango data import --ray)",

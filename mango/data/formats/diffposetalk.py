@@ -2,6 +2,7 @@
 3, of which its programs keep the jaw's first number.
 """
 
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.formats.guarded import content_of, needed, npz_of, numbers, same_length
-from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, converted, flame_motion
+from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, Sound, assumed, converted, flame_motion
 from mango.data.formats.sounds import sound_beside
 
 CODES = {"shape": 100, "exp": 50, "pose": 6}
@@ -42,8 +43,13 @@ def _files(folder: Path) -> list[Path]:
 
 def _recording(path: Path, options: Options) -> Recording:
     arrays = needed(path, npz_of(path), *CODES)
-    codes = {name: numbers(path, name, arrays[name], (None, width)) for name, width in CODES.items()}
-    same_length(path, **codes)
+    return recording_of(path, path.stem, path.stem, arrays, sound_beside(path), options)
+
+
+def recording_of(where: object, id: str, name: str, arrays: Mapping[str, np.ndarray], sound: Sound | None, options: Options) -> Recording:
+    """Of arrays by the names of ``CODES``, wherever they lay."""
+    codes = {part: numbers(where, part, arrays[part], (None, width)) for part, width in CODES.items()}
+    same_length(where, **codes)
     generation = options.flame_version or "2020"
     head, jaw = codes["pose"][:, :3], codes["pose"][:, 3:]
     motion = flame_motion(codes["exp"], codes["shape"].mean(0), neck_pose=head, jaw_pose=jaw, generation=generation)
@@ -52,8 +58,8 @@ def _recording(path: Path, options: Options) -> Recording:
         converted("pose 0:3 (global) is neck_pose, rotation is zero; pose 3:6 is jaw_pose; shape is the mean over the clip"),
     )
     rate = Fraction(options.fps or 25).limit_denominator(1001)
-    person = PersonRecording(path.stem, motion, sound_beside(path))
+    person = PersonRecording(name, motion, sound)
     varies = float(np.abs(jaw[:, 1:]).max())
     if varies == 0:
         beliefs += (assumed("the jaw's second and third number are zero: this file went through its programs"),)
-    return Recording(path.stem, (person,), rate, beliefs, fps_is_stated=options.fps is not None)
+    return Recording(id, (person,), rate, beliefs, fps_is_stated=options.fps is not None)

@@ -22,6 +22,13 @@ HEADER = struct.Struct("<BQ")
 _held = threading.local()
 
 
+def database_in(path: Path) -> Path | None:
+    """The database file itself, of a folder or of one of its folders; None where there is none."""
+    if path.is_file():
+        return path if path.name.endswith(".mdb") else None
+    return next(iter(sorted((*path.glob("data.mdb"), *path.glob("*/data.mdb")))), None)
+
+
 def keys_of(database: Path) -> list[str]:
     """Every key, as text."""
     return [key.decode("utf-8", "replace") for key in _asked(database, "keys").split(b"\0") if key]

@@ -48,6 +48,7 @@ FORMATS = {
         Format("seamless", "Seamless Interaction: V.._S.._I.._P.. films, voices and features", "seamless"),
         Format("vhap", "VHAP / GaussianAvatars: a folder with flame_param/, or an npz of all frames", "vhap"),
         Format("diffposetalk", "DiffPoseTalk: npz of shape, exp and pose", "diffposetalk"),
+        Format("diffposetalk-lmdb", "DiffPoseTalk: an LMDB of pickled segments with sound", "diffposetalk_lmdb"),
         Format("deca", "DECA / EMOCA: npz or pickle of codes, or a folder of one per frame", "deca"),
         Format("smirk", "SMIRK: npz or pickle of parameters, or a folder of one per frame", "smirk"),
         Format("metrical-tracker", "metrical-tracker: a folder of .frame files", "metrical_tracker"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from mango.data.formats.artalk import motion_of_codes
 from mango.data.formats.guarded import arrays_of, json_of, needed, numbers
-from mango.data.formats.lmdb_files import keys_of, value_of
+from mango.data.formats.lmdb_files import database_in, keys_of, value_of
 from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, as_name, assumed
 from mango.data.formats.sounds import sound_in_memory
 from mango.errors import InputError
@@ -21,7 +21,7 @@ RATE = 16_000
 
 
 def recognise(path: Path) -> str | None:
-    database = _database(path)
+    database = database_in(path)
     if database is None:
         return None
     keys = keys_of(database)
@@ -33,7 +33,7 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    database = _database(path)
+    database = database_in(path)
     if database is None:
         raise InputError(path, expected="a folder with data.mdb", found="none", remedy="name the folder of the LMDB")
     keys = set(keys_of(database))
@@ -51,12 +51,6 @@ def entries(path: Path, options: Options) -> list[Entry]:
             for key, name in ((key, as_name(key)) for key in sorted(keys))
         ]
     return found
-
-
-def _database(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.name.endswith(".mdb") else None
-    return next(iter(sorted((*path.glob("data.mdb"), *path.glob("*/data.mdb")))), None)
 
 
 def _pairs(path: Path) -> dict[str, dict[str, list]]:

@@ -280,6 +280,30 @@ def unils(root: Path, faces: tuple[Face, Face]) -> Path:
     return root
 
 
+def diffposetalk_lmdb(root: Path, who: Face, segment: int = 20) -> Path:
+    """A person's clip in segments of ``segment`` frames, the last one shorter, as the project's own preparation writes it."""
+    import io
+
+    import lmdb
+    import soundfile
+
+    root.mkdir()
+    (root / "val.txt").write_text("TH_00017/002\n")
+    env = lmdb.open(str(root / "lmdb"), map_size=2**26)
+    coefficients = {"shape": np.tile(who.shape[:100], (FRAMES, 1)), "exp": who.expr[:, :50], "pose": np.concatenate([who.head, who.jaw], 1)}
+    with env.begin(write=True) as transaction:
+        put = lambda key, held: transaction.put(key.encode(), pickle.dumps(held, protocol=pickle.HIGHEST_PROTOCOL))  # noqa: E731
+        put("metadata", {"seg_len": segment})
+        put("TH_00017/002/metadata", {"n_frames": FRAMES})
+        for number, start in enumerate(range(0, FRAMES, segment)):
+            stop, packed = min(start + segment, FRAMES), io.BytesIO()
+            soundfile.write(packed, who.voice[640 * start : 640 * stop], 16_000, format="FLAC", subtype="PCM_16")
+            coef = {name: array[start:stop].astype("f4") for name, array in coefficients.items()}
+            put(f"TH_00017/002/{number:03d}", {"audio": packed.getvalue(), "coef": coef})
+    env.close()
+    return root
+
+
 def lam_json(path: Path, who: Face, fps: int = 30) -> Path:
     names = [*sorted(name for name in APPLE if name != "tongueOut"), "tongueOut"]
     frames = [

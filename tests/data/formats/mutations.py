@@ -39,6 +39,7 @@ SOURCES: dict[str, Sources] = {
     "metrical-tracker": lambda folder, ann, bob: foreign.metrical_tracker(folder / "s", ann),
     "gagavatar-track": lambda folder, ann, bob: foreign.gagavatar(folder / "s.pkl", ann),
     "unils": lambda folder, ann, bob: foreign.unils(folder / "s", (ann, bob)),
+    "diffposetalk-lmdb": lambda folder, ann, bob: foreign.diffposetalk_lmdb(folder / "s", ann, segment=2),
     "artalk": lambda folder, ann, bob: foreign.artalk(folder / "s.pt", ann),
     "lam-json": lambda folder, ann, bob: foreign.lam_json(folder / "s.json", ann),
     "livelink-csv": lambda folder, ann, bob: foreign.livelink(folder / "s.csv", ann),
@@ -48,6 +49,8 @@ SOURCES: dict[str, Sources] = {
     "stereo": lambda folder, ann, bob: foreign.stereo(folder / "s.wav", (ann, bob)),
     "plain": lambda folder, ann, bob: foreign.film(folder / "s.mp4", FRAMES, 25, ann.voice),
 }
+
+DATABASES = ("unils", "diffposetalk-lmdb")  # that the package lmdb is needed for
 
 
 @dataclass
@@ -171,7 +174,7 @@ def _inside_zip(content: bytes, draw: np.random.Generator) -> bytes:
 def all_names() -> Iterator[str]:
     """Those that can be read here."""
     for name in SOURCES:
-        if name == "unils":
+        if name in DATABASES:
             try:
                 import lmdb  # noqa: F401
             except ImportError:

@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from mutations import SOURCES, fuzzed
+from mutations import DATABASES, SOURCES, fuzzed
 
 from benchmarks.fuzzing import Options, main
 
 SLOWEST = 5.0  # seconds: no damage may make a reader think for ever
 
 
-FOLDERS = ("dualtalk", "seamless", "vhap", "deca emoca", "metrical-tracker", "unils")  # in files of their own: they take longer
+FOLDERS = ("dualtalk", "seamless", "vhap", "deca emoca", "metrical-tracker", *DATABASES)  # in files of their own: they take longer
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name not in FOLDERS])

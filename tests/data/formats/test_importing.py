@@ -6,6 +6,7 @@ import foreign
 import numpy as np
 import pytest
 from foreign import face
+from mutations import DATABASES
 
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
@@ -40,6 +41,7 @@ def sources(tmp_path, flame_file):
         "metrical-tracker": lambda: (foreign.metrical_tracker(tmp_path / "s", ANN), *flame),
         "gagavatar-track": lambda: (foreign.gagavatar(tmp_path / "s.pkl", ANN), *flame),
         "unils": lambda: (foreign.unils(tmp_path / "s", (ANN, BOB)), *flame),
+        "diffposetalk-lmdb": lambda: (foreign.diffposetalk_lmdb(tmp_path / "s", ANN), *flame),
         "artalk": lambda: (foreign.artalk(tmp_path / "s.pt", ANN), *flame),
         "lam-json": lambda: (foreign.lam_json(tmp_path / "s.json", ANN),),
         "livelink-csv": lambda: (foreign.livelink(tmp_path / "s.csv", ANN),),
@@ -57,7 +59,7 @@ RECOGNISED = [name for name in FORMATS if name != "plain"]  # plain is asked for
 @pytest.mark.parametrize("name", RECOGNISED)
 @pytest.mark.parametrize("stated", [True, False])
 def test_every_format_becomes_a_valid_set(tmp_path, sources, name, stated, capsys):
-    if name == "unils":
+    if name in DATABASES:
         pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
     words = sources[name]()
     assert run(*(("--format", name) if stated else ()), *words, tmp_path / "out") == 0, capsys.readouterr().err

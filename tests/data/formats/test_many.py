@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 from foreign import face
+from mutations import DATABASES
 
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
@@ -275,7 +276,7 @@ def test_readers_name_every_file_they_read_and_can_be_sent_away(tmp_path):
         "stereo": foreign.stereo(_folder(tmp_path / "stereo") / "s.wav", (ann, bob)),
         "seamless": foreign.seamless(tmp_path / "seamless", (ann, bob)),
     }
-    assert set(made) | {"unils", "plain"} == set(FORMATS)
+    assert set(made) | {*DATABASES, "plain"} == set(FORMATS)
     for name, path in made.items():
         entries = FORMATS[name].entries(path, Options())
         named = {file for entry in entries for file in files_of(entry.files)}

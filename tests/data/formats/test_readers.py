@@ -1,5 +1,6 @@
 """Every reader against files that the test wrote itself: recognised by content, every number where it belongs, every belief said."""
 
+import pickle
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -123,6 +124,34 @@ def test_unils_pairs(tmp_path):
         np.testing.assert_array_equal(person.motion.eyes_pose, who.eyes)
         np.testing.assert_array_equal(person.sound.samples, who.voice)
     assert contradictions(recording) == []
+
+
+def test_diffposetalks_database(tmp_path):
+    """Segments in their order, the last one shorter. Seen red by sound of the first segment alone, and without the lists of splits."""
+    pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
+    name, recording = only(foreign.diffposetalk_lmdb(tmp_path / "set", ANN, segment=3))
+    assert (name, recording.id) == ("diffposetalk-lmdb", "TH_00017_002")
+    (person,) = recording.people
+    assert person.name == "TH_00017" and person.motion.generation == "2020"
+    np.testing.assert_array_equal(person.motion.expr, ANN.expr[:, :50])
+    np.testing.assert_array_equal(person.motion.neck_pose, ANN.head)
+    np.testing.assert_array_equal(person.motion.jaw_pose, ANN.jaw)
+    np.testing.assert_allclose(person.sound.samples, ANN.voice, atol=1 / 32768)
+    assert contradictions(recording) == []
+    (entry,) = FORMATS["diffposetalk-lmdb"].entries(tmp_path / "set")
+    assert entry.split == "val"
+
+
+@pytest.mark.parametrize(("key", "held", "said"), [("004", None, "found no 004"), ("metadata", {"n_frames": 51}, "51 frames")])
+def test_a_database_that_lacks_a_segment(tmp_path, key, held, said):
+    lmdb = pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
+    path = foreign.diffposetalk_lmdb(tmp_path / "set", ANN, segment=3)
+    with lmdb.open(str(path / "lmdb"), map_size=2**26) as env, env.begin(write=True) as transaction:
+        place = f"TH_00017/002/{key}".encode()
+        transaction.delete(place) if held is None else transaction.put(place, pickle.dumps(held))
+    (entry,) = FORMATS["diffposetalk-lmdb"].entries(path)
+    with pytest.raises(InputError, match=said):
+        load(entry)
 
 
 def test_an_lmdb_without_its_package_says_so(tmp_path, monkeypatch):
