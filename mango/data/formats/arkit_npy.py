@@ -1,14 +1,18 @@
-"""ARKit weights without names: .npy (T, 52), or (T, 61) with the angles of head and eyes, as in DualTalk-ARKit (25 fps). The order is that
-of the CSV beside the file where there is one, else Live Link Face's, which the check of conventions tests on the numbers.
+"""ARKit weights without names: .npy (T, 52), or (T, 61) with the angles of head and eyes. The order is that of the CSV beside the file
+where there is one, else Live Link Face's, which the check of conventions tests on the numbers (DualTalk-ARKit's is another: `dualtalk_arkit`).
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
 from mango.data.formats.arkit_columns import ANGLES, EYE_ANGLES, HEAD_ANGLES, LIVE_LINK, arkit_motion, shapes_among
 from mango.data.formats.guarded import content_of, npy_of, numbers, table_of
-from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, certain
+from mango.data.formats.recordings import ArkitMotion, Entry, Options, PersonRecording, Recording, assumed, certain
 from mango.data.formats.rotations import from_yaw_pitch_roll
 from mango.data.formats.sounds import sound_beside
 
@@ -38,16 +42,21 @@ def _recording(path: Path, options: Options) -> Recording:
         head = [name for name in table_of(table)[0] if name.lower() not in ("timecode", "blendshapecount", "frame", "index")]
         if len(head) == width:
             names, words = head, certain(f"columns in the order of {table.name}")
+    motion = motion_of_columns(names, values)
+    beliefs = [words]
+    if motion.head is not None:
+        beliefs.append(assumed("head angles are radians, yaw to the person's left, pitch down, roll to the left ear up"))
+    if options.fps is None:
+        beliefs.append(assumed("25 frames a second (the file does not say: --fps states it)"))
+    person = PersonRecording(path.stem, motion, sound_beside(path))
+    rate = Fraction(options.fps or 25).limit_denominator(1001)
+    return Recording(path.stem, (person,), rate, tuple(beliefs), fps_is_stated=options.fps is not None)
+
+
+def motion_of_columns(names: Sequence[str], values: Float[np.ndarray, "time columns"]) -> ArkitMotion:
+    """Weights by name, and the turns of head (radians, in FLAME's axes) and eyes where there are columns of them."""
     lower = [name.lower() for name in names]
     turn, eyes = (
         values[:, [lower.index(name) for name in angles]] if set(angles) <= set(lower) else None for angles in (HEAD_ANGLES, EYE_ANGLES)
     )
-    motion, _ = arkit_motion(shapes_among(names), values, None if turn is None else from_yaw_pitch_roll(turn), eyes)
-    beliefs = [words]
-    if turn is not None:
-        beliefs.append(assumed("head angles are radians, yaw to the person's left, pitch down, roll to the left ear up"))
-    if options.fps is None:
-        beliefs.append(assumed("25 frames a second (as DualTalk-ARKit; the file does not say: --fps states it)"))
-    person = PersonRecording(path.stem, motion, sound_beside(path))
-    rate = Fraction(options.fps or 25).limit_denominator(1001)
-    return Recording(path.stem, (person,), rate, tuple(beliefs), fps_is_stated=options.fps is not None)
+    return arkit_motion(shapes_among(names), values, None if turn is None else from_yaw_pitch_roll(turn), eyes)[0]

@@ -44,6 +44,7 @@ class Format:
 FORMATS = {
     format.name: format
     for format in (  # the first that recognises a source reads it
+        Format("dualtalk-arkit", "DualTalk-ARKit: lists of dialogues in metadata/, weights in ARKit_npy/", "dualtalk_arkit"),
         Format("dualtalk", "DualTalk: speaker1/speaker2 pairs of npz and float32 wav, or a predicted .npy (T, 56)", "dualtalk"),
         Format("seamless", "Seamless Interaction: V.._S.._I.._P.. films, voices and features", "seamless"),
         Format("vhap", "VHAP / GaussianAvatars: a folder with flame_param/, or an npz of all frames", "vhap"),

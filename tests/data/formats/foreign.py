@@ -140,6 +140,31 @@ def dualtalk(root: Path, split: str = "train", faces: tuple[Face, Face] | None =
     return root
 
 
+def dualtalk_arkit(root: Path, faces: tuple[Face, Face]) -> Path:
+    """DualTalk's folder with its weights and lists. Their order has left before right where the phone's has it the other way."""
+    import hashlib
+
+    order = APPLE.copy()
+    for left, right in (("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")):
+        first = min(order.index(left), order.index(right))
+        order[first : first + 2] = [left, right]
+    (root / "metadata").mkdir(parents=True)
+    (root / "ARKit_npy" / "ood").mkdir(parents=True)
+    (root / "ood").mkdir()
+    line: dict[str, object] = {"name": "abc_sub_video_3_001"}
+    for speaker, who in zip(("speaker1", "speaker2"), faces, strict=True):
+        name = f"ood/{line['name']}_{speaker}"
+        angles = np.stack([who.head[:, 1], *[np.zeros(len(who.head))] * 8], 1)  # yaw alone
+        motion = root / "ARKit_npy" / f"{name}.npy"
+        np.save(motion, np.concatenate([np.stack([who.weights[shape] for shape in order], 1), angles], 1).astype("f4"))
+        wav_float32(root / f"{name}.wav", who.voice)
+        line |= {f"{speaker}_text": None, f"{speaker}_audio": f"{name}.wav", f"{speaker}_flame": f"{name}.npz",
+                 f"{speaker}_arkit": f"{name}.npy", f"{speaker}_arkit_sha256": hashlib.sha256(motion.read_bytes()).hexdigest(), f"{speaker}_frames": len(who.head),
+                 f"{speaker}_smoothed": True, f"{speaker}_head_correction": {"center_mode": "none"}}  # fmt: skip
+    (root / "metadata" / "ood.jsonl").write_text(json.dumps(line) + "\n")
+    return root
+
+
 def dualtalk_prediction(path: Path, who: Face) -> Path:
     np.save(path, np.concatenate([who.expr[:, :50], who.jaw, who.head], 1).astype("f4"))
     return path

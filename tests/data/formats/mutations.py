@@ -28,6 +28,7 @@ FORESEEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.Unpicklin
 Sources = Callable[[Path, foreign.Face, foreign.Face], Path]
 SOURCES: dict[str, Sources] = {
     "dualtalk": lambda folder, ann, bob: foreign.dualtalk(folder / "s", faces=(ann, bob)),
+    "dualtalk-arkit": lambda folder, ann, bob: foreign.dualtalk_arkit(folder / "s", (ann, bob)),
     "dualtalk prediction": lambda folder, ann, bob: foreign.dualtalk_prediction(folder / "s.npy", ann),
     "seamless": lambda folder, ann, bob: foreign.seamless(folder / "s", (ann, bob)),
     "vhap": lambda folder, ann, bob: foreign.vhap(folder / "s", ann),

@@ -10,7 +10,15 @@ from benchmarks.fuzzing import Options, main
 SLOWEST = 5.0  # seconds: no damage may make a reader think for ever
 
 
-FOLDERS = ("dualtalk", "seamless", "vhap", "deca emoca", "metrical-tracker", *DATABASES)  # in files of their own: they take longer
+FOLDERS = (
+    "dualtalk",
+    "dualtalk-arkit",
+    "seamless",
+    "vhap",
+    "deca emoca",
+    "metrical-tracker",
+    *DATABASES,
+)  # in files of their own: they take longer
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name not in FOLDERS])

@@ -34,6 +34,7 @@ def sources(tmp_path, flame_file):
     flame = ("--head", flame_file, "--flame-version", "2020")  # made-up numbers show no generation
     return {
         "dualtalk": lambda: (foreign.dualtalk(tmp_path / "s"), *flame),
+        "dualtalk-arkit": lambda: (foreign.dualtalk_arkit(tmp_path / "s", (ANN, BOB)),),
         "vhap": lambda: (foreign.vhap(tmp_path / "s", ANN), *flame),
         "diffposetalk": lambda: (foreign.diffposetalk(tmp_path / "s.npz", ANN), *flame),
         "deca": lambda: (foreign.emoca(tmp_path / "s", ANN), *flame),
@@ -69,7 +70,7 @@ def test_every_format_becomes_a_valid_set(tmp_path, sources, name, stated, capsy
     (id,) = made.ids
     dialogue = made.dialogue(id)
     assert made.describe(id).source.startswith(name) and (dialogue.sides["b"].person == "") == (
-        name not in ("dualtalk", "unils", "stereo", "seamless")
+        name not in ("dualtalk", "dualtalk-arkit", "unils", "stereo", "seamless")
     )
 
 

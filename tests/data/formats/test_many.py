@@ -261,6 +261,7 @@ def test_readers_name_every_file_they_read_and_can_be_sent_away(tmp_path):
     ann, bob = face(1), face(2)
     made = {
         "dualtalk": foreign.dualtalk(tmp_path / "dualtalk"),
+        "dualtalk-arkit": foreign.dualtalk_arkit(tmp_path / "dualtalk-arkit", (ann, bob)),
         "vhap": foreign.vhap(tmp_path / "vhap", ann),
         "diffposetalk": foreign.diffposetalk(_folder(tmp_path / "dpt") / "s.npz", ann),
         "deca": foreign.emoca(tmp_path / "emoca", ann),
@@ -283,7 +284,10 @@ def test_readers_name_every_file_they_read_and_can_be_sent_away(tmp_path):
         folder = path if path.is_dir() else path.parent
         there = {file for file in folder.rglob("*") if file.is_file()}
         unread = {file.relative_to(folder).as_posix() for file in there - named}
-        assert all(file.startswith(("images/", "fg_masks/", "transforms")) or file.endswith(".txt") for file in unread), (name, unread)
+        assert all(file.startswith(("images/", "fg_masks/", "transforms", "metadata/")) or file.endswith(".txt") for file in unread), (
+            name,
+            unread,
+        )
         for entry in entries:
             assert pickle.loads(pickle.dumps(entry)).load().id == entry.load().id
 

@@ -1,5 +1,6 @@
 """Every reader against files that the test wrote itself: recognised by content, every number where it belongs, every belief said."""
 
+import json
 import pickle
 from collections.abc import Callable
 from fractions import Fraction
@@ -89,6 +90,40 @@ def test_dualtalk_dialogue(tmp_path):
         np.testing.assert_allclose(person.motion.shape, who.shape[:100], atol=0.01)
         assert person.sound.seconds == 2.0 and person.motion.generation == "2020"
     assert contradictions(recording) == []
+
+
+def test_dualtalk_arkit_dialogue(tmp_path):
+    """Notices the phone's order of left and right, and the voice of the other."""
+    name, recording = only(foreign.dualtalk_arkit(tmp_path / "set", (ANN, BOB)))
+    assert (name, recording.id, recording.fps) == ("dualtalk-arkit", "abc_sub_video_3_001", 25)
+    assert [person.name for person in recording.people] == ["abc_speaker1", "abc_speaker2"]
+    for person, who in zip(recording.people, (ANN, BOB), strict=True):
+        for shape in APPLE:
+            np.testing.assert_array_equal(person.motion.weights[:, ARKIT_NAMES.index(shape)], who.weights[shape], err_msg=shape)
+        np.testing.assert_allclose(person.motion.head, who.head * [0, 1, 0], atol=1e-6)
+        assert person.sound.path.name == f"abc_sub_video_3_001_{person.name[4:]}.wav"
+    assert contradictions(recording) == []
+    (entry,) = FORMATS["dualtalk-arkit"].entries(tmp_path / "set")
+    assert entry.split == "ood"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"speaker2_arkit_sha256": "0" * 64}, "as its list says, found another"),
+        ({"speaker1_frames": 49}, "expected 49 frames"),
+        ({"speaker1_arkit": "ood/none.npy"}, "download ARKit_npy too"),
+        ({"speaker1_audio": "../../secret.wav"}, "a path in the set"),
+        ({"speaker1_arkit": "/etc/passwd"}, "a path in the set"),
+        ({"name": 3}, "line 1"),
+    ],
+)
+def test_a_list_that_disagrees_with_its_files(tmp_path, change, said):
+    path = foreign.dualtalk_arkit(tmp_path / "set", (ANN, BOB))
+    line = json.loads((path / "metadata" / "ood.jsonl").read_text())
+    (path / "metadata" / "ood.jsonl").write_text(json.dumps(line | change))
+    with pytest.raises(InputError, match=said):
+        [load(entry) for entry in FORMATS["dualtalk-arkit"].entries(path)]
 
 
 def test_whose_voice_is_whose(tmp_path):
