@@ -1,5 +1,6 @@
 """ARKit weights without names: .npy (T, 52), or (T, 61) with the angles of head and eyes. The order is that of the CSV beside the file
-where there is one, else Live Link Face's, which the check of conventions tests on the numbers (DualTalk-ARKit's is another: `dualtalk_arkit`).
+where there is one, else Live Link Face's, which the check of conventions tests on the numbers. DualTalk-ARKit's is another
+(`dualtalk_arkit`).
 """
 
 from collections.abc import Sequence

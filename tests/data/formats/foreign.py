@@ -158,9 +158,11 @@ def dualtalk_arkit(root: Path, faces: tuple[Face, Face]) -> Path:
         motion = root / "ARKit_npy" / f"{name}.npy"
         np.save(motion, np.concatenate([np.stack([who.weights[shape] for shape in order], 1), angles], 1).astype("f4"))
         wav_float32(root / f"{name}.wav", who.voice)
-        line |= {f"{speaker}_text": None, f"{speaker}_audio": f"{name}.wav", f"{speaker}_flame": f"{name}.npz",
-                 f"{speaker}_arkit": f"{name}.npy", f"{speaker}_arkit_sha256": hashlib.sha256(motion.read_bytes()).hexdigest(), f"{speaker}_frames": len(who.head),
-                 f"{speaker}_smoothed": True, f"{speaker}_head_correction": {"center_mode": "none"}}  # fmt: skip
+        line |= {
+            f"{speaker}_text": None, f"{speaker}_audio": f"{name}.wav", f"{speaker}_flame": f"{name}.npz", f"{speaker}_arkit": f"{name}.npy",
+            f"{speaker}_arkit_sha256": hashlib.sha256(motion.read_bytes()).hexdigest(), f"{speaker}_frames": len(who.head),
+            f"{speaker}_smoothed": True, f"{speaker}_head_correction": {"center_mode": "none"},
+        }  # fmt: skip
     (root / "metadata" / "ood.jsonl").write_text(json.dumps(line) + "\n")
     return root
 
