@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from mango.data.formats.pictures import picture_of
 from mango.data.formats.recordings import Film, Sound
 from mango.data.formats.timing import nearest_frames
 from mango.data.video_index import BT601, BT709, FULL, LIMITED, UNSTATED, exact_conversion
@@ -59,33 +60,6 @@ def pictures_at(film: Film, chosen: list[int]) -> Iterator[UInt8[Tensor, "rows c
                 found = f"{number} that can be decoded"
                 raise InputError(film.path, expected=f"{film.frames} frames", found=found, remedy="copy or encode the file again")
         yield torch.from_numpy(_in_colours(picture)[:rows, :cols])
-
-
-def picture_of(path: Path) -> UInt8[np.ndarray, "rows cols 3"]:
-    """A picture file in RGB, as its pixels lie (cameras know nothing of a tag that turns it); what is transparent is white.
-
-    Errors: InputError when it is none.
-    """
-    import cv2
-
-    again = "copy or write the file again"
-    if not path.is_file():
-        raise InputError(path, expected="a picture", found="no such file", remedy="copy it along")
-    try:
-        found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise InputError(path, expected="a picture", found=" ".join(str(error).split())[:120], remedy=again) from error
-    if found is None or found.dtype not in (np.uint8, np.uint16):
-        raise InputError(path, expected="a PNG or JPEG", found="something that cannot be read", remedy=again)
-    if found.dtype == np.uint16:
-        found = (found // 257).astype(np.uint8)
-    if found.ndim == 2:
-        return np.repeat(found[..., None], 3, axis=2)
-    colours = found[..., 2::-1]
-    if found.shape[2] == 4:
-        alpha = found[..., 3:] / np.float32(255)
-        colours = np.rint(colours * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.ascontiguousarray(colours)
 
 
 def _of_size(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "rows cols 3"]:

@@ -18,6 +18,7 @@ from mango.data.formats.arkit_columns import FEWEST, RATES, shapes_among
 from mango.data.formats.films import film_of
 from mango.data.formats.frame_records import record_of
 from mango.data.formats.guarded import LARGEST_TEXT, content_of, json_of, npy_of, npz_of
+from mango.data.formats.pictures import picture_of
 from mango.data.formats.sounds import FILMS, SUFFIXES, Sound, loudness_of, sound_of
 from mango.data.formats.torch_files import is_torch_file
 from mango.errors import InputError
@@ -371,7 +372,8 @@ def _rttm(path: Path) -> Kind:
 
 
 def _picture_size(path: Path) -> str:
-    import cv2
-
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    return "unreadable size" if picture is None else f"{picture.shape[1]}x{picture.shape[0]}"
+    try:
+        rows, cols = picture_of(path).shape[:2]
+    except InputError:
+        return "unreadable size"
+    return f"{cols}x{rows}"

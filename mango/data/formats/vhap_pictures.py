@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mango.data.formats.facing import degrees_off
-from mango.data.formats.films import picture_of
 from mango.data.formats.guarded import json_of, needed, numbers
+from mango.data.formats.pictures import picture_of
 from mango.data.formats.recordings import Assumption, Film, FilmCamera, FlameMotion, assumed, certain, converted
 from mango.errors import InputError
 

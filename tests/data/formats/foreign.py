@@ -159,9 +159,9 @@ def dualtalk_arkit(root: Path, faces: tuple[Face, Face]) -> Path:
         np.save(motion, np.concatenate([np.stack([who.weights[shape] for shape in order], 1), angles], 1).astype("f4"))
         wav_float32(root / f"{name}.wav", who.voice)
         line |= {
-            f"{speaker}_text": None, f"{speaker}_audio": f"{name}.wav", f"{speaker}_flame": f"{name}.npz", f"{speaker}_arkit": f"{name}.npy",
-            f"{speaker}_arkit_sha256": hashlib.sha256(motion.read_bytes()).hexdigest(), f"{speaker}_frames": len(who.head),
-            f"{speaker}_smoothed": True, f"{speaker}_head_correction": {"center_mode": "none"},
+            f"{speaker}_text": None, f"{speaker}_audio": f"{name}.wav", f"{speaker}_flame": f"{name}.npz",
+            f"{speaker}_arkit": f"{name}.npy", f"{speaker}_arkit_sha256": hashlib.sha256(motion.read_bytes()).hexdigest(),
+            f"{speaker}_frames": len(who.head), f"{speaker}_smoothed": True, f"{speaker}_head_correction": {"center_mode": "none"},
         }  # fmt: skip
     (root / "metadata" / "ood.jsonl").write_text(json.dumps(line) + "\n")
     return root
@@ -182,6 +182,28 @@ def vhap(folder: Path, who: Face) -> Path:
             translation=np.full((1, 3), 0.02, "f4"), **still,
         )  # fmt: skip
     (folder / "transforms.json").write_text(json.dumps({"frames": []}))
+    return folder
+
+
+def vhap_filmed(folder: Path, who: Face) -> Path:
+    """The same with its cameras in three lists, tiny pictures and masks: a camera before the face that moves a little."""
+    import cv2
+
+    (vhap(folder, who) / "transforms.json").unlink()
+    for name in ("images", "fg_masks"):
+        (folder / name).mkdir()
+    shared = {"cx": 8.0, "cy": 8.0, "fl_x": 40.0, "fl_y": 40.0, "h": 16, "w": 16, "camera_angle_x": 0.4, "camera_angle_y": 0.4}
+    frames = []
+    for k in range(FRAMES):
+        for name, tone in (("images", 100 + k), ("fg_masks", 255)):
+            cv2.imwrite(str(folder / name / f"{k:05d}_00.png"), np.full((16, 16, 3), tone, np.uint8))
+        matrix = np.eye(4)
+        matrix[:3, 3] = 0.02, 0.02, 1.0 + 0.001 * k
+        paths = {"file_path": f"images/{k:05d}_00.png", "fg_mask_path": f"fg_masks/{k:05d}_00.png"}
+        where = {"timestep_index": k, "timestep_id": f"{k:05d}", "camera_index": 0, "camera_id": "222200037", **paths}
+        frames.append({**shared, **where, "flame_param_path": f"flame_param/{k:05d}.npz", "transform_matrix": matrix.tolist()})
+    for number, split in enumerate(("train", "val", "test")):
+        (folder / f"transforms_{split}.json").write_text(json.dumps({"frames": frames[number::3], **shared, "camera_indices": [0]}))
     return folder
 
 

@@ -1,9 +1,11 @@
 """A byte-flip fuzzer over every reader: sound files of each format, damaged one place at a time, read as `mango data inspect` reads them.
 
-Zip members are also damaged inside with their checksums put right, so that what lies behind the zip is reached too.
+Zip members are also damaged inside with their checksums put right, so that what lies behind the zip is reached too; in JSON a value is
+exchanged for one that nobody expects there, or taken out.
 """
 
 import io
+import json
 import pickle
 import time
 import tokenize
@@ -23,6 +25,7 @@ from mango.errors import InputError
 
 FRAMES = 3  # small sources: a mutation is read in milliseconds
 ZIPS = (b"PK\x03\x04",)
+ODD = (None, -1, 0, 1e300, float("nan"), 2**70, "", "../../x", "x\0", [], {}, [[]], True, ["x"] * 4)  # for values of JSON
 FORESEEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, tokenize.TokenError, type(None))  # by a reader
 
 Sources = Callable[[Path, foreign.Face, foreign.Face], Path]
@@ -32,6 +35,7 @@ SOURCES: dict[str, Sources] = {
     "dualtalk prediction": lambda folder, ann, bob: foreign.dualtalk_prediction(folder / "s.npy", ann),
     "seamless": lambda folder, ann, bob: foreign.seamless(folder / "s", (ann, bob)),
     "vhap": lambda folder, ann, bob: foreign.vhap(folder / "s", ann),
+    "vhap filmed": lambda folder, ann, bob: foreign.vhap_filmed(folder / "s", ann),
     "vhap tracked": lambda folder, ann, bob: foreign.vhap_tracked(folder / "s.npz", ann),
     "diffposetalk": lambda folder, ann, bob: foreign.diffposetalk(folder / "s.npz", ann),
     "deca": lambda folder, ann, bob: foreign.deca(folder / "s.npz", ann),
@@ -126,15 +130,17 @@ def _read(name: str, path: Path, file: Path) -> None:
         recording = load(entry)
         check(recording)
         for person in recording.people:
-            if person.film is not None and path.is_file():  # once is enough
+            if person.film is not None and (path.is_file() or person.film.pictures):  # decoding a film once is enough
                 for _ in pictures_at(person.film, [0, person.film.frames - 1]):
                     pass
 
 
 def damaged(content: bytes, draw: np.random.Generator) -> bytes:
-    """One fault: in the file, or in a member of a zip with the checksum put right."""
+    """One fault: in the file, in a member of a zip with the checksum put right, or in a value of JSON."""
     if content[:4] in ZIPS and draw.random() < 0.6:
         return _inside_zip(content, draw)
+    if content[:1] in b"{[" and draw.random() < 0.6:
+        return _inside_json(content, draw)
     return _flipped(content, draw)
 
 
@@ -170,6 +176,25 @@ def _inside_zip(content: bytes, draw: np.random.Generator) -> bytes:
         for each, data in members.items():
             archive.writestr(each, data)
     return packed.getvalue()
+
+
+def _inside_json(content: bytes, draw: np.random.Generator) -> bytes:
+    held = json.loads(content)
+    places, waiting = [], [held]
+    while waiting:
+        inside = waiting.pop()
+        for key in list(inside) if isinstance(inside, dict) else range(len(inside)):
+            places.append((inside, key))
+            if isinstance(inside[key], dict | list):
+                waiting.append(inside[key])
+    inside, key = places[draw.integers(len(places))]
+    if draw.random() < 0.2:
+        del inside[key]
+    elif isinstance(inside[key], int | float) and draw.random() < 0.5:
+        inside[key] = -inside[key] * float(draw.choice([1.0, 1e3, 1e30]))
+    else:
+        inside[key] = ODD[draw.integers(len(ODD))]
+    return json.dumps(held).encode()
 
 
 def all_names() -> Iterator[str]:

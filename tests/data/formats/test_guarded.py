@@ -1,13 +1,15 @@
 """Sizes that files claim are compared with their bytes before memory is taken."""
 
 import io
+import struct
 import tracemalloc
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
-from mango.data.formats import guarded
+from mango.data.formats import guarded, pictures
 from mango.data.formats.registry import FORMATS
 from mango.errors import InputError
 
@@ -96,3 +98,26 @@ def test_large_texts_are_refused_unread(tmp_path, monkeypatch):
 def test_numbers_that_cannot_be(values, words):
     with pytest.raises(InputError, match=words):
         guarded.numbers("x", "weights", values, (None, 1))
+
+
+PNG_SIZE, JPEG_SIZE = struct.pack(">II", 16, 16), b"\0\x10\0\x10"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "honest", "claims"),
+    [
+        (".png", PNG_SIZE, struct.pack(">II", 30000, 30000)),
+        (".png", b"\0\0\0\0IEND", b"\xff\0\0\0IEND"),
+        (".jpg", JPEG_SIZE, b"\xf0\0\xf0\0"),
+    ],
+)
+def test_a_picture_larger_than_its_bytes_takes_no_memory(tmp_path, suffix, honest, claims):
+    """A flipped bit in a header or in the length of a part made the library take four gigabytes. Seen red without the rule."""
+    path = tmp_path / f"x{suffix}"
+    cv2.imwrite(str(path), np.full((16, 16, 3), 100, np.uint8))
+    assert pictures.picture_of(path).shape == (16, 16, 3) and pictures.claimed(path.read_bytes()) == (256, 0)
+    content = path.read_bytes()
+    assert honest in content
+    path.write_bytes(content.replace(honest, claims, 1))
+    with pytest.raises(InputError, match="claimed by"):
+        pictures.picture_of(path)
