@@ -50,9 +50,9 @@ def claimed(content: bytes) -> tuple[int, int]:
     pixels = longest = 0
     if content.startswith(PNG):
         at = len(PNG)
-        while at + 16 <= len(content):
+        while at + 8 <= len(content):
             length, kind = struct.unpack_from(">I4s", content, at)
-            if kind == b"IHDR":
+            if kind == b"IHDR" and at + 16 <= len(content):
                 cols, rows = struct.unpack_from(">II", content, at + 8)
                 pixels = max(pixels, rows * cols)
             at += 12 + length
