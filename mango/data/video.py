@@ -21,7 +21,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mango.data.video_index import BT601, BT709, FULL, LIMITED, UNSTATED, VideoIndex, exact_conversion, read_index, words
+from mango.data.film_colours import BT601, BT709, FULL, LIMITED, UNSTATED, exact_conversion
+from mango.data.film_packets import words
+from mango.data.video_index import VideoIndex, read_index
 from mango.data.video_writing import write_video
 from mango.errors import InputError
 from mango.types import StoredFile

@@ -1,20 +1,18 @@
 """Where the pictures of a film lie in its file, or in the shard that it is a member of, read once without decoding anything."""
 
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mango.data.film_packets import FilmPackets, packets_of, words
 from mango.data.members import span
 from mango.errors import InputError
 from mango.types import StoredFile
-
-BT709, BT601, UNSTATED = 1, 5, 2  # numbers of ITU-T H.273, as FFmpeg has them
-LIMITED, FULL = 1, 2  # FFmpeg's colour ranges
 
 
 @dataclass(frozen=True)
@@ -45,53 +43,51 @@ def read_index(path: StoredFile) -> VideoIndex:
         raise InputError(path, expected="a video", found="no such file", remedy="check the path")
     try:
         with nullcontext(os.fspath(path)) if isinstance(path, Path) else path.open("rb") as source, av.open(source) as film:
-            if "mp4" not in film.format.name:
-                remedy = "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac FILE.mp4"
-                raise InputError(path, expected="an mp4 or mov video", found=film.format.long_name, remedy=remedy)
-            if not film.streams.video:
-                raise InputError(path, expected="a video", found="a file without pictures", remedy="check which file this is")
-            return _indexed(path, film)
+            found = packets_of(film)
     except av.FFmpegError as error:
         raise InputError(path, expected="a video", found=words(error), remedy="copy or encode the file again") from error
+    return index_of(path, found)
 
 
-def _indexed(path: StoredFile, film: Any) -> VideoIndex:
-    stream = film.streams.video[0]
-    packets = [packet for packet in film.demux(stream) if packet.size]
-    places = np.array([packet.pos for packet in packets], dtype=np.int64)
-    sizes = np.array([packet.size for packet in packets], dtype=np.int64)
+def index_of(path: StoredFile, packets: FilmPackets) -> VideoIndex:
+    """Errors: InputError for anything but a whole mp4 film whose frames have times."""
+    if "mp4" not in packets.container:
+        remedy = "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac FILE.mp4"
+        raise InputError(path, expected="an mp4 or mov video", found=packets.container_name, remedy=remedy)
+    if not packets.pictures:
+        raise InputError(path, expected="a video", found="a file without pictures", remedy="check which file this is")
+    places, sizes = np.array(packets.places, dtype=np.int64), np.array(packets.sizes, dtype=np.int64)
     file, start, size = span(path)
     stat = file.stat()
     cut = "copy or encode the file again"
-    whole = sum(not packet.is_corrupt for packet in packets)  # the last packet of a truncated file is marked so
-    if not packets or max(stream.frames, len(packets)) > whole or (places + sizes).max() > size:
-        raise InputError(path, expected=f"{stream.frames} frames", found=f"{whole}: the file is truncated", remedy=cut)
-    if any(packet.pts is None for packet in packets) or len({packet.pts for packet in packets}) < len(packets):
+    whole = sum(packets.whole)
+    if not len(places) or max(packets.frames, len(places)) > whole or (places + sizes).max() > size:
+        raise InputError(path, expected=f"{packets.frames} frames", found=f"{whole}: the file is truncated", remedy=cut)
+    if None in packets.times or len(set(packets.times)) < len(places):
         raise InputError(path, expected="a time for every frame", found="frames without one", remedy="encode the file again")
-    times = np.array([packet.pts for packet in packets], dtype=np.int64)
-    shown = np.flatnonzero([not packet.is_discard for packet in packets])
+    times = np.array(packets.times, dtype=np.int64)
+    shown = np.flatnonzero(packets.shown)
     order = shown[np.argsort(times[shown])]
-    sound = film.streams.audio[0] if film.streams.audio else None
     return VideoIndex(
         file=file,
         places=places + start,
         sizes=sizes,
         times=times,
-        starts=_starts(times, [packet.is_keyframe for packet in packets]),
+        starts=_starts(times, packets.keys),
         order=order,
-        fps=Fraction(stream.average_rate or 0),
-        size=(stream.codec_context.height, stream.codec_context.width),
-        codec=stream.codec_context.name,
-        extradata=stream.codec_context.extradata,
-        pixels=stream.codec_context.pix_fmt or "",
-        channels=sound.codec_context.channels if sound else 0,
-        sound_seconds=float((sound.duration or 0) * sound.time_base) if sound else 0.0,
+        fps=Fraction(*packets.rate),
+        size=packets.size,
+        codec=packets.codec,
+        extradata=packets.extradata,
+        pixels=packets.pixels,
+        channels=packets.channels,
+        sound_seconds=packets.sound_seconds,
         steady=len(set(np.diff(times[order]).tolist())) <= 1,
         stamp=(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, start),
     )
 
 
-def _starts(times: np.ndarray, is_key: list[bool]) -> np.ndarray:
+def _starts(times: np.ndarray, is_key: Sequence[bool]) -> np.ndarray:
     """The last key packet at or before each packet that is also shown no later (pictures that lead an open group of
     pictures need the group before)."""
     starts, keys = [], []
@@ -101,14 +97,3 @@ def _starts(times: np.ndarray, is_key: list[bool]) -> np.ndarray:
         fitting = [key for key in keys[-2:] if times[key] <= time]
         starts.append(fitting[-1] if fitting else keys[0])
     return np.array(starts, dtype=np.int64)
-
-
-def exact_conversion() -> int:
-    """swscale's exact paths: its fast ones are off by two of 255 and cost 2.5 dB on smooth pictures."""
-    from av.video.reformatter import Interpolation
-
-    return int(Interpolation.BILINEAR) | 0x40000 | 0x2000  # SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT
-
-
-def words(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split()).lower()

@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mango.data.atomic import atomic_file, atomic_folder
-from mango.data.video_index import BT709, FULL, LIMITED, exact_conversion, words
+from mango.data.film_colours import BT709, FULL, LIMITED, exact_conversion
+from mango.data.film_packets import words
 from mango.errors import InputError
 
 

@@ -133,7 +133,7 @@ def test_mattes_are_the_brightness(tmp_path):
 @pytest.mark.parametrize("color_range", [1, 2], ids=["limited", "full"])
 def test_mattes_are_swscales_numbers(tmp_path, color_range):
     """Every level, those outside the limited range included. Planted and seen red: levels cut off instead of rounded."""
-    from mango.data.video_index import exact_conversion
+    from mango.data.film_colours import exact_conversion
 
     with av.open(str(tmp_path / "mask.mp4"), "w") as film:
         stream = film.add_stream("libx264", rate=25, options={"crf": "1"})

@@ -6,14 +6,14 @@ import os
 import struct
 import sys
 
-OK, REFUSED, NO_PACKAGE = range(3)
+OK, REFUSED, NO_PACKAGE = range(3)  # as in child_process
 
 
 def answered(database: str, what: str, key: str, most: int) -> tuple[int, bytes]:
     try:
         import lmdb
     except ImportError:
-        return NO_PACKAGE, b""
+        return NO_PACKAGE, b"pip install 'mango-heads[lmdb]'"
     size = os.path.getsize(database)
     env = lmdb.open(database, subdir=False, readonly=True, lock=False, readahead=False, max_spare_txns=0)
     try:

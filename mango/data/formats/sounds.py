@@ -73,20 +73,14 @@ def loudness_of(sound: Sound, frames: int, fps: float) -> Float[np.ndarray, "fra
 
 def _write_sound_of_film(film: Path, out: Path) -> None:
     """A film's sound as a float wav, piece by piece."""
-    import av
     import soundfile
 
-    from mango.data.video_index import words
+    from mango.data.formats.foreign_films import sound_pieces
 
-    try:
-        with av.open(str(film)) as container:
-            stream = container.streams.audio[0]
-            rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-            even = av.AudioResampler(format="flt", layout=stream.codec_context.layout, rate=rate)
-            with soundfile.SoundFile(out, "w", rate, channels, subtype="FLOAT") as file:
-                for frame in container.decode(stream):
-                    for piece in even.resample(frame):
-                        file.write(piece.to_ndarray().reshape(-1, channels))
-    except (av.FFmpegError, IndexError) as error:
-        found = words(error) if isinstance(error, av.FFmpegError) else "no sound"
-        raise InputError(film, expected="a film with sound", found=found, remedy="copy or encode the file again") from error
+    file = None
+    for rate, piece in sound_pieces(film):
+        file = file or soundfile.SoundFile(out, "w", rate, piece.shape[1], subtype="FLOAT")
+        file.write(piece)
+    if file is None:
+        raise InputError(film, expected="a film with sound", found="no sound", remedy="copy or encode the file again")
+    file.close()

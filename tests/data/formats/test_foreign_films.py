@@ -1,0 +1,75 @@
+"""Films of strangers are read in a process of its own: it may crash, and nothing but that film is lost."""
+
+from fractions import Fraction
+
+import av
+import foreign
+import numpy as np
+import pytest
+from foreign import face
+
+from mango.cli import main
+from mango.data.film_colours import in_colours
+from mango.data.formats import child_process, foreign_films
+from mango.data.formats.films import film_of, pictures_at, sound_of_film
+from mango.data.formats.sounds import voice_of
+from mango.errors import InputError
+
+FRAMES = 12
+
+
+@pytest.fixture
+def film(tmp_path):
+    return foreign.film(tmp_path / "x.mp4", FRAMES, 30, face(1).voice)
+
+
+def process_of_films() -> int:
+    (child,) = (child for (_, program), child in child_process._held.children.items() if program == foreign_films.CHILD)
+    return child.pid
+
+
+def test_the_same_pictures_and_sound_as_here(film):
+    found = film_of(film)
+    assert (found.frames, found.fps, found.size, found.sound) == (FRAMES, Fraction(30), (64, 64), True)
+    with av.open(str(film)) as container:
+        wanted = [in_colours(frame) for frame in container.decode(video=0)]
+    with av.open(str(film)) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    chosen = [0, 0, 3, 4, 4, 9, 11]
+    for number, picture in zip(chosen, pictures_at(found, chosen), strict=True):
+        np.testing.assert_array_equal(picture, wanted[number])
+    np.testing.assert_allclose(voice_of(sound_of_film(film)), heard.clip(-1, 1), atol=1e-6)
+
+
+def test_one_process_for_many_films_and_a_new_one_after_a_stop(film):
+    """Seen red by a stream that is left at its last picture, whose process has to be killed for every film."""
+    found = film_of(film)
+    first = process_of_films()
+    for chosen in ([1, 5], [2]):
+        assert len(list(pictures_at(found, chosen))) == len(chosen) and process_of_films() == first
+    next(iter(pictures := pictures_at(found, [1, 5, 7])))
+    pictures.close()
+    assert len(list(pictures_at(found, [0]))) == 1 and process_of_films() != first
+
+
+@pytest.mark.parametrize("crash", ["os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)"])
+def test_a_crash_of_the_library_is_an_input_error(film, tmp_path, monkeypatch, capsys, crash):
+    """Whatever asks: inspect, import. Seen red by reading films in this process, which nothing would have survived."""
+    child = tmp_path / "child.py"
+    child.write_text(f"import os, signal, sys; sys.stdin.buffer.read(8); {crash}")
+    with monkeypatch.context() as patch:
+        patch.setattr(foreign_films, "CHILD", child)
+        with pytest.raises(InputError, match=r"a crash of the library that reads it \((signal 11|exit code 3)\)"):
+            film_of(film)
+        assert main(["data", "import", "--workers", "1", "--format", "plain", str(tmp_path), str(tmp_path / "out")]) == 2
+        assert "a crash of the library" in capsys.readouterr().err
+        assert main(["data", "inspect", str(film)]) == 0 and "a crash of the library" in capsys.readouterr().out
+    assert film_of(film).frames == FRAMES
+
+
+def test_its_memory_is_limited(film, monkeypatch):
+    """So small here that not even FFmpeg fits. Seen red without the limit."""
+    monkeypatch.setattr(foreign_films, "MOST_MEMORY", 2**25)
+    monkeypatch.setattr(child_process._held, "children", {}, raising=False)
+    with pytest.raises(InputError, match="expected an intact film"):
+        film_of(film)
