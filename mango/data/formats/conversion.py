@@ -4,7 +4,7 @@ recording --shortest stream--> frames --+--> motion: resampled, then by name (AR
                                         +--> voices: 16 kHz mono, cut          +--> films: nearest frames
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from mango.data.landmarks import landmarks_in_picture
 from mango.errors import InputError
 from mango.head.arkit import arkit_from_motion, motion_from_arkit
 from mango.head.flame import STATE_IT
-from mango.head.head_pairs import HeadPair, head_pair
 from mango.head.model import Head, load_head
 from mango.types import FRAME_RATE, PERSONS, Dialogue, MotionClip, PersonTrack, Side
 
@@ -75,7 +74,9 @@ def dialogue_of(
             clip, said = clip_of(motions[k], recording, owners[k], frames, placed=person.camera is not None)
             words += said
             if owners[k] is not head:
-                clip, said = retargeted_clip(clip, _pair(owners[k], head))
+                from mango.data.formats.retargeted import retargeted_clip
+
+                clip, said = retargeted_clip(clip, owners[k], head)
                 words.append(said)
         film, mask_film = (
             _written(pictures, films / f"{as_name(id)}.{PERSONS[k]}{suffix}", frames)
@@ -169,24 +170,6 @@ def clip_of(motion: Motion, recording: Recording, head: Head, frames: int, *, pl
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in made.items()}
     shape = torch.from_numpy(_padded(motion.shape, head.identities))
     return MotionClip(**tensors, shape=shape, head=head.digest, fps=float(FRAME_RATE)), words
-
-
-def retargeted_clip(clip: MotionClip, pair: HeadPair) -> tuple[MotionClip, Assumption]:
-    """The same movement of the other head's average face; turns of head and eyes as they were."""
-    done = pair.carried(clip.shape, clip.expr, clip.jaw_pose, clip.eyes_pose)
-    lost, moved = (float(np.sqrt(np.square(mm).mean())) for mm in (done.lost_mm, done.moved_mm))
-    words = (
-        f"motion of the head {pair.source.name} to {pair.target.name} by least squares on {pair.num_points} points of the face: {lost:.2f} "
-        f"of {moved:.2f} mm are lost (rms over points and frames); the average face, with the turns of head and eyes as they were"
-    )
-    shape = clip.shape.new_zeros(pair.target.identities)
-    return replace(clip, expr=done.expr, jaw_pose=done.jaw_pose, shape=shape, head=pair.target.digest), converted(words)
-
-
-@lru_cache(maxsize=1)
-def _pair(source: Head, target: Head) -> HeadPair:
-    """A process has one for all its recordings."""
-    return head_pair(source, target)
 
 
 @lru_cache(maxsize=1)
