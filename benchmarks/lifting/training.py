@@ -26,9 +26,10 @@ from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.sharpening import sharpen_when_due
 from mango.training.stage1 import Stage1Config, load_motion_model
 from mango.training.stage2 import alternate
-from mango.training.stage2_config import CalibrationConfig, Stage2Config
+from mango.training.stage2_config import CalibrationConfig, SharpeningConfig, Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
 from mango.types import PERSONS, MotionClip
 from renderer.head import AvatarConfig
@@ -102,6 +103,7 @@ def stage_two_config(bench: Bench, row: str) -> Stage2Config:
         avatar=AvatarConfig(num_gaussians=scale.gaussians),
         schedule=Schedule((Phase("head", scale.opening),), (Phase("head", 1), Phase("motion", 3))),
         calibration=CalibrationConfig(steps=max(1, scale.opening // 2), lessons=max(1, scale.opening // 12)),
+        sharpening=SharpeningConfig(lessons=max(1, scale.opening // 24)),
         validation_split=None,
         every=Every(log=20, validate=10**9, save=SAVE),
         runtime=ONE_THREAD,
@@ -121,6 +123,7 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
         with Run(config.run, config, facts=studio.facts, keep=config.keep) as run:
             begin(run, studio, learners)
             for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
+                sharpen_when_due(run, studio, learners, step)
                 if run.due(step, config.every.log):
                     run.log(step, active, losses)
                 if run.due(step, config.every.save) or run.stopping:
@@ -133,7 +136,9 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
 
 def pictures_of(config: Stage2Config) -> int:
     """How many recorded pictures a run compares its drawings with, if no window runs out of frames."""
-    tried = 0 if config.calibration.known else len(config.calibration.gains) * (config.calibration.steps + config.calibration.lessons)
+    calibration, sharpening = config.calibration, config.sharpening
+    tried = 0 if calibration.known else len(calibration.gains) * (calibration.steps + calibration.lessons)
+    tried += len(sharpening.at) * len(sharpening.amounts) * sharpening.lessons
     return config.windows * config.pictures * (config.steps + tried)
 
 

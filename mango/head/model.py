@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -86,6 +86,11 @@ class Head(nn.Module):
         if name not in self._regions:
             self._annotate()
         return self._regions[name].to(self.faces.device)
+
+    def expressions_of(self, region: str) -> Bool[Tensor, "expressions"]:
+        """Those that move the region more than all the rest of the head (by squared displacement)."""
+        moved = self.expression_directions.square().sum(1)
+        return moved[self.region(region)].sum(0) > 0.5 * moved.sum(0)
 
     def landmarks(self, vertices: Float[Tensor, "*batch verts 3"]) -> Float[Tensor, "*batch landmarks 3"]:
         """iBUG's 68 points on the surface."""

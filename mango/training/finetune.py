@@ -13,6 +13,7 @@ from mango.training.calibration import begin
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
+from mango.training.sharpening import sharpen_when_due
 from mango.training.stage2 import alternate
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import open_studio
@@ -43,6 +44,7 @@ def finetune(config: FinetuneConfig) -> int:
     with Run(stage2.run, stage2, facts=studio.facts, runtime=runtime) as run:
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(stage2.steps)):
+            sharpen_when_due(run, studio, learners, step)
             if run.due(step, stage2.every.log):
                 run.show(f"{active} {float(losses['total']):.4f}")
                 run.log(step, active, losses)

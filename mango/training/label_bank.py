@@ -2,7 +2,8 @@
 
 It starts as the tracker's labels, with movements as large as pictures say they are (`mango.training.calibration`), and follows the
 model's one-shot predictions at low noise, in which many frames' pictures and the sound have been brought together. Head pose of the
-labels stays the tracker's: what pictures say about it is kept apart, for drawing.
+labels stays the tracker's: what pictures say about it is kept apart, for drawing. Eyelids stay the tracker's too: no sound foretells a
+blink, so a bank that follows the model loses them.
 
 The *rest pin*: an offset common to all clips is invisible to pictures, because the avatar absorbs it, so it would wander. Over silent
 frames the bank's mean is held to that of the labels it started from, in which lips are closed (`mango.training.rest`).
@@ -29,7 +30,7 @@ class BankConfig:
     rate: float = 0.25  # share of a new prediction
     below: float = 0.5  # only predictions at noise levels below this share of the schedule
     edge: int = 4  # frames at either end of a window that are not believed
-    rest: Literal["closed", "tracked"] = "closed"  # what labels begin with in silence: touching lips, or what the tracker says
+    rest: Literal["neutral", "tracked"] = "neutral"  # silent faces: lips touch, no side is preferred; or as the tracker says
     pin_every: int = 5  # motion steps between rest pins; 0 = never
 
 
@@ -40,12 +41,12 @@ class LabelBank:
         self,
         labels: Mapping[Key, Float[Tensor, "time width"]],
         silent: Mapping[Key, Bool[Tensor, "time"]],
-        frozen: slice,
+        held: Bool[Tensor, "width"],
         necks: Mapping[Key, Float[Tensor, "time 3"]],
         rest: Rest | None = None,
     ):
-        """``rest``: in silence lips are closed; without, the tracker's mean stands."""
-        self.rest, self.silent, self.frozen = rest, dict(silent), frozen
+        """``held``: what stays as labelled. ``rest``: in silence lips are closed; without, the tracker's mean stands."""
+        self.rest, self.silent, self.held = rest, dict(silent), held
         self.labels = {key: self._closed(key, tensor.clone()) for key, tensor in labels.items()}
         self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
         self.bank = {key: tensor.clone() for key, tensor in self.labels.items()}
@@ -57,7 +58,7 @@ class LabelBank:
             silent = self.silent[key]
             rest = motion[silent if silent.sum() >= ENOUGH else slice(None)].median(0).values
             labels[key] = rest + gain * (motion - rest)
-        return LabelBank(labels, self.silent, self.frozen, self.necks, self.rest)
+        return LabelBank(labels, self.silent, self.held, self.necks, self.rest)
 
     def window(self, key: Key, start: int, frames: int) -> Float[Tensor, "frames width"]:
         """Labels as they stand, from ``start``; past either end the nearest frame is repeated."""
@@ -78,7 +79,7 @@ class LabelBank:
         where = start + inner.nonzero()[:, 0]
         there = self.bank[key][where]
         moved = torch.lerp(there, predicted.detach()[inner], config.rate)
-        moved[:, self.frozen] = there[:, self.frozen]
+        moved[:, self.held] = there[:, self.held]
         self.bank[key][where] = moved
 
     def remember(self, shots: Iterable[tuple[str, str, int]], necks: Float[Tensor, "frames 3"]) -> None:

@@ -1,8 +1,9 @@
-"""Lips are closed at rest: a static error of a tracker that no picture shows.
+"""Faces at rest: what is known of a tracker's static errors, which no picture shows.
 
 An offset that all frames of a person share is absorbed by their avatar, whose Gaussians simply sit elsewhere on the mesh. Only
-knowledge about faces can tell it. We use one piece: while somebody is silent their lips mostly touch, so that the median lip opening over
-the silent frames of a clip is zero. Of all offsets that close it the most likely is taken, given how labels vary:
+knowledge about faces can tell it. We use two pieces. Silent faces are as often lopsided to one side as to the other: what is asymmetric in
+the mean of all clips' silent faces is the tracker's. And while somebody is silent their lips mostly touch, so that the median lip opening
+over the silent frames of a clip is zero. Of all offsets that close it the most likely is taken, given how labels vary:
 
     offset = -opening * C g / (g^T C g),     g = d opening / d motion,  C = covariance of the labels
 
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.head.mirroring import mirrored_expressions
 from mango.head.model import Head
 
 ENOUGH = 10  # silent frames, below which a clip stays as it is
@@ -36,6 +38,15 @@ class Rest:
 
     def to(self, device: torch.device) -> "Rest":
         return Rest(self.gap.to(device), self.opens.to(device), self.direction.to(device))
+
+
+def lopsided(head: Head, resting: Float[Tensor, "clips width"]) -> Float[Tensor, "width"]:
+    """The asymmetric half of the mean of silent faces; expression and jaw alone. In the head's units."""
+    mean, layout = resting.mean(0).cpu(), head.layout
+    off, expr, jaw = torch.zeros_like(mean), layout.where("expr"), layout.where("jaw_pose")
+    off[expr] = (mean[expr] - mirrored_expressions(head).cpu() @ mean[expr]) / 2
+    off[jaw.start + 1 : jaw.stop] = mean[jaw.start + 1 : jaw.stop]  # turns about y and z change sign in the mirror
+    return off.to(resting)
 
 
 def lips_at_rest(

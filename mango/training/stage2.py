@@ -125,7 +125,8 @@ def picture_parts(
     """Losses of this process's pictures drawn from ``motion`` (None: the bank's), as parts of the means over all pictures of the lesson.
 
     Head pose is what lays the bank's motion onto the pictures, never the model's: a nod predicted for another moment would be paid for by
-    the lips. The bank remembers the head poses that all processes find.
+    the lips. Eyelids are the bank's too: a blink predicted for another moment costs more than none, and faces would cease to blink. The bank
+    remembers the head poses that all processes find.
     """
     recorded, bank, head = lesson.recorded, learners.bank, studio.head
     losses = {name: studio.background.new_zeros(()) for name, weight in asdict(weights).items() if weight}
@@ -133,7 +134,7 @@ def picture_parts(
     if recorded.shots:  # else there was nothing to look at in this process's windows
         banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
         neck = banked[:, head.layout.where("neck_pose")]
-        drawing = rendered(studio, learners, banked if motion is None else with_neck(head, motion, neck), recorded)
+        drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded)
         losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
     bank.remember(lesson.shots, studio.runtime.gathered(neck, lesson.share_of_shots, len(lesson.shots)))
     return losses
@@ -278,7 +279,7 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     clean = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, draws)
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
-    examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, model.layout.where("neck_pose"), necks))
+    examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, learners.bank.held, necks))
     motion = registered(studio, examined, model.denormalised(clean[lesson.places]), recorded)
     rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)

@@ -37,6 +37,22 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True)
+class SharpeningConfig:
+    """How it is found how much a tracker smooths (`mango.training.sharpening`)."""
+
+    at: tuple[float, ...] = (0.125, 0.3125, 0.5)  # shares of the motion model's steps, after which it is done; none: never
+    amounts: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)  # to try
+    lessons: int = 10  # whose pictures they are judged by
+    frames: int = 7  # of the filter that takes away what is added
+
+    def __post_init__(self):
+        odd = self.frames % 2 == 1 and self.frames >= 3
+        if not odd or self.lessons < 1 or not self.amounts or min(self.amounts) < 0 or any(not 0 < share < 1 for share in self.at):
+            expected = "shares between 0 and 1, amounts from 0, at least one lesson, an odd number of frames from 3"
+            raise InputError("sharpening", expected=expected, found=str(self), remedy="at: [] leaves sharpening out")
+
+
+@dataclass(frozen=True)
 class Stage2Config:
     """Sizes of the motion model, its encoder and its noise schedule are those of the run it starts from."""
 
@@ -58,6 +74,7 @@ class Stage2Config:
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     bank: BankConfig = field(default_factory=BankConfig)
+    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     head_pictures: PictureLossWeights = field(default_factory=PictureLossWeights)  # what avatars and cameras learn from
     motion_pictures: PictureLossWeights = field(default_factory=lambda: PictureLossWeights(l1=300.0, ssim=0.0, silhouette=0.0))

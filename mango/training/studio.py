@@ -1,6 +1,6 @@
 """Setting up stage two: what stays the same over a run, and what learns in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
-from mango.training.rest import Rest, lips_at_rest
+from mango.training.rest import ENOUGH, Rest, lips_at_rest, lopsided
 from mango.training.runtime import Runtime
 from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
@@ -125,7 +125,7 @@ def make_learners(studio: Studio, training: Windows, model: MotionModel, descrip
         motion=make_learner("motion", model, config.motion_optimizer, motion_steps, description=description),
         heads=heads,
         cameras=cameras,
-        bank=new_bank(training, model, how_lips_rest(studio.head, training, model) if config.bank.rest == "closed" else None),
+        bank=new_bank(studio.head, training, model, neutral=config.bank.rest == "neutral"),
     )
 
 
@@ -148,21 +148,35 @@ def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> d
     return {person: torch.stack(found).mean(0) for person, found in sorted(shapes.items())}
 
 
-def new_bank(windows: Windows, model: MotionModel, rest: Rest | None = None) -> LabelBank:
-    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound."""
-    labels, silent, necks = {}, {}, {}
+def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool) -> LabelBank:
+    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound.
+
+    ``neutral``: silent faces are laid right (`mango.training.rest`); without, they stand as tracked.
+    """
+    motion, silent, necks = {}, {}, {}
     neck = model.layout.where("neck_pose")
+    labelled = torch.zeros(model.layout.width, dtype=torch.bool)
+    labelled[neck] = True
+    labelled[model.layout.where("expr")] = head.expressions_of("eyelids").cpu()
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
-            labels[held.id, side] = model.normalised(held.motion[number].to(model.motion_mean))
+            motion[held.id, side] = held.motion[number].to(model.motion_mean)
             silent[held.id, side] = held.keep[number] & (held.speaking[number] < 0.5)
             necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
-    return LabelBank(labels, silent, neck, necks, rest)
+    rest = None
+    if neutral:
+        resting = [clip[silent[key]].median(0).values for key, clip in motion.items() if silent[key].sum() >= ENOUGH]
+        if resting:
+            off = lopsided(head, torch.stack(resting))
+            motion = {key: clip - off for key, clip in motion.items()}
+        rest = how_lips_rest(head, list(motion.values()), model)
+    labels = {key: model.normalised(clip) for key, clip in motion.items()}
+    return LabelBank(labels, silent, labelled.to(model.motion_mean.device), necks, rest)
 
 
-def how_lips_rest(head: Head, windows: Windows, model: MotionModel) -> Rest:
-    labels = torch.cat([side for held in windows.dialogues for side in held.motion])
-    return lips_at_rest(head, model.motion_mean.cpu(), model.motion_std.cpu(), torch.cov(labels.T)).to(model.motion_mean.device)
+def how_lips_rest(head: Head, motion: Sequence[Float[Tensor, "_ width"]], model: MotionModel) -> Rest:
+    covariance = torch.cov(torch.cat(list(motion)).cpu().T)
+    return lips_at_rest(head, model.motion_mean.cpu(), model.motion_std.cpu(), covariance).to(model.motion_mean.device)
 
 
 def _held_out(config: Stage2Config, dialogues: DialogueSet, people: tuple[str, ...], windows) -> Windows | None:

@@ -12,7 +12,7 @@ A, B = ("d0", "a"), ("d1", "b")
 def bank():
     labels = {A: torch.zeros(20, 4), B: torch.ones(12, 4)}
     silent = {A: torch.arange(20) < 5, B: torch.arange(12) < 3}
-    return LabelBank(labels, silent, slice(2, 3), {A: torch.zeros(20, 3), B: torch.ones(12, 3)})
+    return LabelBank(labels, silent, torch.tensor([False, False, True, False]), {A: torch.zeros(20, 3), B: torch.ones(12, 3)})
 
 
 def test_it_follows_kept_inner_frames_of_other_parts_only():
@@ -57,5 +57,7 @@ def test_another_bank_is_refused():
 
 
 def test_nobody_silent_means_no_pin():
-    labels = LabelBank({A: torch.zeros(5, 4)}, {A: torch.zeros(5, dtype=torch.bool)}, slice(0, 0), {A: torch.zeros(5, 3)})
+    labels = LabelBank(
+        {A: torch.zeros(5, 4)}, {A: torch.zeros(5, dtype=torch.bool)}, torch.zeros(4, dtype=torch.bool), {A: torch.zeros(5, 3)}
+    )
     assert (labels.pin() == 0).all()

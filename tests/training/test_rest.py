@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mango.training.label_bank import LabelBank
-from mango.training.rest import lip_opening, lips_at_rest
+from mango.training.rest import lip_opening, lips_at_rest, lopsided
 
 KEY = ("d0", "a")
 
@@ -68,9 +68,24 @@ def test_the_bank_stays_closed(head, clip, rest):
     """However far pictures and the model carry it. Noticed: labels closed once and a bank that drifts open."""
     motion, silent = clip
     width = head.layout.width
-    bank = LabelBank({KEY: motion}, {KEY: silent}, slice(width, width), {KEY: torch.zeros(60, 3)}, rest)
+    bank = LabelBank({KEY: motion}, {KEY: silent}, torch.zeros(width, dtype=torch.bool), {KEY: torch.zeros(60, 3)}, rest)
     assert (rest.gap + bank.bank[KEY][silent] @ rest.opens).median().abs() < 1e-6
     bank.bank[KEY] += 0.02 * rest.direction
     assert (rest.gap + bank.bank[KEY][silent] @ rest.opens).median() > 1e-3
     bank.pin()
     assert (rest.gap + bank.bank[KEY][silent] @ rest.opens).median().abs() < 1e-6
+
+
+def test_what_prefers_a_side_is_taken_away(head):
+    """Noticed: the whole asymmetry instead of half of the difference, a jaw that stays aside, symmetric parts that go too."""
+    names, layout = list(head.expression_names), head.layout
+    resting = torch.zeros(3, layout.width)
+    left, right = (layout.where("expr").start + names.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+    resting[:, left], resting[:, right] = 0.3, 0.1
+    jaw = layout.where("jaw_pose")
+    resting[:, jaw] = torch.tensor([0.05, 0.02, -0.01])
+    resting[:, layout.where("neck_pose")] = 0.2
+    off = lopsided(head, resting)
+    expected = torch.zeros(layout.width)
+    expected[left], expected[right], expected[jaw.start + 1], expected[jaw.start + 2] = 0.1, -0.1, 0.02, -0.01
+    torch.testing.assert_close(off, expected, rtol=0, atol=1e-3)

@@ -1,0 +1,99 @@
+"""Trackers smooth: lips of their labels come short of their closures and peaks. How much, pictures say.
+
+What a filter over several frames took away is mostly in what such a filter would take away again, x - smooth(x). So much of it is added to
+the label bank, where people speak, as lets the avatars draw speaking mouths best: a parabola through the errors of a few amounts, as in
+calibration. It is done some way into the run, a few times: raw labels tremble, and would tremble more; the bank, which follows the model,
+does not. An avatar does not absorb what is lost in time as it absorbs amplitude, so the avatars of the moment serve.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mango.data.json_files import read_json
+from mango.training.alternation import learned_before, phase_at
+from mango.training.calibration import L1, MOUTH
+from mango.training.label_bank import LabelBank
+from mango.training.run import Run
+from mango.training.stage2 import picture_parts
+from mango.training.studio import Learners, Studio
+
+FILE = "sharpening.json"  # in the run's folder: {motion step: {"errors": {amount: error}, "amount": the best}}
+FADE = 11  # frames over which it comes and goes about speech
+
+
+def sharpen_when_due(run: Run, studio: Studio, learners: Learners, step: int) -> None:
+    """After some of the motion model's steps: measure, then sharpen the bank."""
+    config, schedule = studio.config.sharpening, studio.config.schedule
+    whole, done = (learned_before(steps, "motion", schedule) for steps in (studio.config.steps, step))
+    if phase_at(step - 1, schedule).learner != "motion" or done not in {round(share * whole) for share in config.at}:
+        return
+    errors = {amount: drawing_error(studio, learners, step, amount) for amount in config.amounts}
+    best = lowest(errors)
+    path = run.folder / FILE
+    known = read_json(path) if path.exists() else {}
+    run.note(FILE, {**known, str(done): {"errors": {str(amount): error for amount, error in errors.items()}, "amount": best}})
+    run.say(f"labels of speech are sharpened by {best:.2f}")
+    learners.bank.bank = sharpened(studio, learners.bank, best)
+
+
+def drawing_error(studio: Studio, learners: Learners, step: int, amount: float) -> float:
+    """Mean absolute error (of 255) with which avatars draw speaking mouths from the bank, sharpened by so much."""
+    config, bank = studio.config.sharpening, learners.bank
+    tried = LabelBank(bank.labels, bank.silent, bank.held, bank.necks)
+    tried.bank = sharpened(studio, bank, amount)
+    trial = replace(learners, bank=tried)
+    errors, weights = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for number in range(config.lessons):
+        lesson = studio.lessons.at(studio.config.steps + step * config.lessons + number).to(studio.device)  # pictures of no step
+        with torch.no_grad():
+            speaking = lesson.windows.speaking[lesson.places]
+            errors += picture_parts(studio, trial, lesson, L1, MOUTH, of_picture=speaking)["l1"].cpu()
+            weights += (speaking.sum() / len(lesson.shots)).cpu()
+    whole = studio.runtime.summed({"errors": errors, "weights": weights})
+    return 255 * float(whole["errors"]) / max(float(whole["weights"]), 1e-6)
+
+
+def sharpened(studio: Studio, bank: LabelBank, amount: float) -> dict[tuple[str, str], Float[Tensor, "time width"]]:
+    """The bank's faces, sharpened where people speak; heads, eyeballs and eyelids as they were."""
+    layout, frames = studio.head.layout, studio.config.sharpening.frames
+    face = torch.zeros(layout.width, device=studio.device)
+    for part in ("expr", "jaw_pose"):
+        face[layout.where(part)] = 1.0
+    face[bank.held] = 0.0  # what does not follow the model trembles still
+    found = {}
+    for key, motion in bank.bank.items():
+        where = amount * spread(~bank.silent[key])[:, None].to(motion)
+        found[key] = motion + where * face * (motion - smoothed(motion, frames))
+    return found
+
+
+def smoothed(motion: Float[Tensor, "time width"], frames: int) -> Float[Tensor, "time width"]:
+    """Means over a Hann window; the ends are held."""
+    window, half = _hann(frames).to(motion), frames // 2
+    padded = torch.cat([motion[:1].expand(half, -1), motion, motion[-1:].expand(half, -1)])
+    return sum(weight * padded[start : start + len(motion)] for start, weight in enumerate(window))
+
+
+def spread(speaking: Bool[Tensor, "time"]) -> Float[Tensor, "time"]:
+    """1 in speech, 0 in silence, fading between."""
+    return smoothed(speaking.float()[:, None], FADE)[:, 0]
+
+
+def lowest(errors: Mapping[float, float]) -> float:
+    """Where a parabola through the errors is lowest, within the amounts that were tried; it must bend upwards, or the best one is taken."""
+    amounts = sorted(errors)
+    best = min(amounts, key=lambda amount: errors[amount])
+    if len(amounts) < 3:
+        return best
+    bend, slope, _ = np.polyfit(amounts, [errors[amount] for amount in amounts], 2)
+    return float((-slope / (2 * bend)).clip(amounts[0], amounts[-1])) if bend > 0 else best
+
+
+def _hann(frames: int) -> Float[Tensor, "frames"]:
+    window = torch.hann_window(frames + 2, periodic=False)[1:-1]
+    return window / window.sum()

@@ -1,0 +1,109 @@
+"""What a tracker's smoothing took from lips is found again where drawings fit best.
+
+Faults planted, each seen red: sharpened in silence, eyelids sharpened, errors of the last lesson alone, sharpened after every step.
+"""
+
+from dataclasses import replace
+
+import filmed_people
+import pytest
+import torch
+from filmed_people import faces, film_people
+from tiny_films import tiny_stage2
+
+from mango.data.json_files import read_json
+from mango.errors import InputError
+from mango.training import sharpening
+from mango.training.alternation import Phase, Schedule
+from mango.training.run import Run
+from mango.training.runtime import Runtime
+from mango.training.sharpening import sharpen_when_due, smoothed
+from mango.training.stage2_config import CalibrationConfig, SharpeningConfig
+from mango.training.studio import open_studio
+
+LOST, FRAMES = 2.0, 7  # the film has so much more of what a filter over so many frames takes away
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, head):
+    folder = tmp_path_factory.mktemp("sharpening")
+    film_people(folder, head, lambda flat, quiet: flat + LOST * (flat - smoothed(flat, FRAMES)))
+    return folder
+
+
+def config_of(scene, head, **changes):
+    return filmed_people.config_of(
+        scene,
+        head,
+        calibration=CalibrationConfig(gains=()),
+        bank=replace(tiny_stage2(scene, scene / "film", head).bank, rest="tracked"),
+        schedule=Schedule((), (Phase("head", 1), Phase("motion", 1))),
+        sharpening=SharpeningConfig(at=(0.5,), amounts=(0.0, 1.0, 2.0, 3.0), lessons=6, frames=FRAMES),
+        **{"steps": 8, **changes},
+    )
+
+
+def opened(config):
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    for key, quiet in learners.bank.silent.items():
+        learners.bank.silent[key] = torch.zeros_like(quiet)  # everybody speaks all the time
+    return studio, learners
+
+
+def test_what_was_smoothed_away_is_found(scene, head, tmp_path):
+    config = config_of(scene, head, run=tmp_path / "run")
+    studio, learners = opened(config)
+    before, labels = dict(learners.bank.bank), dict(learners.bank.labels)
+    with Run(config.run, config) as run:
+        for step in range(1, 9):
+            sharpen_when_due(run, studio, learners, step)
+            assert step >= 4 or learners.bank.bank == before, "only after the second of four steps of the motion model, which is the fourth"
+    noted = read_json(config.run / sharpening.FILE)
+    assert list(noted) == ["2"] and noted["2"]["amount"] == pytest.approx(LOST, abs=0.5)
+    changed = faces(head) & ~learners.bank.held
+    for key, motion in before.items():
+        after = learners.bank.bank[key]
+        expected = motion + noted["2"]["amount"] * (motion - smoothed(motion, FRAMES))
+        torch.testing.assert_close(after[:, changed], expected[:, changed])
+        assert torch.equal(after[:, ~changed], motion[:, ~changed])
+        assert torch.equal(learners.bank.labels[key], labels[key])
+
+
+def test_silence_stays_as_it_is(scene, head, tmp_path):
+    config = config_of(scene, head, run=tmp_path / "run")
+    studio, learners = opened(config)
+    key = next(iter(learners.bank.silent))
+    learners.bank.silent[key][:] = torch.arange(len(learners.bank.silent[key])) < 20
+    after, before = sharpening.sharpened(studio, learners.bank, 1.0)[key], learners.bank.bank[key]
+    fading = sharpening.FADE // 2
+    assert torch.equal(after[: 20 - fading], before[: 20 - fading])
+    torch.testing.assert_close((after - before)[20 + fading :, 0], (before - smoothed(before, FRAMES))[20 + fading :, 0])
+
+
+def test_trying_changes_nothing(scene, head, tmp_path):
+    config = config_of(scene, head, run=tmp_path / "run")
+    studio, learners = opened(config)
+    state = {name: tensor.clone() for name, tensor in learners.bank.state().items()}
+    once = sharpening.drawing_error(studio, learners, 4, 1.0)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in learners.bank.state().items())
+    assert sharpening.drawing_error(studio, learners, 4, 1.0) == once
+
+
+def test_the_mean_over_lessons_is_the_error(scene, head, tmp_path):
+    """Noticed: the last lesson's error over all lessons' frames."""
+    config = config_of(scene, head, run=tmp_path / "run")
+    studio, learners = opened(config)
+    few = replace(studio, config=replace(config, sharpening=replace(config.sharpening, lessons=1)))
+    assert sharpening.drawing_error(studio, learners, 4, 0.0) == pytest.approx(sharpening.drawing_error(few, learners, 4, 0.0), rel=0.4)
+
+
+def test_smoothing_keeps_constants_and_the_length():
+    ramp = torch.arange(20.0)[:, None]
+    torch.testing.assert_close(smoothed(torch.ones(9, 2), 7), torch.ones(9, 2))
+    torch.testing.assert_close(smoothed(ramp, 5)[4:-4], ramp[4:-4])
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 4}, {"at": (1.0,)}, {"amounts": ()}, {"lessons": 0}])
+def test_settings_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(InputError, match=r"at: \[\] leaves sharpening out"):
+        SharpeningConfig(**wrong)
