@@ -55,7 +55,7 @@ def clips(folder) -> dict[str, MotionClip]:
 
 
 def test_weights_on_a_flame_head(folder, like, clips, builtin):
-    """Seen red by leaving the clip as it was for the built-in head, and by a report that is not written."""
+    """Seen red by a jaw that stays, by the source's digest, and by a report that is not written."""
     ours, theirs = clips["ours"], clips["theirs"]
     head = load_head(like)
     assert theirs.head == head.digest and problems(folder / "theirs", head=head) == []
