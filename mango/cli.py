@@ -38,6 +38,8 @@ COMMANDS = {
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),
     "head convert": Command("ICT-FaceKit's or FLAME's head as a head file of this project", "mango.app.heads:convert"),
     "head inspect": Command("say what a head file is, and draw it", "mango.app.heads:inspect"),
+    "assets get": Command("networks that find faces, for `mango track`", "mango.app.commands:get_assets"),
+    "track": Command("films of faces into motion labels, cameras and mattes: a dialogue set", "mango.app.commands:track"),
     "generate": Command("two voices in, the motion of both people out", "mango.app.commands:generate"),
     "render": Command("two motions and two avatars in, one video with sound out", "mango.app.commands:render"),
     "export": Command("one person's motion in another program's format", "mango.app.commands:export"),

@@ -126,6 +126,53 @@ def inspect(
     inspect_source(path, format=format, options=options, head=head, sheet=sheet)
 
 
+def get_assets(name: Positional[Literal["mediapipe"]], /, folder: Path | None = None, wheel: Path | None = None) -> None:
+    """Put networks where `mango track` finds them.
+
+    Args:
+        name: MediaPipe's face networks (Apache-2.0), out of its Python wheel, which pip downloads (36 MB)
+        folder: where to (without, mango/mediapipe in the user's cache)
+        wheel: a wheel of MediaPipe 0.10.14 to 0.10.21 that is here already
+    """
+    from mango.app.tracking import get_assets
+
+    get_assets(name, folder, wheel)
+
+
+def track(
+    films: Positional[tuple[Path, ...]],
+    /,
+    out: Path,
+    person: Repeated[tuple[str, ...]] = (),
+    landmarks: Repeated[tuple[Path, ...]] = (),
+    box: str | None = None,
+    size: int = 512,
+    head: str = "builtin",
+    models: Path | None = None,
+    licence: str = "unknown",
+) -> None:
+    """Track the face of a film, or both faces of a conversation filmed by two cameras. The same command again goes on.
+
+    Args:
+        films: one film, or two that start at the same moment
+        out: the dialogue set
+        person: a name for each film's person (without, the film's name)
+        landmarks: instead of MediaPipe's networks a file for each film of another detector's points: .npy or .npz of (frames, 68 or
+            468, 2) pixels at 25 frames a second
+        box: x,y,width,height in pixels of the first picture: which face, where there are several
+        size: pixels of the square film about the head that is written; smaller heads are not enlarged
+        head: the head that is fitted
+        models: the folder of MediaPipe's networks (without, where `mango assets get mediapipe` puts them)
+        licence: of the films, written to the dialogue
+    """
+    from mango.app.tracking import told_on_the_console, track_films
+
+    with told_on_the_console() as told:
+        track_films(
+            films, out, names=person, head=head, models=models, landmarks=landmarks, box=box, size_px=size, licence=licence, told=told
+        )  # fmt: skip
+
+
 def generate(
     own: Path,
     checkpoint: Path,

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mango.data.film_colours import in_colours as _in_colours  # noqa: F401  mango.tracking.films takes it from here
 from mango.data.formats.foreign_films import decoded, index_of_film
 from mango.data.formats.pictures import picture_of
 from mango.data.formats.recordings import Film, Sound

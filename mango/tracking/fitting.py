@@ -1,0 +1,397 @@
+"""A head fitted to points in pictures: identity and camera once for a clip, expression and pose in every frame.
+
+Gauss-Newton on reprojected points. With frames x_t and what all frames share s (identity, focal length) the normal equations are an
+arrow: s is found by eliminating every frame (Schur's complement), on a few dozen frames. Then all frames are solved for, held together by
+how fast faces move: a banded system, by conjugate gradients with each frame's own block as preconditioner.
+
+The picture's axes are OpenCV's, the world's FLAME's: x to the person's left, y up, z out of the face. While fitting, the camera stands at
+the world's origin; at the end the world is laid so that the head's median pose in the clip is the rest pose.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mango.head.conventions import axis_angle_to_matrix, matrix_to_axis_angle
+from mango.head.model import Head
+from mango.tracking.face_points import PointedHead, SeenPoints, places_on
+from mango.types import FRAME_RATE, MotionClip
+
+CAMERA_FROM_FLAME = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """Standard deviations of second differences at 25 frames a second."""
+
+    eyelids: float = 0.4  # of expression weights
+    lower_face: float = 0.15
+    upper_face: float = 0.05
+    jaw_rad: float = 0.06
+    neck_rad: float = 0.012
+    metres: float = 0.0012
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What faces are like, as standard deviations, and how hard is worked."""
+
+    focal: float = 1.3  # of the longer side of the picture: the likeliest focal length
+    focal_spread: float = 0.5  # of its logarithm
+    shape: float = 1.0  # of identity coefficients
+    expression: float = 0.3  # of ARKit's weights, which are between 0 and 1; FLAME's coefficients are four times as large
+    eyelids: float = 0.7  # of those that move eyelids, the same: blinks are whole
+    negative: float = 0.03  # how far below zero such a weight may lie
+    aside: float = 0.08  # difference of the left and the right one of a pair
+    jaw_rad: tuple[float, float, float] = (0.2, 0.01, 0.03)
+    acceleration: Acceleration = field(default_factory=Acceleration)
+    alike: float = 2.0  # so many neighbouring points miss together: each counts for less
+    keyframes: int = 48
+    rounds: int = 12  # of Gauss-Newton on keyframes, and half as many on all frames
+    solves: int = 40  # steps of conjugate gradients
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found. ``clip`` is in the world; a camera in front of the median head."""
+
+    clip: MotionClip
+    camera_from_world: Float[Tensor, "1 4 4"]
+    intrinsics: Float[Tensor, "3 3"]
+    residual: Float[Tensor, "time"]  # root mean square miss of the points, as a share of the face's size
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all frames of a clip share."""
+
+    shape: Float[Tensor, "identity"]
+    log_focal: Float[Tensor, ""]  # of pixels
+
+
+class Problem:
+    """Points seen, a head that should explain them, and what is known of faces. Frames are rows (expr | jaw | neck | translation)."""
+
+    def __init__(self, head: Head, seen: SeenPoints, size: tuple[int, int], config: FitConfig):
+        rows, cols = size
+        places = places_on(head, seen.points.shape[1])
+        self.head, self.config, self.pointed = head, config, PointedHead(head, places)
+        self.seen, self.centre = seen.points, torch.tensor([cols / 2, rows / 2])
+        self.face_px = (seen.points.amax(1) - seen.points.amin(1)).amax(1).clamp_min(8.0)
+        self.trust = (seen.confidence > 0.5).float()
+        self.precision = 1 / (config.alike * places.spread) ** 2
+        self.usual_focal = math.log(config.focal * max(rows, cols))
+        self.width = head.expressions + 9
+        self.expr = slice(0, head.expressions)
+        self.parts = {
+            name: slice(head.expressions + 3 * k, head.expressions + 3 * k + 3) for k, name in enumerate(("jaw", "neck", "translation"))
+        }
+        self.prior, self.pairs = self._prior(), self._pairs()
+
+    def residuals(self, shared: Shared, frames: Float[Tensor, "*rows width"], of: Tensor) -> Float[Tensor, "*rows points 2"]:
+        """Reprojected minus seen, in shares of the face's size; ``of``: which frames of the film the last row axis is."""
+        in_camera = self.in_camera(shared, frames)
+        pixels = shared.log_focal.exp() * in_camera[..., :2] / in_camera[..., 2:] + self.centre
+        return (pixels - self.seen[of]) / self.face_px[of, None, None]
+
+    def in_camera(self, shared: Shared, frames: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows points 3"]:
+        """Metres, OpenCV's axes; nothing is nearer than 5 cm."""
+        points = self.pointed.points(shared.shape, frames[..., self.expr], *(frames[..., part] for part in self.parts.values()))
+        across, up, towards = points.unbind(-1)
+        return torch.stack([across, -up, (-towards).clamp_min(0.05)], dim=-1)
+
+    def derivatives(
+        self, shared: Shared, frames: Float[Tensor, "rows width"], of: Tensor, step: float = 1e-3
+    ) -> Float[Tensor, "rows points 2 width"]:
+        """Of the residuals of frames by their parameters: expressions by formula, the nine of pose by central differences."""
+        jaw, neck, _ = (frames[:, part] for part in self.parts.values())
+        moved = self.pointed.per_expression(jaw, neck) * frames.new_tensor([1.0, -1.0, -1.0])[:, None]
+        place = self.in_camera(shared, frames)
+        scale = (shared.log_focal.exp() / self.face_px[of])[:, None, None, None] / place[..., 2, None, None]
+        by_expression = scale * (moved[:, :, :2] - (place[..., :2] / place[..., 2:])[..., None] * moved[:, :, 2:])
+        each = step * torch.eye(self.width)[self.expr.stop :, None]
+        by_pose = (self.residuals(shared, frames + each, of) - self.residuals(shared, frames - each, of)) / (2 * step)
+        return torch.cat([by_expression, by_pose.movedim(0, -1)], dim=-1)
+
+    def weights(self, residuals: Float[Tensor, "rows points 2"], of: Tensor) -> Float[Tensor, "rows points"]:
+        """Robust: a point that misses by far more than usual counts little (Cauchy's weight)."""
+        squared = residuals.square().sum(-1) * self.precision * self.config.alike**2
+        return self.trust[of, None] * self.precision / (1 + squared / 9)
+
+    def prior_terms(self, frames: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, "rows width width"], Float[Tensor, "rows width"]]:
+        """Normal matrix and gradient of what is known of one face."""
+        normal = torch.diag_embed(self.prior.expand_as(frames).clone())
+        gradient = self.prior * frames
+        if self.head.kind == "arkit":
+            below = (frames < 0).float() / self.config.negative**2
+            below[:, self.head.expressions :] = 0
+            normal = normal + torch.diag_embed(below)
+            gradient = gradient + below * frames
+        if len(self.pairs):
+            normal, gradient = normal + self.pairs, gradient + frames @ self.pairs
+        return normal, gradient
+
+    def _prior(self) -> Float[Tensor, "width"]:
+        config = self.config
+        size = config.expression if self.head.kind == "arkit" else 4 * config.expression
+        deviations = [
+            torch.full((self.head.expressions,), size),
+            torch.tensor(config.jaw_rad),
+            torch.full((3,), 1.0),
+            torch.full((3,), 10.0),
+        ]
+        return 1 / torch.cat(deviations) ** 2
+
+    def _pairs(self) -> Float[Tensor, "width width"] | Tensor:
+        """Left and right are mostly alike; sideways movements have no partner."""
+        names = list(self.head.expression_names)
+        found = [
+            (names.index(name), names.index(name[:-4] + "Right"))
+            for name in names
+            if name.endswith("Left") and name not in ("mouthLeft", "jawLeft")
+        ]
+        matrix = torch.zeros(self.width, self.width)
+        for left, right in found:
+            matrix[left, left] += 1
+            matrix[right, right] += 1
+            matrix[left, right] -= 1
+            matrix[right, left] -= 1
+        return matrix / self.config.aside**2 if found else torch.zeros(0)
+
+    def smoothness(self) -> Float[Tensor, "width"]:
+        """Precision of second differences."""
+        known, scale = self.config.acceleration, 1.0 if self.head.kind == "arkit" else 4.0
+        lids, low = (self.head.expressions_of(region) for region in ("eyelids", "lower_face"))
+        expr = scale * torch.where(lids, known.eyelids, torch.where(low, known.lower_face, known.upper_face))
+        pose = [torch.full((3,), size) for size in (known.jaw_rad, known.neck_rad, known.metres)]
+        return 1 / torch.cat([expr, *pose]) ** 2
+
+
+def fit(
+    head: Head,
+    seen: SeenPoints,
+    size: tuple[int, int],
+    config: FitConfig | None = None,
+    told: Callable[[str, float], None] = lambda what, share: None,
+) -> Fit:
+    """Motion, identity and camera of one person's points in pictures of ``size`` (rows, columns). ``told`` hears of progress.
+
+    Frames without a face take the motion of their neighbours.
+    """
+    problem = Problem(head, seen, size, config or FitConfig())
+    frames = first_guess(problem)
+    keys = keyframes(problem)
+    shared = Shared(torch.zeros(head.identities), torch.tensor(problem.usual_focal))
+    shared, found = together(problem, shared, frames[keys], keys, told)
+    frames = spread_out(problem, frames, found, keys)
+    frames = over_time(problem, shared, frames, told)
+    return in_the_world(problem, shared, frames)
+
+
+def first_guess(problem: Problem) -> Float[Tensor, "time width"]:
+    """Faces that look into the camera, where and as large as the points are, turned by the line of the eyes."""
+    seen, frames = problem.seen, torch.zeros(len(problem.seen), problem.width)
+    rest = problem.pointed.points(*(torch.zeros(n) for n in (problem.head.identities, problem.head.expressions, 3, 3, 3)))
+    tall = (rest.amax(0) - rest.amin(0))[1]
+    middle, focal = seen.mean(1) - problem.centre, math.exp(problem.usual_focal)
+    depth = focal * tall / (seen.amax(1) - seen.amin(1))[:, 1].clamp_min(4.0)
+    place = torch.stack([middle[:, 0] * depth / focal, -middle[:, 1] * depth / focal, -depth], dim=-1)
+    frames[:, problem.parts["translation"]] = place - rest.mean(0)
+    return frames
+
+
+def keyframes(problem: Problem) -> Tensor:
+    """Trusted frames, spread over the clip, of different faces: every so many the one that differs most from those taken."""
+    good = problem.trust.nonzero()[:, 0]
+    step = max(1, len(good) // (8 * problem.config.keyframes))
+    candidates = good[::step]
+    centred = problem.seen[candidates] - problem.seen[candidates].mean(1, keepdim=True)
+    described = (centred / problem.face_px[candidates, None, None]).flatten(1)
+    taken, distance = [0], torch.full((len(candidates),), torch.inf)
+    while len(taken) < min(problem.config.keyframes, len(candidates)):
+        distance = torch.minimum(distance, (described - described[taken[-1]]).norm(dim=1))
+        taken.append(int(distance.argmax()))
+    return candidates[torch.tensor(sorted(set(taken)))]
+
+
+def together(
+    problem: Problem, shared: Shared, frames: Float[Tensor, "keys width"], keys: Tensor, told
+) -> tuple[Shared, Float[Tensor, "keys width"]]:
+    """Identity, focal length and keyframes. Poses alone come first: a face must be where it is before its shape can be told."""
+    config, pose = problem.config, torch.zeros(problem.width)
+    pose[problem.parts["neck"]] = pose[problem.parts["translation"]] = 1
+    for round in range(2 * config.rounds):
+        alone = round < config.rounds
+        residuals, own = problem.residuals(shared, frames, keys), problem.derivatives(shared, frames, keys)
+        weights = problem.weights(residuals, keys)
+        normal, gradient = problem.prior_terms(frames)
+        normal = normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own)
+        gradient = gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals)
+        if alone:
+            normal = normal * pose[:, None] * pose + torch.diag(1 - pose)
+            frames = frames - _limited(torch.linalg.solve(normal, gradient * pose), problem)
+            continue
+        coupled = _shared_derivatives(problem, shared, frames, keys)
+        cross = torch.einsum("fpxi,fp,fpxj->fij", own, weights, coupled)
+        both = torch.einsum("fpxi,fp,fpxj->ij", coupled, weights, coupled) + torch.diag(_shared_prior(problem))
+        slope = torch.einsum("fpxi,fp,fpx->i", coupled, weights, residuals) + _shared_prior(problem) * _shared_offset(problem, shared)
+        solved = torch.linalg.solve(normal, torch.cat([cross, gradient[..., None]], dim=-1))
+        step = torch.linalg.solve(
+            both - torch.einsum("fij,fik->jk", cross, solved[..., :-1]), slope - torch.einsum("fij,fi->j", cross, solved[..., -1])
+        )
+        step[-1] = step[-1].clamp(-0.2, 0.2)
+        frames = frames - _limited(solved[..., -1] - solved[..., :-1] @ step, problem)
+        shared = Shared(shared.shape - step[:-1], shared.log_focal - step[-1])
+        told("identity and camera", (round + 1 - config.rounds) / config.rounds)
+    return shared, frames
+
+
+def spread_out(
+    problem: Problem, frames: Float[Tensor, "time width"], found: Float[Tensor, "keys width"], keys: Tensor
+) -> Float[Tensor, "time width"]:
+    """Every frame begins as a mixture of the keyframes about it."""
+    at = torch.arange(len(frames))
+    after = torch.searchsorted(keys, at).clamp(1, max(1, len(keys) - 1)) if len(keys) > 1 else torch.zeros_like(at)
+    if len(keys) == 1:
+        return found.expand(len(frames), -1).clone()
+    first, last = keys[after - 1], keys[after]
+    share = ((at - first).float() / (last - first).clamp_min(1)).clamp(0, 1)
+    return torch.lerp(found[after - 1], found[after], share[:, None])
+
+
+def over_time(problem: Problem, shared: Shared, frames: Float[Tensor, "time width"], told) -> Float[Tensor, "time width"]:
+    """All frames at once: each frame's points, and that faces accelerate only so much."""
+    config, smooth = problem.config, problem.smoothness()
+    everything, rounds = torch.arange(len(frames)), max(2, config.rounds // 2)
+    for round in range(rounds):
+        normals, gradients = [], []
+        for of in everything.split(64):
+            residuals, own = problem.residuals(shared, frames[of], of), problem.derivatives(shared, frames[of], of)
+            weights = problem.weights(residuals, of)
+            normal, gradient = problem.prior_terms(frames[of])
+            normals.append(normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own))
+            gradients.append(gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals))
+        normal, gradient = torch.cat(normals), torch.cat(gradients) + smooth * _bend_twice(frames)
+        step = conjugate_gradients(normal, smooth, gradient, config.solves)
+        frames = frames - _limited(step, problem)
+        told("expressions and poses", (round + 1) / rounds)
+    return frames
+
+
+def conjugate_gradients(
+    normal: Float[Tensor, "time width width"], smooth: Float[Tensor, "width"], wanted: Float[Tensor, "time width"], steps: int
+) -> Float[Tensor, "time width"]:
+    """Solves (blocks of ``normal`` + ``smooth`` times second differences squared) x = ``wanted``."""
+    diagonal = _bend_twice_diagonal(len(normal))[:, None] * smooth
+    factor = torch.linalg.cholesky(normal + torch.diag_embed(diagonal))
+    precondition = lambda r: torch.cholesky_solve(r[..., None], factor)[..., 0]  # noqa: E731
+    applied = lambda x: (normal @ x[..., None])[..., 0] + smooth * _bend_twice(x)  # noqa: E731
+    x = torch.zeros_like(wanted)
+    residual = wanted.clone()
+    direction = precondition(residual)
+    known = (residual * direction).sum()
+    for _ in range(steps):
+        along = applied(direction)
+        length = known / (direction * along).sum().clamp_min(1e-20)
+        x, residual = x + length * direction, residual - length * along
+        better = precondition(residual)
+        now = (residual * better).sum()
+        if now < 1e-12 * known.clamp_min(1e-20) or now == 0:
+            break
+        direction, known = better + now / known * direction, now
+    return x
+
+
+def in_the_world(problem: Problem, shared: Shared, frames: Float[Tensor, "time width"]) -> Fit:
+    """The world laid so that the median head is at rest, and the camera where it stands then."""
+    expr, jaw, neck, place = (frames[:, part] for part in (problem.expr, *problem.parts.values()))
+    residual = problem.residuals(shared, frames, torch.arange(len(frames)))
+    turns = axis_angle_to_matrix(neck)
+    good = problem.trust > 0
+    median = _mean_rotation(turns[good])
+    middle = place[good].median(0).values
+    joint = problem.pointed.joints[1] + torch.einsum("s,sc->c", shared.shape, problem.pointed.joint_basis[:, 1])
+    # a world point X is seen at median (X - joint) + joint + middle
+    camera = torch.eye(4)
+    camera[:3, :3] = CAMERA_FROM_FLAME @ median
+    camera[:3, 3] = CAMERA_FROM_FLAME @ (joint + middle - median @ joint)
+    intrinsics = torch.eye(3)
+    intrinsics[0, 0] = intrinsics[1, 1] = shared.log_focal.exp()
+    intrinsics[:2, 2] = problem.centre
+    nothing = torch.zeros(len(frames), 3)
+    clip = MotionClip(
+        expr=expr,
+        rotation=nothing,
+        neck_pose=matrix_to_axis_angle(median.mT @ turns),
+        jaw_pose=jaw,
+        eyes_pose=torch.zeros(len(frames), 6),
+        translation=(place - middle) @ median,
+        shape=shared.shape,
+        head=problem.head.digest,
+        fps=float(FRAME_RATE),
+    )
+    return Fit(clip, camera[None], intrinsics, residual.square().sum(-1).mean(-1).sqrt())
+
+
+def _mean_rotation(turns: Float[Tensor, "time 3 3"]) -> Float[Tensor, "3 3"]:
+    """The rotation nearest to the entrywise median."""
+    u, _, v = torch.linalg.svd(turns.median(0).values)
+    return u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(u @ v))])) @ v
+
+
+def _limited(step: Float[Tensor, "rows width"], problem: Problem) -> Float[Tensor, "rows width"]:
+    """Gauss-Newton's step, no farther than its linearization holds: half a radian, a quarter of a unit of expression."""
+    limits = torch.cat([torch.full((problem.head.expressions,), 0.5), torch.full((3,), 0.2), torch.full((3,), 0.3), torch.full((3,), 0.3)])
+    return torch.maximum(torch.minimum(step, limits), -limits)
+
+
+def _shared_derivatives(
+    problem: Problem, shared: Shared, frames: Float[Tensor, "rows width"], of: Tensor
+) -> Float[Tensor, "rows points 2 shared"]:
+    step = 1e-2
+    found = []
+    for coefficient in range(problem.head.identities):
+        change = torch.zeros_like(shared.shape)
+        change[coefficient] = step
+        found.append(
+            problem.residuals(replace(shared, shape=shared.shape + change), frames, of)
+            - problem.residuals(replace(shared, shape=shared.shape - change), frames, of)
+        )
+    larger, smaller = (problem.residuals(replace(shared, log_focal=shared.log_focal + sign * step), frames, of) for sign in (1, -1))
+    return torch.stack([*found, larger - smaller], dim=-1) / (2 * step)
+
+
+def _shared_prior(problem: Problem) -> Float[Tensor, "shared"]:
+    return torch.cat([torch.full((problem.head.identities,), problem.config.shape**-2), torch.tensor([problem.config.focal_spread**-2])])
+
+
+def _shared_offset(problem: Problem, shared: Shared) -> Float[Tensor, "shared"]:
+    return torch.cat([shared.shape, (shared.log_focal - problem.usual_focal)[None]])
+
+
+def _bend(x: Float[Tensor, "time width"]) -> Float[Tensor, "_ width"]:
+    return x[2:] - 2 * x[1:-1] + x[:-2]
+
+
+def _bend_twice(x: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
+    """The gradient of half the summed squares of second differences."""
+    out = torch.zeros_like(x)
+    if len(x) > 2:
+        bend = _bend(x)
+        out[2:] += bend
+        out[1:-1] -= 2 * bend
+        out[:-2] += bend
+    return out
+
+
+def _bend_twice_diagonal(frames: int) -> Float[Tensor, "time"]:
+    out = torch.zeros(frames)
+    if frames > 2:
+        out[2:] += 1
+        out[1:-1] += 4
+        out[:-2] += 1
+    return out

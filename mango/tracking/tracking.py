@@ -1,0 +1,336 @@
+"""One film of a face -> motion labels, camera, matte and voice: everything a dialogue set holds of a person.
+
+    film --25 a second--> detector --points--> fit --> motion, identity, camera      what to trust: points, residual, turn of the head
+      `--square about the head--> film, matte (a network's, or the fitted head's)     colours of the skin: how well the fit holds still
+
+Detection is the slow part; it is kept in ``folder`` while the rest is done, so that a killed run does not detect again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mango.data.atomic import atomic_file
+from mango.data.landmarks import landmarks_in_picture
+from mango.data.video_writing import write_video
+from mango.errors import InputError
+from mango.head.model import Head
+from mango.tracking.detection import Box, Seen, detect
+from mango.tracking.eyes import gaze
+from mango.tracking.face_models import FaceModels
+from mango.tracking.face_points import SeenPoints
+from mango.tracking.films import FilmFacts, Picture, pictures_of, voice_of
+from mango.tracking.fitting import Fit, FitConfig, fit
+from mango.types import FRAME_RATE, PersonTrack, Side
+
+Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+
+ABOVE, BESIDE = 0.75, 0.85  # of the face's size, added above and beside the points: hair, ears, neck
+FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
+WORST = 4.0  # times the median residual
+LOST_FOR = 3  # frames about a lost face or a cut that are not believed
+LEAST_TRUSTED = 0.5  # of all frames
+STILL = 2e-4  # mean movement of points between frames, of the face's size: a still picture
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """How a film is tracked."""
+
+    size_px: int = 512  # of the square film that is written; smaller faces are not enlarged
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well it went."""
+
+    trusted: float  # share of frames
+    miss_px: float  # of face points, median over frames of the root mean square, in pixels of the written film
+    miss: float  # the same, of the face's size
+    colour: float  # mean change of the skin's colours, at fixed places of the fitted face, over frames; of 255
+    tremble: dict[str, float]  # root mean square second difference: expr, jaw_rad, neck_rad
+    focal: float  # of the picture's longer side
+
+    def lines(self) -> Iterator[str]:
+        yield f"trusted frames {100 * self.trusted:.0f} %"
+        yield f"points missed by {self.miss_px:.2f} px ({100 * self.miss:.2f} % of the face's size)"
+        yield f"skin colours change by {self.colour:.1f} of 255"
+        yield "trembling (second differences) " + ", ".join(f"{name} {value:.4f}" for name, value in self.tremble.items())
+        yield f"focal length {self.focal:.2f} times the picture's longer side"
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A person's side of a dialogue, with its films, and what is to be said about it."""
+
+    side: Side
+    scores: Scores
+    words: tuple[str, ...]  # for whoever reads the report: cuts, other faces, frames that were lost
+
+
+def track(
+    film: FilmFacts,
+    person: str,
+    folder: Path,
+    head: Head,
+    models: FaceModels | None,
+    config: TrackConfig | None = None,
+    *,
+    landmarks: SeenPoints | None = None,
+    box: Box | None = None,
+    told: Told = lambda what, done, of: None,
+) -> Tracked:
+    """Films and what was detected go into ``folder``.
+
+    ``landmarks``: another detector's, instead of the networks (then the matte is the fitted head's unless there are ``models`` too).
+    Errors: InputError where no face is found, several are and no ``box`` says which, or less than half of the frames can be trusted.
+    """
+    config = config or TrackConfig()
+    seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / "detected.npz", models, box, told)
+    _refuse(film, seen, box)
+    fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
+    if landmarks is None:
+        fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))
+    keep = trusted(seen, fitted)
+    if keep.float().mean() < LEAST_TRUSTED:
+        found = f"{100 * float(keep.float().mean()):.0f} %: faces turned away, cut or covered"
+        raise InputError(film.path, expected="a face to be followed in at least half of the frames", found=found,
+                         remedy="cut the film to where one face looks roughly into the camera")  # fmt: skip
+    square = about_the_head(seen, film, config)
+    cropped = square.intrinsics(fitted.intrinsics)
+    video, matte = folder / "film.mp4", folder / "mask.mp4"
+    colour = write_films(film, fitted, keep, square, head, models, video, matte, told)
+    points68 = landmarks_in_picture(head, fitted.clip, fitted.camera_from_world, cropped)
+    audio = voice_of(film)
+    from mango.audio.activity import speaking_indicator
+
+    speaking = speaking_indicator(audio)[: film.frames]
+    side = Side(
+        person, audio, speaking, fitted.clip,
+        PersonTrack(keep, fitted.camera_from_world, cropped, points68, seen.points.confidence.clamp(0, 1)), video, matte,
+    )  # fmt: skip
+    return Tracked(side, scores(fitted, keep, seen, square, film, colour), tuple(_words(film, seen, keep)))
+
+
+def trusted(seen: Seen, fitted: Fit) -> Bool[Tensor, "time"]:
+    """Frames that may supervise: a face is there, its points agree with a head, and it does not look away."""
+    good = seen.points.confidence > 0.5
+    believed = fitted.residual[good]
+    good = good & (fitted.residual < WORST * believed.median())
+    good = good & (fitted.clip.neck_pose.norm(dim=-1) < np.radians(FARTHEST_TURN))
+    bad = ~good
+    for cut in seen.cuts:
+        bad[max(cut - 1, 0) : cut + 1] = True
+    widened = torch.nn.functional.max_pool1d(bad.float()[None, None], 2 * LOST_FOR + 1, 1, LOST_FOR)[0, 0]
+    return widened == 0
+
+
+@dataclass(frozen=True)
+class Square:
+    """A part of upright pictures that is written: its first column and row, its side, and how large it becomes."""
+
+    left: int
+    top: int
+    side: int
+    px: int
+
+    def intrinsics(self, whole: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
+        """Of the written pictures; the corner of the first pixel is the origin, so a change of size shifts nothing."""
+        moved = whole.clone()
+        moved[:2, 2] -= torch.tensor([float(self.left), float(self.top)])
+        moved[:2] *= self.px / self.side
+        return moved
+
+    def cut(self, picture: Picture) -> Picture:
+        """Where it reaches beyond the picture, the edge is repeated."""
+        import cv2
+
+        rows, cols = picture.shape[:2]
+        beyond = [max(0, -self.top), max(0, self.top + self.side - rows), max(0, -self.left), max(0, self.left + self.side - cols)]
+        if any(beyond):
+            picture = np.pad(picture, ((beyond[0], beyond[1]), (beyond[2], beyond[3]), (0, 0)), mode="edge")
+        top, left = self.top + beyond[0], self.left + beyond[2]
+        part = np.ascontiguousarray(picture[top : top + self.side, left : left + self.side])
+        if self.px == self.side:
+            return part
+        return cv2.resize(part, (self.px, self.px), interpolation=cv2.INTER_AREA if self.px < self.side else cv2.INTER_LINEAR)
+
+
+def about_the_head(seen: Seen, film: FilmFacts, config: TrackConfig) -> Square:
+    """One square for the whole film that holds the head in nearly all frames."""
+    good = seen.points.confidence > 0.5
+    points = seen.points.points[good]
+    low, high = points.amin(1), points.amax(1)
+    face = float((high - low).amax(1).median())
+    left, top = (float(value) for value in low.quantile(0.02, dim=0) - torch.tensor([BESIDE, ABOVE]) * face)
+    right, bottom = (float(value) for value in high.quantile(0.98, dim=0) + torch.tensor([BESIDE, BESIDE]) * face)
+    side = int(np.ceil(max(right - left, bottom - top) / 2) * 2)
+    side = min(side, max(film.size) // 2 * 2)
+    rows, cols = film.size
+    first_col, first_row = (
+        _within(round(middle - side / 2), side, extent) for middle, extent in (((left + right) / 2, cols), ((top + bottom) / 2, rows))
+    )
+    return Square(first_col, first_row, side, min(config.size_px, side) // 2 * 2)
+
+
+def _within(start: int, side: int, extent: int) -> int:
+    """Moved so that nothing, or as little as possible, lies beyond the picture."""
+    return min(max(start, 0), extent - side) if side <= extent else (extent - side) // 2
+
+
+def write_films(
+    film: FilmFacts,
+    fitted: Fit,
+    keep: Bool[Tensor, "time"],
+    square: Square,
+    head: Head,
+    models: FaceModels | None,
+    video: Path,
+    matte: Path,
+    told: Told,
+) -> float:
+    """The square about the head and its matte as films of key frames. Returns how much colours of the fitted skin change, of 255."""
+    colours = SkinColours(head, fitted, square)
+    mattes: list[Picture] = []
+
+    def pictures() -> Iterator[Tensor]:
+        for number, picture in enumerate(pictures_of(film)):
+            part = square.cut(picture)
+            if keep[number]:
+                colours.see(part, number)
+            alpha = models.matte(part) if models is not None else colours.matte(number)
+            mattes.append(np.rint(255 * alpha).astype(np.uint8))
+            told("film and matte", number + 1, film.frames)
+            yield torch.from_numpy(part)
+
+    write_video(video, pictures(), key_frame_every=1)
+    write_video(matte, (torch.from_numpy(np.repeat(alpha[..., None], 3, axis=-1)) for alpha in mattes), key_frame_every=1)
+    return colours.change()
+
+
+class SkinColours:
+    """Colours at fixed places of the fitted face, over frames: they would not change if fit and light were perfect."""
+
+    def __init__(self, head: Head, fitted: Fit, square: Square):
+        self.head, self.fitted, self.square = head, fitted, square
+        self.skin = head.region("face")
+        self.intrinsics = square.intrinsics(fitted.intrinsics)
+        self.sums, self.squares, self.counts = np.zeros((len(self.skin), 3)), np.zeros((len(self.skin), 3)), np.zeros(len(self.skin))
+
+    def pixels(self, number: int) -> Float[np.ndarray, "verts 2"]:
+        clip, camera = self.fitted.clip.frames(slice(number, number + 1)), self.fitted.camera_from_world[0]
+        with torch.inference_mode():
+            points = self.head.vertices(clip)[0] @ camera[:3, :3].T + camera[:3, 3]
+            pixels = points @ self.intrinsics.T
+        return (pixels[:, :2] / pixels[:, 2:]).numpy()
+
+    def see(self, picture: Picture, number: int) -> None:
+        places = np.floor(self.pixels(number)[self.skin]).astype(int)
+        inside = ((places >= 0) & (places < self.square.px)).all(1)
+        seen = picture[places[inside, 1], places[inside, 0]].astype(np.float64)
+        self.sums[inside] += seen
+        self.squares[inside] += seen**2
+        self.counts[inside] += 1
+
+    def change(self) -> float:
+        enough = self.counts > 5
+        mean = self.sums[enough] / self.counts[enough, None]
+        spread = np.sqrt(np.maximum(self.squares[enough] / self.counts[enough, None] - mean**2, 0))
+        return float(np.median(spread)) if enough.any() else float("nan")
+
+    def matte(self, number: int) -> Float[np.ndarray, "rows cols"]:
+        """The fitted head's outline, softened: hair is not in it."""
+        import cv2
+
+        outline = cv2.convexHull(np.round(self.pixels(number)[self.head.region("skin")]).astype(np.int32))
+        mask = np.zeros((self.square.px, self.square.px), np.float32)
+        cv2.fillConvexPoly(mask, outline, 1.0)
+        return cv2.GaussianBlur(mask, (0, 0), max(1.0, self.square.px / 128))
+
+
+def scores(fitted: Fit, keep: Bool[Tensor, "time"], seen: Seen, square: Square, film: FilmFacts, colour: float) -> Scores:
+    face = (seen.points.points.amax(1) - seen.points.points.amin(1)).amax(1)[keep]
+    miss = fitted.residual[keep]
+    tremble = lambda curve: float((curve[2:] - 2 * curve[1:-1] + curve[:-2]).square().mean().sqrt())  # noqa: E731
+    clip = fitted.clip
+    return Scores(
+        trusted=float(keep.float().mean()),
+        miss_px=float((miss * face).median()) * square.px / square.side,
+        miss=float(miss.median()),
+        colour=colour,
+        tremble={"expr": tremble(clip.expr), "jaw_rad": tremble(clip.jaw_pose), "neck_rad": tremble(clip.neck_pose)},
+        focal=float(fitted.intrinsics[0, 0]) / max(film.size),
+    )
+
+
+def _detected(film: FilmFacts, path: Path, models: FaceModels, box: Box | None, told: Told) -> Seen:
+    """From the file of an earlier run over the same film, or detected and put there."""
+    stamp = f"{film.path.stat().st_size} {film.path.stat().st_mtime_ns} {box}"
+    if path.is_file():
+        with np.load(path) as known:
+            if str(known["stamp"]) == stamp:
+                points = SeenPoints(torch.from_numpy(known["points"]), torch.from_numpy(known["confidence"]))
+                return Seen(points, torch.from_numpy(known["irises"]), tuple(known["cuts"].tolist()), tuple(known["crowded"].tolist()))
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        told("face points", done, film.frames)
+
+    seen = detect(pictures_of(film), models, box=box, told=one_more)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        arrays = {"points": seen.points.points.numpy(), "confidence": seen.points.confidence.numpy(), "irises": seen.irises.numpy()}
+        np.savez(file, stamp=np.array(stamp), cuts=np.array(seen.cuts, int), crowded=np.array(seen.crowded, int), **arrays)
+    return seen
+
+
+def _given(film: FilmFacts, landmarks: SeenPoints) -> Seen:
+    if len(landmarks) != film.frames:
+        remedy = f"give points of pictures at {FRAME_RATE} a second"
+        raise InputError(
+            "landmarks",
+            expected=f"{film.frames} frames, as the film has at {FRAME_RATE} a second",
+            found=str(len(landmarks)),
+            remedy=remedy,
+        )
+    return Seen(landmarks, torch.full((len(landmarks), 2, 2), torch.nan), (), ())
+
+
+def _refuse(film: FilmFacts, seen: Seen, box: Box | None) -> None:
+    good = seen.points.confidence > 0.5
+    if int(good.sum()) < FRAME_RATE:
+        remedy = (
+            "give a film in which one face looks roughly into the camera, --box x,y,width,height where it is small, or --landmarks FILE"
+        )
+        raise InputError(film.path, expected="a face", found=f"one in {int(good.sum())} of {len(good)} frames", remedy=remedy)
+    if box is None and len(seen.crowded) > 0.2 * len(good) / 25:
+        at = f"{seen.crowded[0] / FRAME_RATE:.1f} s"
+        remedy = "say whose with --box x,y,width,height in the first picture, or --split left-right for a split screen of two people"
+        raise InputError(film.path, expected="one face", found=f"several of like size, as at {at}", remedy=remedy)
+    points = seen.points.points[good]
+    moved = (points[1:] - points[:-1]).norm(dim=-1).mean() / (points.amax(1) - points.amin(1)).amax()
+    if float(moved) < STILL:
+        remedy = "give a film: one picture shows no movement to learn from"
+        raise InputError(film.path, expected="a face that moves", found="a still picture", remedy=remedy)
+
+
+def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"]) -> Iterator[str]:
+    if film.rate < 24:
+        yield f"{film.rate:.1f} frames a second: fast lips are missed, and pictures repeat"
+    if not film.steady:
+        yield "frames come at uneven times: each picture shows what is on the screen then"
+    if not film.sound:
+        yield "no sound: silence"
+    if seen.cuts:
+        yield f"cut {len(seen.cuts)} times, first at {seen.cuts[0] / FRAME_RATE:.2f} s: one person is assumed before and after"
+    lost = int((~keep).sum())
+    if lost:
+        yield f"{lost} of {len(keep)} frames are not trusted and will not supervise"
