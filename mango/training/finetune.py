@@ -4,9 +4,13 @@ It is stage two on one person: the avatar starts as the mean of the known ones, 
 run stays as it was. Everybody else in the person's dialogues is heard but neither drawn nor learned from.
 """
 
+import copy
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from mango.data.dialogues import DialogueSet
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
@@ -14,9 +18,22 @@ from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due
-from mango.training.stage2 import alternate
+from mango.training.stage2 import alternate, examination, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
-from mango.training.studio import open_studio
+from mango.training.studio import Learners, Studio, open_studio
+
+HELD_OUT = "val"  # the split whose pictures say how good it became, where it shows the person
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long is trained."""
+
+    head_steps: int  # avatar alone, first
+    cycles: int  # then in turn: one step of the avatar, three of the motion model
+
+
+EFFORTS = {"quick": Effort(150, 0), "normal": Effort(300, 100), "best": Effort(900, 300)}
 
 
 @dataclass(frozen=True)
@@ -27,11 +44,19 @@ class FinetuneConfig:
     person: str
     checkpoint: Path  # a run of stage two
     out: Path  # the new run
+    effort: Literal[
+        "quick",  # an avatar alone, drawn by the general model's motion
+        "normal",
+        "best",  # three times as long
+    ] = "normal"
+    head_steps: int | None = None  # of the avatar alone, instead of the effort's
+    cycles: int | None = None  # of one step of the avatar and three of the motion model, instead of the effort's
+    measure_gain: bool = (
+        False  # find out anew how much larger faces move than labelled: they come from another tracker than the checkpoint's
+    )
     split: str = "train"
     head: str = "builtin"
     seed: int = 0
-    head_steps: int = 300  # avatar alone, first
-    cycles: int = 100  # then in turn: one step of the avatar, three of the motion model
     lr: float = 1e-4  # of the motion model
     strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
 
@@ -42,6 +67,8 @@ def finetune(config: FinetuneConfig) -> int:
     runtime = Runtime(stage2.runtime)
     studio, learners = open_studio(stage2, runtime)
     with Run(stage2.run, stage2, facts=studio.facts, runtime=runtime) as run:
+        minutes = expected_minutes(studio, learners)
+        run.say(f"{stage2.steps} steps of {config.person}: about {minutes:.0f} min on this machine from the beginning, drawing included")
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(stage2.steps)):
             sharpen_when_due(run, studio, learners, step)
@@ -52,13 +79,43 @@ def finetune(config: FinetuneConfig) -> int:
                 run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * stage2.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(stage2.run / "avatars", learners.avatars)
+        if not run.stopping:
+            run.say(quality(studio, learners))
     return run.exit_code
+
+
+def expected_minutes(studio: Studio, learners: Learners) -> float:
+    """By one step of each kind on copies, after one that warms up."""
+    tried, config, lesson = copy.deepcopy(learners), studio.config, studio.lessons.at(studio.config.steps + 1).to(studio.device)
+    seconds = {}
+    for teach in (teach_head, teach_head, teach_motion):
+        begun = time.perf_counter()
+        teach(studio, tried, lesson, 1)
+        seconds[teach] = time.perf_counter() - begun
+    opening = sum(phase.steps for phase in config.schedule.opening)
+    of_motion = (config.steps - opening) * 3 // 4
+    trials = 0 if config.calibration.known else len(config.calibration.gains) * (config.calibration.steps + config.calibration.lessons)
+    return ((config.steps - of_motion + trials) * seconds[teach_head] + of_motion * seconds[teach_motion]) / 60
+
+
+def quality(studio: Studio, learners: Learners) -> str:
+    """A line about pictures that nothing was learnt from."""
+    found = examination(studio, learners)
+    if found is None:
+        return f"no pictures were held out (no split {HELD_OUT!r} with this person): look at films of other motion before you trust it"
+    return f"pictures that were held out: PSNR {found.psnr:.1f} dB, 1 - SSIM {found.losses['ssim']:.3f}"
 
 
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
-    schedule = Schedule(opening=(Phase("head", config.head_steps),), cycle=(Phase("head", 1), Phase("motion", 3)))
-    defaults = Stage2Config()
+    effort, defaults = EFFORTS[config.effort], Stage2Config()
+    head_steps = effort.head_steps if config.head_steps is None else config.head_steps
+    cycles = effort.cycles if config.cycles is None else config.cycles
+    known = None if config.measure_gain else config.checkpoint
+    described = DialogueSet.open(config.data, strict=config.strict)
+    held_out = HELD_OUT in described.splits and config.person in {
+        person for id in described.split(HELD_OUT) for person in described.describe(id).people.values()
+    }
     return replace(
         defaults,
         data=config.data,
@@ -67,13 +124,13 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         run=config.out,
         head=config.head,
         seed=config.seed,
-        steps=config.head_steps + 4 * config.cycles,
+        steps=head_steps + 4 * cycles,
         train_split=config.split,
-        validation_split=None,
+        validation_split=HELD_OUT if held_out else None,
         people=(config.person,),
         avatars=config.checkpoint / "avatars",
-        calibration=replace(defaults.calibration, known=config.checkpoint),
-        schedule=schedule,
+        calibration=replace(defaults.calibration, known=known),
+        schedule=Schedule(opening=(Phase("head", head_steps),), cycle=(Phase("head", 1), Phase("motion", 3))),
         motion_optimizer=OptimizerConfig(lr=config.lr, warmup=20, ema=0.98),
         every=Every(log=20, validate=0, save=100),
     )

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.errors import InputError
+from mango.evaluation.picture_metrics import psnr
 from mango.head.model import Head
 from mango.losses.motion import frame_counts, motion_losses, total
 from mango.training.alternation import learned_before, phase_at
@@ -125,8 +126,8 @@ def picture_parts(
     """Losses of this process's pictures drawn from ``motion`` (None: the bank's), as parts of the means over all pictures of the lesson.
 
     Head pose is what lays the bank's motion onto the pictures, never the model's: a nod predicted for another moment would be paid for by
-    the lips. Eyelids are the bank's too: a blink predicted for another moment costs more than none, and faces would cease to blink. The bank
-    remembers the head poses that all processes find.
+    the lips. Eyelids are the bank's too: a blink predicted for another moment costs more than none, and faces would cease to blink.
+    The bank remembers the head poses that all processes find.
     """
     recorded, bank, head = lesson.recorded, learners.bank, studio.head
     losses = {name: studio.background.new_zeros(()) for name, weight in asdict(weights).items() if weight}
@@ -262,6 +263,7 @@ class Examination:
     """How well held-out frames are drawn from the averaged model's one-shot motion."""
 
     losses: dict[str, float]
+    psnr: float  # dB, mean over the pictures, their common background included
     pictures: Float[Tensor, "pictures 3 rows cols"]  # recorded beside drawn
 
 
@@ -285,4 +287,5 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)
     pictures = torch.cat([recorded.colors, rendering.colors.clamp(0, 1)], dim=2)[:8].movedim(-1, 1)
-    return Examination({name: float(value) for name, value in losses.items()}, pictures.cpu())
+    fidelity = float(psnr(rendering.colors.clamp(0, 1), recorded.colors).mean())
+    return Examination({name: float(value) for name, value in losses.items()}, fidelity, pictures.cpu())

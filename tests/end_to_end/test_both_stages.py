@@ -99,13 +99,15 @@ def test_from_two_voices_to_a_video(trained, tmp_path):
     assert (left - right).abs().mean() > 1, "two people, not one twice"
 
 
-def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, tmp_path):
+def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, tmp_path, capsys):
     from mango.cli import main
 
     before = weights(trained.stage2, 8)
     out = tmp_path / "p00"
     words = ["--data", str(trained.data), "--person", "p00", "--checkpoint", str(trained.stage2), "--out", str(out)]
     assert main(["finetune", *words, "--head-steps", "2", "--cycles", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "6 steps of p00: about " in said and "pictures that were held out: PSNR " in said
     assert [path.name for path in (out / "avatars").iterdir()] == ["p00.safetensors"]
     after = weights(out, 6)
     assert any(not torch.equal(after[key], before[key]) for key in after if key.startswith("motion/model") and key in before)

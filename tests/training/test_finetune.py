@@ -1,0 +1,45 @@
+"""What fine-tuning does for an effort, and what it says.
+
+Faults planted, each seen red: the gain of the checkpoint taken over although it shall be measured, a trial step that changes what learns,
+held-out pictures of other people.
+"""
+
+import pytest
+import torch
+from tiny_films import make_filmed_set, tiny_stage2
+
+from mango.data.dialogues import DialogueSet
+from mango.training.finetune import EFFORTS, FinetuneConfig, expected_minutes, quality, stage2_config
+from mango.training.runtime import Runtime
+from mango.training.studio import open_studio
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory, head):
+    return make_filmed_set(tmp_path_factory.mktemp("finetune"), head)
+
+
+def test_efforts_differ_in_length_alone(filmed, tmp_path):
+    config = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes))  # noqa: E731
+    steps = [config(effort=effort).steps for effort in EFFORTS]
+    assert steps == sorted(steps) and steps[0] == EFFORTS["quick"].head_steps, "quick: an avatar alone"
+    assert config(effort="best", head_steps=5, cycles=2).steps == 13
+    assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
+
+
+def test_held_out_pictures_are_of_the_person(filmed, tmp_path):
+    split = DialogueSet.open(filmed).splits
+    config = lambda person: stage2_config(FinetuneConfig(filmed, person, tmp_path, tmp_path / "out"))  # noqa: E731
+    assert "val" in split and config("p0").validation_split == "val" and config("nobody").validation_split is None
+
+
+def test_the_expected_time_costs_nothing_but_time(filmed, head, tmp_path):
+    config = tiny_stage2(tmp_path, filmed, head)
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    weights = lambda: {(one.name, key): value.clone() for one in learners.all for key, value in one.model.state_dict().items()}  # noqa: E731
+    before = weights()
+    bank = {key: value.clone() for key, value in learners.bank.state().items()}
+    assert 0 < expected_minutes(studio, learners) < 1
+    assert all(torch.equal(value, before[key]) for key, value in weights().items())
+    assert all(torch.equal(value, bank[key]) for key, value in learners.bank.state().items())
+    assert "PSNR" in quality(studio, learners)
