@@ -19,6 +19,7 @@ from benchmarks.lifting.running import console, say, workers
 from benchmarks.motion import report
 from benchmarks.motion.rows import ROWS, SCALES, data_of
 from benchmarks.motion.running import Place, judge, measured_speed, train
+from benchmarks.page import write_between
 from mango.data.synthetic.synthesize import synthesize
 from mango.errors import InputError
 
@@ -48,7 +49,7 @@ def main(options: Options) -> int:
     text = report.markdown([judged[place, tuple(rows)] for place in places], rows, speeds, options.seeds, options.scale)
     console.print(text, markup=False, highlight=False)
     if options.to is not None:
-        report.write(options.to, text)
+        write_between(options.to, "benchmarks.motion", text)
     return 0
 
 

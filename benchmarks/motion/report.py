@@ -3,18 +3,16 @@
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import t as student
 
 from benchmarks.motion.rows import ROWS
-from mango.data.atomic import atomic_file
+from benchmarks.page import commit_and_machine
 from mango.evaluation.baselines import MEAN, NEAREST
 from mango.evaluation.catalogue import DIRECTION_MARKS, METRICS, unit
 from mango.evaluation.protocol import STILL
 from mango.evaluation.scores import Key
-from mango.provenance import processor, provenance
 
 OURS = next(iter(ROWS))
 UNTRAINED = (NEAREST, MEAN)
@@ -43,11 +41,10 @@ Judged = Mapping[str, object]
 
 
 def markdown(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, float], numbers: Sequence[int], scale: str) -> str:
-    facts = provenance()
     asked = f"python -m benchmarks.motion --scale {scale} --seeds {' '.join(map(str, numbers))}"
     return "\n".join(
         [
-            f"`{asked}`, commit {facts['commit'][:9]}{' with changes' if facts.get('dirty') else ''}, {processor()}.",
+            f"`{asked}`, {commit_and_machine()}.",
             "",
             *table(seeds, rows),
             "",
@@ -74,16 +71,6 @@ def markdown(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, 
             "",
         ]
     )
-
-
-def write(path: Path, text: str) -> None:
-    """Between the page's two marks; what else stands on the page stays."""
-    begin, end = "<!-- benchmarks.motion: begin -->", "<!-- benchmarks.motion: end -->"
-    page = path.read_text() if path.exists() else f"# Results\n\n{begin}\n{end}\n"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    with atomic_file(path) as partial:
-        partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
 
 
 # The table ----------------------------------------------------------------------------------------------------------------------------

@@ -178,11 +178,6 @@ def test_an_interval_knows_how_few_seeds_there_are():
     assert (low, mean, high) == pytest.approx((expected.low, 0.3, expected.high), abs=1e-3)
 
 
-def test_the_page_keeps_what_else_stands_on_it(tmp_path):
-    page = tmp_path / "results.md"
+def test_the_table_names_its_rows():
     text = report.markdown([judged(2.05, 0.9, 0.04)] * 2, ["separate", "own"], {"encoding, log-mel": 0.1}, [1, 2], "ci")
     assert "MANGO: separate pathways" in text and "single speaker" in text
-    report.write(page, "first")
-    page.write_text(page.read_text() + "\nMy own words.\n")
-    report.write(page, "second")
-    assert "second" in page.read_text() and "first" not in page.read_text() and page.read_text().endswith("\nMy own words.\n")
