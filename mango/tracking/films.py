@@ -1,12 +1,15 @@
 """Films of people as they come: any container and codec that PyAV reads, any size, any or a changing frame rate, turned phones.
 
-What comes out are upright pictures at exactly 25 a second of the film's own time: each shows the frame that is on the screen then.
+What comes out are upright pictures at exactly 25 a second of the film's own time: each is the film's picture nearest in time.
 """
 
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +22,24 @@ from mango.types import FRAME_RATE, SAMPLE_RATE
 Picture = UInt8[np.ndarray, "rows cols 3"]
 SHORTEST = 25  # frames: less cannot tell a face from an expression
 SLOWEST = 12.0  # frames a second below which lips are not seen moving
+EARLY = Fraction(1, FRAME_RATE)  # seconds by which a picture may be shown before its time: where a film stands still, it stands still
 LATE = 2.0  # seconds by which sound and pictures of one file may start apart
-QUARTER_TURNS = {0: 0, 90: 1, 180: 2, 270: 3}
+GAP = 0.04  # seconds of sound that is missing, from which on silence is put there; less is how times are rounded
+COPY = "copy or encode the file again"
+
+
+@dataclass(frozen=True)
+class Upright:
+    """How a stored picture becomes upright, as the film says: mirrored first, then turned."""
+
+    mirrored: bool = False
+    quarter_turns: int = 0  # counterclockwise
+
+    def size(self, rows: int, cols: int) -> tuple[int, int]:
+        return (rows, cols) if self.quarter_turns % 2 == 0 else (cols, rows)
+
+    def __call__(self, stored: Picture) -> UInt8[np.ndarray, "upright_rows upright_cols 3"]:
+        return np.ascontiguousarray(np.rot90(stored[:, ::-1] if self.mirrored else stored, self.quarter_turns))
 
 
 @dataclass(frozen=True)
@@ -29,10 +48,11 @@ class FilmFacts:
 
     path: Path
     size: tuple[int, int]  # rows and columns of upright pictures
+    start: Fraction  # seconds, of the first picture by the film's clock
     seconds: float
     rate: float  # mean frames a second
     steady: bool  # frames come at equal distances
-    quarter_turns: int  # counterclockwise, that make pictures upright
+    upright: Upright
     sound: bool
 
     @property
@@ -49,32 +69,24 @@ def facts_of(path: Path) -> FilmFacts:
         raise InputError(path, expected="a film", found="no such file" if not path.exists() else "a folder", remedy="name one film")
     try:
         with av.open(str(path)) as film:
-            if not film.streams.video:
+            stream = film.streams.best("video")
+            if stream is None:
                 raise InputError(path, expected="a film of a face", found="a file without pictures", remedy="check which file this is")
-            stream = film.streams.video[0]
-            first = next(iter(film.decode(stream)), None)
+            first = next(_decoded(film, stream), None)
             if first is None:
-                raise InputError(path, expected="pictures", found="none that can be decoded", remedy="copy or encode the file again")
-            turns = QUARTER_TURNS.get(round(first.rotation) % 360)
-            if turns is None:
-                raise InputError(
-                    path, expected="pictures turned by quarters", found=f"{first.rotation} degrees", remedy="encode the film again"
-                )
-            film.seek(0)
-            times = np.sort(
-                [float(packet.pts * packet.time_base) for packet in film.demux(stream) if packet.pts is not None and packet.size]
-            )
-            sound = bool(film.streams.audio)
+                raise InputError(path, expected="pictures", found="none that can be decoded", remedy=COPY)
+            upright, stretch = _upright(path, first), _stretch(stream)
+            sound = film.streams.best("audio")
+        with av.open(str(path)) as film:
+            start, times = _time(first), _times(film, _time(first))
     except av.FFmpegError as error:
-        raise InputError(
-            path, expected="a film", found=" ".join(str(error).split())[:120], remedy="copy or encode the file again"
-        ) from error
+        raise InputError(path, expected="a film", found=_words(error), remedy=COPY) from error
     steps = np.diff(times)
     usual = float(np.median(steps)) if len(steps) else 0.0
-    seconds = float(times[-1] - times[0] + usual)
+    seconds = float(times[-1] - times[0]) + usual if len(times) else 0.0
     rate = len(times) / seconds if seconds > 0 else 0.0
-    rows, cols = (first.height, first.width) if turns % 2 == 0 else (first.width, first.height)
-    facts = FilmFacts(path, (rows, cols), seconds, rate, bool(len(steps) and np.ptp(steps) < 0.5 * usual), turns, sound)
+    size = upright.size(first.height, round(first.width * stretch))
+    facts = FilmFacts(path, size, start, seconds, rate, bool(len(steps) and np.ptp(steps) < 0.5 * usual), upright, sound is not None)
     if facts.frames < SHORTEST:
         remedy = "give a longer film: ten seconds and more are useful"
         raise InputError(path, expected="at least a second", found=f"{len(times)} frames, {seconds:.2f} s", remedy=remedy)
@@ -84,43 +96,33 @@ def facts_of(path: Path) -> FilmFacts:
     return facts
 
 
-def pictures_of(film: FilmFacts, chosen: range | None = None) -> Iterator[Picture]:
-    """Upright RGB pictures by numbers of 25 a second, ascending (None: all)."""
+def pictures_of(film: FilmFacts) -> Iterator[Picture]:
+    """Upright RGB pictures, 25 a second. Of a damaged film the last good picture stays until the next."""
     import av
 
-    wanted = iter(range(film.frames) if chosen is None else chosen)
-    number, shown, start = next(wanted, None), None, None
+    given, shown, shown_at = 0, None, Fraction(0)
     try:
         with av.open(str(film.path)) as source:
-            source.streams.video[0].thread_type = "AUTO"
-            for frame in source.decode(video=0):
-                if frame.time is None:
-                    continue
-                start = frame.time if start is None else start
-                while number is not None and shown is not None and frame.time - start > number / FRAME_RATE + 0.5 / FRAME_RATE:
-                    yield upright(shown, film)
-                    number = next(wanted, None)
-                if number is None:
-                    return
-                shown = frame
+            stream = source.streams.best("video")
+            stream.thread_type = "AUTO"
+            for frame in _decoded(source, stream):
+                at = _time(frame) - film.start
+                while shown is not None and given < film.frames and Fraction(given, FRAME_RATE) <= max((shown_at + at) / 2, at - EARLY):
+                    yield _picture(shown, film)
+                    given += 1
+                shown, shown_at = frame, at
     except av.FFmpegError as error:
         if shown is None:
-            found = " ".join(str(error).split())[:120]
-            raise InputError(film.path, expected="an intact film", found=found, remedy="copy or encode the file again") from error
-    while number is not None and shown is not None:  # the last frame lasts, and a damaged end is still
-        yield upright(shown, film)
-        number = next(wanted, None)
-
-
-def upright(frame, film: FilmFacts) -> Picture:
-    from mango.data.film_colours import in_colours
-
-    picture = in_colours(frame)
-    return np.ascontiguousarray(np.rot90(picture, film.quarter_turns)) if film.quarter_turns else picture
+            raise InputError(film.path, expected="an intact film", found=_words(error), remedy=COPY) from error
+    for _ in range(given, film.frames if shown is not None else given):  # the last one lasts
+        yield _picture(shown, film)
 
 
 def voice_of(film: FilmFacts) -> Float[Tensor, "samples"]:
-    """The film's sound as 16 kHz mono, from the moment of its first picture, as long as its pictures; silence where there is none."""
+    """The film's sound as 16 kHz mono, from the moment of its first picture, as long as its pictures; silence where there is none.
+
+    Errors: InputError for sound that belongs to other pictures, or to none.
+    """
     import av
     import soundfile
 
@@ -129,27 +131,106 @@ def voice_of(film: FilmFacts) -> Float[Tensor, "samples"]:
     length = film.frames * SAMPLE_RATE // FRAME_RATE
     if not film.sound:
         return torch.zeros(length)
-    with tempfile.TemporaryDirectory() as folder, av.open(str(film.path)) as source:
-        stream = source.streams.audio[0]
-        rate, layout = stream.codec_context.sample_rate, stream.codec_context.layout
-        even = av.AudioResampler(format="flt", layout=layout, rate=rate)
-        begins = None
-        with soundfile.SoundFile(Path(folder) / "voice.wav", "w", rate, len(layout.channels), subtype="FLOAT") as file:
-            for frame in source.decode(stream):
-                begins = float(frame.time or 0.0) if begins is None else begins
-                for piece in even.resample(frame):
-                    file.write(piece.to_ndarray().reshape(-1, len(layout.channels)))
-        voice = read_audio(Path(folder) / "voice.wav")
-    late = round(((begins or 0.0) - _first_time(film.path)) * SAMPLE_RATE)
-    if abs(late) > LATE * SAMPLE_RATE:
-        found = f"{late / SAMPLE_RATE:.1f} s apart"
-        raise InputError(film.path, expected="sound that starts with the pictures", found=found, remedy="cut the film again")
-    voice = torch.cat([torch.zeros(max(late, 0)), voice[max(-late, 0) :], torch.zeros(length)])
-    return voice[:length]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "voice.wav"
+        try:
+            with av.open(str(film.path)) as source:
+                stream = source.streams.best("audio")
+                rate, layout = stream.codec_context.sample_rate, stream.codec_context.layout
+                with soundfile.SoundFile(path, "w", rate, len(layout.channels), subtype="FLOAT") as file:
+                    for piece in _from_the_first_picture(film, _decoded(source, stream), rate, layout):
+                        file.write(piece)
+                    written = file.frames
+        except av.FFmpegError as error:
+            raise InputError(film.path, expected="sound", found=_words(error), remedy=COPY) from error
+        if not written:
+            return torch.zeros(length)
+        try:
+            voice = read_audio(path)
+        except InputError as error:
+            raise InputError(film.path, expected=error.expected, found=f"sound with {error.found}", remedy=error.remedy) from error
+    return torch.cat([voice, torch.zeros(length)])[:length]
 
 
-def _first_time(path: Path) -> float:
+def _from_the_first_picture(
+    film: FilmFacts, frames: Iterator[Any], rate: int, layout: Any
+) -> Iterator[Float[np.ndarray, "samples channels"]]:
+    """Sound in pieces without a gap, by its times."""
     import av
 
-    with av.open(str(path)) as source:
-        return float(next(iter(source.decode(video=0))).time or 0.0)
+    even, done, wanted = av.AudioResampler(format="flt", layout=layout, rate=rate), None, round(film.seconds * rate)
+    for frame in chain(frames, [None]):  # None: what the resampler still holds
+        at = done if frame is None else round((_time(frame) - film.start) * rate)
+        for resampled in even.resample(frame):
+            piece = resampled.to_ndarray().reshape(-1, len(layout.channels))
+            if done is None:
+                if abs(at) > LATE * rate:
+                    found = f"{at / rate:.1f} s apart"
+                    raise InputError(film.path, expected="sound that starts with the pictures", found=found, remedy="cut the film again")
+                done = min(at, 0)
+            if at - done > (GAP * rate if done else 0):
+                yield np.zeros((max(0, min(at, wanted) - done), piece.shape[1]), np.float32)
+                done = at
+            yield piece[max(-done, 0) :]
+            done += len(piece)
+        if done is not None and done > wanted:
+            return
+
+
+def _decoded(film: Any, stream: Any) -> Iterator[Any]:
+    """Frames with a time. What is damaged is left out, as players do; those that only lead up to a cut's first frame come not at all."""
+    import av
+
+    for packet in film.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            continue
+        yield from (frame for frame in frames if frame.pts is not None)
+
+
+def _time(frame: Any) -> Fraction:
+    return frame.pts * frame.time_base
+
+
+def _times(film: Any, start: Fraction) -> Float[np.ndarray, "times"]:
+    """Seconds at which pictures are shown, ascending."""
+    stream = film.streams.best("video")
+    packets = (packet for packet in film.demux(stream) if packet.size and not packet.is_discard and not packet.is_corrupt)
+    stamps = (packet.dts if packet.pts is None else packet.pts for packet in packets)
+    return np.sort([float(stamp * stream.time_base) for stamp in stamps if stamp is not None and stamp * stream.time_base >= start])
+
+
+def _upright(path: Path, frame: Any) -> Upright:
+    """By the display matrix, as QuickTime defines it: what is stored at (x, y) is shown at (a x + c y, b x + d y)."""
+    sides = [side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"]
+    if not sides:
+        return Upright()
+    a, b, _, c, d = np.frombuffer(bytes(sides[0]), np.int32)[:5].astype(float)
+    mirrored = bool(a * d - b * c < 0)
+    degrees = np.degrees(np.arctan2(-b, a) if not mirrored else np.arctan2(b, -a))
+    turns = round(degrees / 90)
+    if abs(degrees - 90 * turns) > 1:
+        raise InputError(path, expected="pictures turned by quarters", found=f"{degrees:.0f} degrees", remedy="encode the film again")
+    return Upright(mirrored, turns % 4)
+
+
+def _stretch(stream: Any) -> Fraction:
+    """Width of a pixel over its height."""
+    shape = stream.sample_aspect_ratio or Fraction(1)
+    return shape if Fraction(1, 4) < shape < 4 else Fraction(1)
+
+
+def _picture(frame: Any, film: FilmFacts) -> Picture:
+    import cv2
+
+    from mango.data.film_colours import in_colours
+
+    picture = film.upright(in_colours(frame))
+    if picture.shape[:2] == film.size:
+        return picture
+    return cv2.resize(picture, film.size[::-1], interpolation=cv2.INTER_AREA)  # pixels that are not square, calls that change their size
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]
