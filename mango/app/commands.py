@@ -179,6 +179,7 @@ def generate(
     out: Path,
     partner: Path | None = None,
     avatar: Repeated[tuple[Path, ...]] = (),
+    adapter: Repeated[tuple[Path, ...]] = (),
     seed: int = 0,
     steps: int = 20,
     sampler: Literal["ddim", "dpm++", "ddpm"] = "ddim",
@@ -197,6 +198,7 @@ def generate(
         out: folder for {a,b}.motion.npz, {a,b}.wav and generation.json
         partner: voice of person b
         avatar: whose heads move; give it twice, person a first (without, nobody in particular)
+        adapter: of mango finetune: who moves; give it twice, person a first, "none" for nobody in particular
         seed: another seed is another performance of the same voices
         steps: evaluations of the model per window; more is finer and slower
         sampler: how noise becomes motion
@@ -213,10 +215,14 @@ def generate(
     if len(avatar) not in (0, 2):
         remedy = "give --avatar twice, first person a's, or not at all"
         raise InputError("--avatar", expected="two avatars or none", found=str(len(avatar)), remedy=remedy)
+    if len(adapter) not in (0, 2):
+        remedy = 'give --adapter twice, first person a\'s ("none" for no adapter), or not at all'
+        raise InputError("--adapter", expected="two adapters or none", found=str(len(adapter)), remedy=remedy)
     guidance = {"own": guidance_own, "heard": guidance_heard}
     config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, eta=eta, guidance=guidance, threshold=threshold)
+    adapters = [None if str(path) == "none" else path for path in adapter]
     with progress_bar("generating", "frames") as progress:
-        generate_from_files(own, partner, checkpoint, out, config, pad=pad, head=head, avatars=avatar, progress=progress)
+        generate_from_files(own, partner, checkpoint, out, config, pad=pad, head=head, avatars=avatar, adapters=adapters, progress=progress)
     print(f"wrote {out}; next: mango render --motion {out} --avatar A --avatar B --out dialogue.mp4")
 
 

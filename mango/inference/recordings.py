@@ -25,6 +25,8 @@ from mango.diffusion.objective import noise_scheduler
 from mango.head.model import Head, load_head
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig, Progress, generate
+from mango.models.adapters import NOBODY, worn
+from mango.training.adapter_files import load_adapter
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import MotionDescription, check_encoder, load_motion_model
 from mango.types import FRAME_RATE, PERSONS, MotionClip
@@ -42,25 +44,31 @@ def generate_from_files(
     pad: bool = False,
     head: str | Path = "builtin",
     avatars: Sequence[Path] = (),
+    adapters: Sequence[Path | None] = (),
     progress: Progress | None = None,
 ) -> None:
     """Motion of both people into the folder ``out``, whole or not at all; other files in it stay.
 
     Person a is ``own``, b is ``partner``; without ``partner``, ``own`` is a stereo file of both. ``avatars`` (one per person) say whose
-    heads are moved: the model is told their identity and the clips carry it.
+    heads are moved: the model is told their identity and the clips carry it. ``adapters`` (one per person, None for none) say who moves.
     """
     voices = read_voices(own, partner, pad=pad)
     loaded = load_head(head)
     identities = [load_avatar(path, loaded).identity for path in avatars]
     model, description, encoder_config = load_motion_model(checkpoint, head=loaded)
     encoder = make_encoder(encoder_config)
-    clips = generate_clips(model, description, encoder, loaded, voices, config, identities=identities, progress=progress)
+    worn_by = {person: load_adapter(path, model) for person, path in enumerate(adapters) if path is not None}
+    who = torch.tensor([[list(worn_by).index(person) if person in worn_by else NOBODY for person in range(len(PERSONS))]])
+    device = Runtime(RuntimeConfig()).device
+    with worn(model, [adapter.to(device) for adapter in worn_by.values()], who.to(device)):
+        clips = generate_clips(model, description, encoder, loaded, voices, config, identities=identities, progress=progress)
     made_by = {
         "format": FORMAT,
         "own": str(own),
         "partner": None if partner is None else str(partner),
         "checkpoint": str(checkpoint),
         "avatars": [str(path) for path in avatars],
+        "adapters": [None if path is None else str(path) for path in adapters],
         "head": loaded.digest,
         "encoder": encoder.digest,
         "fps": FRAME_RATE,

@@ -108,6 +108,7 @@ class MotionModel(Normalised):
         self.tokens = Linear(layout.width + 1, width)  # + the context flag
         self.level = LevelEmbedding(width)
         self.identity = nn.Linear(identity_width, width)
+        self.style = nn.Identity()  # where adapters add who moves (`mango.models.adapters`)
         separate = config.hearing in ("separate", "own")
         self.layers = nn.ModuleList(DenoiserLayer(width, heads, config.mlp_ratio, separate=separate) for _ in range(config.depth))
         self.last_modulation = Modulation(width, ("shift", "scale"))
@@ -171,7 +172,7 @@ class MotionModel(Normalised):
         self, level: Int[Tensor, "batch"], identity: Float[Tensor, "batch person identity"], withheld: Bool[Tensor, "batch person"]
     ) -> Float[Tensor, "both width"]:
         person = torch.where(withheld[..., None], self.no_identity, self.identity(identity))
-        return (self.level(level)[:, None] + person).flatten(0, 1)
+        return (self.level(level)[:, None] + self.style(person)).flatten(0, 1)
 
     def _rotary(self, tokens: Float[Tensor, "batch time width"]) -> Rotary:
         return Rotary.of_frames(tokens.shape[1], self.config.width // self.config.heads, tokens)

@@ -1,7 +1,8 @@
-"""A new person: an avatar and an adapted motion model from their pictures, sound and tracker labels.
+"""A new person: an avatar, and an adapter to the motion model, from their pictures, sound and tracker labels.
 
-It is stage two on one person: the avatar starts as the mean of the known ones, the motion model as the general one, and the general
-run stays as it was. Everybody else in the person's dialogues is heard but neither drawn nor learned from.
+It is stage two on one person: the avatar starts as the mean of the known ones; the general motion model stays as it is, and wears a small
+adapter for that person alone (`mango.models.adapters`). Everybody else in the person's dialogues is heard but neither drawn nor learned
+from.
 """
 
 import copy
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mango.data.dialogues import DialogueSet
+from mango.training.adapter_files import save_adapter
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
@@ -54,6 +56,7 @@ class FinetuneConfig:
     measure_gain: bool = (
         False  # find out anew how much larger faces move than labelled: they come from another tracker than the checkpoint's
     )
+    adapter_rank: int = 8  # of the changes to each layer of the motion model
     split: str = "train"
     head: str = "builtin"
     seed: int = 0
@@ -62,7 +65,9 @@ class FinetuneConfig:
 
 
 def finetune(config: FinetuneConfig) -> int:
-    """Run or resume; 0, or the exit code of an interruption. The avatar is ``out/avatars/<person>.safetensors``."""
+    """Run or resume; 0, or the exit code of an interruption. ``out/avatars/<person>.safetensors`` is the avatar, and beside it, in
+    ``adapters``, is what makes the general model move like the person.
+    """
     stage2 = stage2_config(config)
     runtime = Runtime(stage2.runtime)
     studio, learners = open_studio(stage2, runtime)
@@ -79,7 +84,8 @@ def finetune(config: FinetuneConfig) -> int:
                 run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * stage2.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(stage2.run / "avatars", learners.avatars)
-        if not run.stopping:
+                    save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", learners.adapter.averaged)
+        if run.exit_code == 0:
             run.say(quality(studio, learners))
     return run.exit_code
 
@@ -128,6 +134,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         train_split=config.split,
         validation_split=HELD_OUT if held_out else None,
         people=(config.person,),
+        adapter_rank=config.adapter_rank,
         avatars=config.checkpoint / "avatars",
         calibration=replace(defaults.calibration, known=known),
         schedule=Schedule(opening=(Phase("head", head_steps),), cycle=(Phase("head", 1), Phase("motion", 3))),

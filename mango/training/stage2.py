@@ -26,6 +26,7 @@ from mango.errors import InputError
 from mango.evaluation.picture_metrics import psnr
 from mango.head.model import Head
 from mango.losses.motion import frame_counts, motion_losses, total
+from mango.models.adapters import NOBODY, worn
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
@@ -78,7 +79,7 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
     draws = random_draws(everybodys, studio.noise, config.conditions, studio.context, (config.seed, step))
     own = draws.rows(lesson.share)
     labels = _bank_windows(bank, batch)
-    with studio.runtime.autocast():  # the motion model alone: losses, head, avatars and rasterizer compute in float32
+    with studio.runtime.autocast(), moving_as(studio, learners, batch):  # losses, head, avatars and rasterizer compute in float32
         clean = one_shot_x0(model, batch, labels, studio.noise, own)
     towards_bank = motion_losses(
         clean,
@@ -99,13 +100,26 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
             losses = from_pixels(studio, learners, lesson, model.denormalised(clean[lesson.places]))
             loss = loss + weighted(losses, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
-        norm = learners.motion.descend(loss, own_step, studio.runtime.add_gradients)
+        norm = learners.moving.descend(loss, own_step, studio.runtime.add_gradients)
 
     _follow(bank, everybodys, studio.runtime.gathered(clean, lesson.share, len(everybodys)), draws, studio.noise.levels, config.bank)
     if config.bank.pin_every and own_step % config.bank.pin_every == 0:
         bank.pin()
     named = {f"bank_{name}": loss.mean() for name, loss in towards_bank.items()}
     return {**studio.runtime.summed({**named, **losses, "total": loss}), "gradient_norm": torch.tensor(norm)}
+
+
+@contextmanager
+def moving_as(studio: Studio, learners: Learners, batch: WindowBatch, *, averaged: bool = False) -> Iterator[None]:
+    """Inside, rows of the person that an adapter learns of wear it. Without an adapter nothing changes."""
+    if learners.adapter is None:
+        yield
+        return
+    model, adapter = ((one.averaged if averaged else one.model) for one in (learners.motion, learners.adapter))
+    whose = studio.people.get
+    who = [[0 if whose((id, side)) == adapter.person else NOBODY for side in PERSONS] for id in batch.dialogues]
+    with worn(model, [adapter], torch.tensor(who, device=studio.device)):
+        yield
 
 
 def from_pixels(studio: Studio, learners: Learners, lesson: Lesson, motion: Float[Tensor, "pictures width"]) -> Losses:
@@ -278,7 +292,8 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     lesson = studio.examination.at(0).to(studio.device)
     model, batch, recorded, config = learners.motion.averaged, lesson.windows, lesson.recorded, studio.config
     draws = random_draws(batch, studio.noise, NO_NOISE, studio.context, (0, "validation"))
-    clean = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, draws)
+    with moving_as(studio, learners, batch, averaged=True):
+        clean = one_shot_x0(model, batch, model.normalised(batch.motion), studio.noise, draws)
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
     examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, learners.bank.held, necks))

@@ -67,6 +67,7 @@ class Stage2Config:
     pictures: int = 2  # per window, of either person, in every step
     train_split: str = "train"
     validation_split: str | None = "val"
+    adapter_rank: int = 0  # above 0 the motion model stays as it is, and an adapter of the one person learns instead
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
     avatars: Path | None = None  # a folder of avatars to start from: a person's own, or the mean of all
     schedule: Schedule = field(default_factory=Schedule)

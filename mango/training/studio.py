@@ -15,9 +15,11 @@ from mango.data.pictures import Pictures
 from mango.data.windows import Windows
 from mango.diffusion.objective import Schedule as NoiseSchedule
 from mango.diffusion.objective import schedule as noise_schedule
+from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
+from mango.models.adapters import Adapter
 from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before
 from mango.training.avatars import new_avatars, parameter_groups
@@ -43,6 +45,7 @@ class Studio:
     context: int
     runtime: Runtime
     placed: Mapping[Key, MotionClip]  # the tracker's clips, for placement in the world
+    people: Mapping[Key, str]  # whose they are
     background: Float[Tensor, "3"]
     surface: Surface
     lessons: Supply
@@ -62,10 +65,16 @@ class Learners:
     heads: dict[str, Learner]  # by person
     cameras: Learner
     bank: LabelBank
+    adapter: Learner | None = None  # learns instead of the motion model
 
     @property
     def all(self) -> list[Learner]:
-        return [self.motion, *self.heads.values(), self.cameras]
+        return [self.motion, *self.heads.values(), self.cameras, *([] if self.adapter is None else [self.adapter])]
+
+    @property
+    def moving(self) -> Learner:
+        """Whatever learns to move."""
+        return self.motion if self.adapter is None else self.adapter
 
     @property
     def avatars(self) -> dict[str, HeadAvatar]:
@@ -103,6 +112,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         context=description.context,
         runtime=runtime,
         placed=placed,
+        people={clip: person for part in (training, held_out) if part for clip, person in part.clips.items()},
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
         lessons=supply(training, share),
@@ -121,11 +131,15 @@ def make_learners(studio: Studio, training: Windows, model: MotionModel, descrip
     config = studio.config
     motion_steps, head_steps = (learned_before(config.steps, who, config.schedule) for who in ("motion", "head"))
     heads, cameras = picture_learners(studio, training, head_steps)
+    adapter = None
+    if config.adapter_rank:
+        adapter = _adapter_learner(studio, training, model.requires_grad_(False), motion_steps)
     return Learners(
         motion=make_learner("motion", model, config.motion_optimizer, motion_steps, description=description),
         heads=heads,
         cameras=cameras,
         bank=new_bank(studio.head, training, model, neutral=config.bank.rest == "neutral"),
+        adapter=adapter,
     )
 
 
@@ -185,6 +199,17 @@ def _held_out(config: Stage2Config, dialogues: DialogueSet, people: tuple[str, .
         return None
     met = {person for id in dialogues.split(config.validation_split) for person in dialogues.describe(id).people.values()}
     return windows(config.validation_split, people) if met & set(people) else None
+
+
+def _adapter_learner(studio: Studio, training: Windows, model: MotionModel, steps: int) -> Learner:
+    """Of the one person there is."""
+    config, people = studio.config, sorted(set(training.clips.values()))
+    if len(people) != 1:
+        remedy = "name one person in people, or let the model itself learn with adapter_rank: 0"
+        raise InputError("adapter_rank", expected="one person to learn from", found=f"{len(people)}", remedy=remedy)
+    adapter = Adapter(model, people[0], config.adapter_rank, config.seed).to(studio.device)
+    described = {"person": adapter.person, "rank": adapter.rank, "base": adapter.base}
+    return make_learner(f"adapter/{adapter.person}", adapter, config.motion_optimizer, steps, description=described)
 
 
 def _head_learner(avatar: HeadAvatar, config: Stage2Config, steps: int) -> Learner:

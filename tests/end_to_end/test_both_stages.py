@@ -14,6 +14,7 @@ import torch
 from guarded_scripts import ROOT, guarded
 from safetensors.torch import load_file
 
+from mango.data.motion_files import load_motion
 from mango.data.truth import truth_folder
 
 
@@ -110,7 +111,13 @@ def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, 
     assert "6 steps of p00: about " in said and "pictures that were held out: PSNR " in said
     assert [path.name for path in (out / "avatars").iterdir()] == ["p00.safetensors"]
     after = weights(out, 6)
-    assert any(not torch.equal(after[key], before[key]) for key in after if key.startswith("motion/model") and key in before)
+    assert all(torch.equal(after[key], before[key.replace("model.s", "ema.s")]) for key in after if key.startswith("motion/model"))
+    adapter, voices = out / "adapters" / "p00.safetensors", trained.data / "dialogues" / "test000"
+    told = ["--own", str(voices / "a.wav"), "--partner", str(voices / "b.wav"), "--checkpoint", str(trained.stage2), "--steps", "2"]
+    for name, worn in (("plain", []), ("worn", ["--adapter", str(adapter), "--adapter", "none"])):
+        assert main(["generate", *told, "--out", str(tmp_path / name), *worn]) == 0
+    plain, worn = ([load_motion(tmp_path / name / f"{side}.motion.npz").expr for side in "ab"] for name in ("plain", "worn"))
+    assert not torch.equal(plain[0], worn[0]) and torch.equal(plain[1], worn[1]), "the one person alone"
     assert all(torch.equal(before[key], value) for key, value in weights(trained.stage2, 8).items())
 
 

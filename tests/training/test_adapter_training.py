@@ -1,0 +1,69 @@
+"""Fine-tuning with an adapter: the general model stays, what was learnt goes into a file, and only the right model wears it.
+
+Faults planted, each seen red: the model itself descending, an adapter that is not saved with the run, a digest that forgets a weight.
+"""
+
+import pytest
+import torch
+from tiny_films import make_filmed_set, tiny_stage2
+from tiny_models import tiny_run
+
+from mango.errors import InputError
+from mango.models.adapters import Adapter
+from mango.training.adapter_files import load_adapter, save_adapter
+from mango.training.run import Run
+from mango.training.runtime import Runtime
+from mango.training.stage1 import load_motion_model
+from mango.training.stage2 import alternate, examination
+from mango.training.studio import open_studio
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory, head):
+    return make_filmed_set(tmp_path_factory.mktemp("adapters"), head)
+
+
+def train(config, steps: int):
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    with Run(config.run, config) as run:
+        learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+        for step, _, _ in alternate(studio, learners, run.steps(steps)):
+            run.save(step, learners.all, {"bank": learners.bank.state()})
+    return studio, learners
+
+
+def test_only_the_adapter_learns_and_a_resumed_run_is_the_same(filmed, head, tmp_path):
+    settings = {"adapter_rank": 2, "people": ("p0",), "steps": 8}
+    whole, parts = (tiny_stage2(tmp_path, filmed, head, run=tmp_path / name, **settings) for name in ("whole", "parts"))
+    studio, learners = train(whole, 8)
+    general, _, _ = load_motion_model(whole.stage1, head=head)
+    assert all(torch.equal(value, general.state_dict()[name]) for name, value in learners.motion.model.state_dict().items())
+    adapter = learners.adapter.model
+    assert any(up.abs().max() > 0 for up in adapter.up.values()) and adapter.style.abs().max() > 0
+    assert examination(studio, learners) is not None
+    train(parts, 4)
+    _, resumed = train(parts, 8)
+    for name, value in resumed.adapter.model.state_dict().items():
+        assert torch.equal(value, adapter.state_dict()[name]), name
+
+
+def test_several_people_have_no_common_adapter(filmed, head, tmp_path):
+    config = tiny_stage2(tmp_path, filmed, head, adapter_rank=2)
+    with pytest.raises(InputError, match=r"adapter_rank.*one person"):
+        open_studio(config, Runtime(config.runtime))
+
+
+def test_files(head, tmp_path):
+    model, _, _ = load_motion_model(tiny_run(tmp_path / "run", head), head=head)
+    adapter = Adapter(model, "anna", rank=3)
+    torch.nn.init.normal_(adapter.style)
+    save_adapter(tmp_path / "anna.safetensors", adapter)
+    read = load_adapter(tmp_path / "anna.safetensors", model)
+    assert read.person == "anna" and all(torch.equal(value, adapter.state_dict()[name]) for name, value in read.state_dict().items())
+    model.out.bias.data[0] += 1e-6
+    with pytest.raises(InputError, match="an adapter of this model"):
+        load_adapter(tmp_path / "anna.safetensors", model)
+    (tmp_path / "empty").write_bytes(b"")
+    for path in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=r"adapters/<person>\.safetensors"):
+            load_adapter(path, model)
