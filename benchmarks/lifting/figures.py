@@ -1,6 +1,6 @@
-"""python -m benchmarks.lifting.figures --out runs/lifting --scale small --seeds 1,2,3 --to docs/lifting
+"""python -m benchmarks.lifting.figures --out runs/lifting --scale small --seeds 1,2,3 --to docs/lifting --page docs/lifting.md
 
-Draws what the rows of finished seeds showed, and prints the tables and the summary as Markdown.
+Draws what the rows of finished seeds showed, and prints the tables and the summary as Markdown; with --page into that page too.
 
     opening.png   lip opening over the passage with most p, b and m: truth, tracker, stage one, stage two
     frames.png    around one closure of that passage: recorded, stage one and stage two, drawn with one avatar
@@ -27,6 +27,7 @@ from benchmarks.lifting.rows import ROWS
 from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.sweeps import VARIANTS, variants_of
 from benchmarks.lifting.training import Bench
+from benchmarks.page import write_between
 from mango.audio.encoders import make_encoder
 from mango.data.atomic import atomic_file
 from mango.data.dialogues import DialogueSet
@@ -56,6 +57,7 @@ class Options:
     scale: Literal["ci", "small", "full"] = "small"
     seeds: str = "1,2,3"  # the first one also gives the passage and the strip
     to: Path = Path("docs/lifting")
+    page: Path | None = None  # the tables are written here, between marks of their own
     split: str = "test"
 
 
@@ -87,10 +89,12 @@ def main(options: Options) -> int:
             print(f"![{name}]({options.to / name}.png)\n")
         except Missing as missing:
             print(f"{name}.png is left out: {missing}\n")
-    for each in outcomes:
-        print(report.markdown(each.content) + "\n")
-    print(report.summary([each.content for each in outcomes]) + "\n")
-    print(report.sweep({VARIANTS[name].title: contents for name, contents in variants(outcomes, options.split).items()}))
+    swept = {VARIANTS[name].title: contents for name, contents in variants(outcomes, options.split).items()}
+    contents = [each.content for each in outcomes]
+    tables = "\n\n".join([of_all + ".", *map(report.markdown, contents), report.summary(contents), report.sweep(swept)])
+    print(tables)
+    if options.page is not None:
+        write_between(options.page, "benchmarks.lifting", tables)
     return 0
 
 

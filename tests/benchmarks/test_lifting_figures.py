@@ -125,7 +125,9 @@ def test_gain_over_dialogues_needs_two_numbers(tmp_path):
 
 def test_everything_that_can_be_drawn_is(tmp_path, capsys):
     spoken(outcome(tmp_path), test000_a=[("P", 2.0)])
-    figures.main(Options(tmp_path, "ci", "1", tmp_path / "to"))
+    figures.main(Options(tmp_path, "ci", "1", tmp_path / "to", page=tmp_path / "page.md"))
+    page = (tmp_path / "page.md").read_text()
+    assert "**Seed 1**, ci, test split" in page and "is left out" not in page
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["opening.png", "rows.png"]
     assert "gain.png is left out: only one number" in printed and "frames.png is left out" in printed and "avatars" in printed
