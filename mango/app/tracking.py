@@ -1,7 +1,9 @@
 """`mango track` and `mango assets get`: what they are told, what they print, in what order they work."""
 
+import zipfile
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints
 from mango.tracking.films import FilmFacts, facts_of
 from mango.tracking.sheet import write_sheet
 from mango.tracking.tracking import TrackConfig, Tracked, track
-from mango.types import PERSONS, MotionClip, PersonTrack, Side
+from mango.types import FRAME_RATE, PERSONS, Side
 
 IRISES = 10  # points that may follow MediaPipe's 468
 
@@ -33,22 +35,23 @@ def track_films(
         raise InputError(out, expected="nothing yet", found="a file or folder", remedy="choose another name, or remove it")
     if landmarks and len(landmarks) != len(films):
         raise InputError("--landmarks", expected=f"{len(films)}, one for each film", found=str(len(landmarks)), remedy="name them in order")
-    known, networks = load_head(head), None
-    if not landmarks:
-        networks = FaceModels(models)
-    elif models is not None:
-        networks = FaceModels(models)  # for mattes
+    if box is not None and landmarks:
+        raise InputError("--box", expected="nothing, for --landmarks say which face", found=repr(box), remedy="leave one of them out")
+    where, people = parsed_box(box), _people(films, names)
     facts = [facts_of(path) for path in films]
-    people = _people(films, names)
+    given = [read_landmarks(path, film.frames) for path, film in zip(landmarks, facts, strict=True)] if landmarks else [None] * len(films)
+    networks = FaceModels(models) if models is not None or not landmarks else None  # beside landmarks they are for mattes
+    known, frames = load_head(head), min(film.frames for film in facts)
     half_done = out.with_name(f"{out.name}.tracking")
     tracked = []
-    for number, (film, person) in enumerate(zip(facts, people, strict=True)):
+    for film, person, side, points in zip(facts, people, PERSONS, given, strict=False):
         print(f"{film.path.name}: {film.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second")
-        points = read_landmarks(landmarks[number]) if landmarks else None
-        folder = half_done / PERSONS[number]
-        folder.mkdir(parents=True, exist_ok=True)
+        if film.frames > frames:
+            print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
+        (half_done / side).mkdir(parents=True, exist_ok=True)
         found = track(
-            film, person, folder, known, networks, TrackConfig(size_px=size_px), landmarks=points, box=parsed_box(box), told=told
+            replace(film, seconds=frames / FRAME_RATE), person, half_done / side, known, networks, TrackConfig(size_px=size_px),
+            landmarks=None if points is None else points.first(frames), box=where, told=told,
         )  # fmt: skip
         tracked.append(found)
         for line in (*found.words, *found.scores.lines()):
@@ -79,46 +82,56 @@ def sheet_of(out: Path) -> Path:
 
 
 def dialogue_of(id: str, sides: Sequence[Side]) -> Dialogue:
-    """Of one person, or of two over the shorter film's frames."""
-    frames = min(len(side.speaking) for side in sides)
-    sides = [_first(side, frames) for side in sides]
-    if len(sides) == 1:
-        return lone_dialogue(id, sides[0], frames)
-    return Dialogue(id, frames, dict(zip(PERSONS, sides, strict=True)))
+    """Of one person, or of two over the same frames."""
+    frames = len(sides[0].speaking)
+    return lone_dialogue(id, sides[0], frames) if len(sides) == 1 else Dialogue(id, frames, dict(zip(PERSONS, sides, strict=True)))
 
 
-def read_landmarks(path: Path) -> SeenPoints:
+def read_landmarks(path: Path, frames: int) -> SeenPoints:
     """A detector's points from a .npy (frames, points, 2 or 3), or a .npz with ``points`` and perhaps ``confidence``; pixels.
 
-    Errors: InputError for other files and shapes.
+    Errors: InputError for other files and shapes, another number of frames, and for shares of the picture's size instead of pixels.
     """
-    expected = f".npy or .npz of (frames, {IBUG} or {MEDIAPIPE}, 2) pixels"
+    expected, again = f".npy or .npz of (frames, {IBUG} or {MEDIAPIPE}, 2) pixels", "write the points again"
     try:
         content = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(path, expected=expected, found=" ".join(str(error).split())[:100], remedy="write the points again") from error
-    points = content if isinstance(content, np.ndarray) else dict(content).get("points")
-    if points is None or points.ndim != 3 or points.dtype.kind != "f" or points.shape[2] not in (2, 3):
-        found = "no array `points`" if points is None else f"{points.dtype} {points.shape}"
-        raise InputError(path, expected=expected, found=found, remedy="write the points again")
+        content = {"points": content} if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(path, expected=expected, found=" ".join(str(error).split())[:100], remedy=again) from error
+    points, sure = content.get("points"), content.get("confidence")
+    if points is None or points.ndim != 3 or points.dtype.kind not in "fiu" or points.shape[2] not in (2, 3):
+        raise InputError(path, expected=expected, found="no array `points`" if points is None else _words(points), remedy=again)
     if points.shape[1] == MEDIAPIPE + IRISES:
         points = points[:, :MEDIAPIPE]
-    finite = np.isfinite(points[..., :2]).all((1, 2))
-    sure = finite.astype(np.float32)
-    if not isinstance(content, np.ndarray) and "confidence" in content:
-        sure = np.where(finite, content["confidence"].astype(np.float32), 0)
-    return SeenPoints(torch.from_numpy(np.nan_to_num(points[..., :2]).astype(np.float32)), torch.from_numpy(sure))
+    if points.shape[1] not in (IBUG, MEDIAPIPE):
+        raise InputError(path, expected=expected, found=_words(points), remedy=again)
+    if len(points) != frames:
+        remedy = f"give points of pictures at {FRAME_RATE} a second"
+        raise InputError(path, expected=f"{frames} frames, as the film has at {FRAME_RATE} a second", found=str(len(points)), remedy=remedy)
+    if sure is not None and (sure.shape != (frames,) or sure.dtype.kind not in "fiub"):
+        raise InputError(path, expected=f"`confidence` of ({frames},)", found=_words(sure), remedy=again)
+    points = points[..., :2].astype(np.float32)
+    finite = np.isfinite(points).all((1, 2))
+    if finite.any() and np.abs(points[finite]).max() <= 2:
+        remedy = "multiply by the picture's width and height"
+        raise InputError(path, expected="pixels", found="numbers up to 2: shares of the picture's size?", remedy=remedy)
+    believed = finite if sure is None else np.where(finite, np.nan_to_num(sure.astype(np.float32)), 0).clip(0, 1)
+    return SeenPoints(torch.from_numpy(np.nan_to_num(points)), torch.from_numpy(believed.astype(np.float32)))
+
+
+def _words(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}"
 
 
 def parsed_box(text: str | None) -> Box | None:
     if text is None:
         return None
     try:
-        return Box(*(float(part) for part in text.split(",")))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            "--box", expected="x,y,width,height in pixels", found=repr(text), remedy="measure it in the first picture"
-        ) from error
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError as error:
+        remedy = "measure it in the first picture"
+        raise InputError("--box", expected="x,y,width,height in pixels", found=repr(text), remedy=remedy) from error
+    return Box(x, y, width, height)
 
 
 def get_assets(name: str, folder: Path | None, wheel: Path | None) -> None:
@@ -150,13 +163,3 @@ def _people(films: Sequence[Path], names: Sequence[str]) -> list[str]:
         remedy = "give --person once for each film"
         raise InputError("--person", expected=f"{len(films)} different names", found=", ".join(people), remedy=remedy)
     return people
-
-
-def _first(side: Side, frames: int) -> Side:
-    """The side's first frames; films are cut where they are written."""
-    from dataclasses import replace
-
-    track: PersonTrack = side.track
-    motion: MotionClip = side.motion.frames(slice(frames))
-    short = replace(track, keep=track.keep[:frames], landmarks=track.landmarks[:frames], confidence=track.confidence[:frames])
-    return replace(side, audio=side.audio[: frames * 640], speaking=side.speaking[:frames], motion=motion, track=short)

@@ -1,6 +1,6 @@
 """MediaPipe's points through a film: one face followed from picture to picture; cuts and second faces noticed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ SURE = 0.5
 AGAIN_EVERY = 25  # pictures after which faces are counted anew
 CUT = 0.16  # mean change of a small grey picture, of 1, beyond which the film was cut
 SMALL = 48  # pixels of that picture
+
+Square = tuple[np.ndarray, float, float]  # middle, side, roll: pixels and radians
 
 
 @dataclass(frozen=True)
@@ -42,67 +44,113 @@ class Box:
     height: float
 
     def __post_init__(self):
-        if min(self.width, self.height) < 8:
-            raise InputError(
-                "--box", expected="x,y,width,height of a face of at least 8 pixels", found=str(self), remedy="measure it again"
-            )
+        numbers = (self.x, self.y, self.width, self.height)
+        if not np.isfinite(numbers).all() or min(self.width, self.height) < 8:
+            found = ",".join(f"{number:g}" for number in numbers)
+            raise InputError("--box", expected="x,y,width,height of a face of at least 8 pixels", found=found, remedy="measure it again")
 
     def holds(self, face: Candidate) -> bool:
-        return self.x <= face.centre[0] <= self.x + self.width and self.y <= face.centre[1] <= self.y + self.height
+        return bool(self.x <= face.centre[0] <= self.x + self.width and self.y <= face.centre[1] <= self.y + self.height)
 
 
-def detect(pictures: Iterable[Picture], models: FaceModels, *, box: Box | None = None, told: Callable[[], None] = lambda: None) -> Seen:
-    """Follow one face: the largest, or the one in ``box``. ``told`` is called after every picture."""
-    points, sure, cuts, crowded, eyes = [], [], [], [], []
-    last: tuple[np.ndarray, float, float] | None = None  # square about the face of the picture before
-    before, wanted = None, box
-    for number, picture in enumerate(pictures):
-        small = _small(picture)
-        if before is not None and float(np.abs(small - before).mean()) > CUT:
-            cuts.append(number)
-            last = None
-        before = small
-        if last is None or number % AGAIN_EVERY == 0:
-            faces = models.faces(picture)
-            chosen = _chosen(faces, wanted, last)
-            if chosen is not None:
-                wanted = None
-                if any(other.size > 0.5 * chosen.size for other in faces if other is not chosen):
-                    crowded.append(number)
-                if last is None:
-                    last = chosen.centre, MARGIN * chosen.size, chosen.roll
+class Following:
+    """One face followed from picture to picture: the largest, or the one in ``box``.
+
+    What it remembers is `content`, so that a run that was stopped goes on where it was: `Following(models, box, content)`.
+    """
+
+    def __init__(self, models: FaceModels, box: Box | None = None, content: Mapping[str, np.ndarray] | None = None):
+        self.models, self.box = models, box
+        self.points, self.sure, self.irises = [], [], []
+        self.cuts, self.crowded = [], []
+        self.square: Square | None = None  # about the face of the picture before
+        self.place: Square | None = None  # where it was last seen
+        self.before: np.ndarray | None = None  # the picture before, small
+        if content is not None:
+            self.points, self.sure, self.irises = (list(content[name]) for name in ("points", "confidence", "irises"))
+            self.cuts, self.crowded = content["cuts"].tolist(), content["crowded"].tolist()
+            self.square, self.place = (_as_square(numbers) for numbers in content["squares"])
+            self.before = content["before"] if content["before"].size else None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def content(self) -> dict[str, np.ndarray]:
+        squares = [np.full(4, np.nan) if square is None else [*square[0], *square[1:]] for square in (self.square, self.place)]
+        return {
+            "points": np.array(self.points, np.float32).reshape(-1, MEDIAPIPE, 2),
+            "confidence": np.array(self.sure, np.float32),
+            "irises": np.array(self.irises, np.float32).reshape(-1, 2, 2),
+            "cuts": np.array(self.cuts, int),
+            "crowded": np.array(self.crowded, int),
+            "squares": np.array(squares),
+            "before": np.zeros(0, np.float32) if self.before is None else self.before,
+        }
+
+    def seen(self) -> Seen:
+        known = {name: torch.from_numpy(values) for name, values in self.content().items() if name in ("points", "confidence", "irises")}
+        return Seen(SeenPoints(known["points"], known["confidence"]), known["irises"], tuple(self.cuts), tuple(self.crowded))
+
+    def look(self, picture: Picture) -> None:
+        """At the next picture."""
+        self._notice_cut(picture)
+        if self.square is None or len(self) % AGAIN_EVERY == 0:
+            self._look_around(picture)
         found, irises, confidence = np.zeros((MEDIAPIPE, 2)), np.full((2, 2), np.nan), 0.0
-        if last is not None:
-            found, confidence = face_in(models, picture, last)
-            last = square_about(found) if confidence > SURE else None
-            found, irises = looked_at(models, picture, found)
-        points.append(found + 0.5)
-        sure.append(confidence)
-        eyes.append(irises + 0.5)
-        told()
-    seen = SeenPoints(torch.from_numpy(np.stack(points)).float(), torch.tensor(sure, dtype=torch.float32))
-    return Seen(seen, torch.from_numpy(np.stack(eyes)).float(), tuple(cuts), tuple(crowded))
+        if self.square is not None:
+            found, confidence = face_in(self.models, picture, self.square)
+            self.square = square_about(found) if confidence > SURE else None
+            self.place = self.square or self.place
+            found, irises = looked_at(self.models, picture, found)
+        self.points.append(found + 0.5)
+        self.sure.append(confidence)
+        self.irises.append(irises + 0.5)
+
+    def _notice_cut(self, picture: Picture) -> None:
+        small = _small(picture)
+        if self.before is not None and float(np.abs(small - self.before).mean()) > CUT:
+            self.cuts.append(len(self))
+            self.square = None
+            self.place = None if self.box is None else self.place  # who was asked for is looked for where they were
+        self.before = small
+
+    def _look_around(self, picture: Picture) -> None:
+        faces = self.models.faces(picture)
+        chosen = self._chosen(faces)
+        if chosen is None:
+            return
+        if any(other.size > 0.5 * chosen.size for other in faces if other is not chosen):
+            self.crowded.append(len(self))
+        if self.square is None:
+            self.square = chosen.centre, MARGIN * chosen.size, chosen.roll
+
+    def _chosen(self, faces: list[Candidate]) -> Candidate | None:
+        """The one where the face was. With a box no other will do; without, the largest."""
+        if self.place is not None:
+            away = lambda face: float(np.linalg.norm(face.centre - self.place[0]))  # noqa: E731
+            near = [face for face in faces if away(face) < self.place[1] / 2]  # people sit farther apart than that
+            if near or self.box is not None:
+                return min(near, key=away, default=None)
+        elif self.box is not None:
+            faces = [face for face in faces if self.box.holds(face)]
+        return max(faces, key=lambda face: face.size, default=None)
 
 
-def face_in(models: FaceModels, picture: Picture, square: tuple[np.ndarray, float, float]) -> tuple[np.ndarray, float]:
+def face_in(models: FaceModels, picture: Picture, square: Square) -> tuple[np.ndarray, float]:
     """Points as the mean of several looks: what the square's place does to them averages out."""
     centre, size, roll = square
     found = [models.mesh(picture, centre, size * times, roll) for times in LOOKS]
     return np.mean([points for points, _ in found], axis=0), min(confidence for _, confidence in found)
 
 
-def square_about(points: Float[np.ndarray, "points 2"]) -> tuple[np.ndarray, float, float]:
+def square_about(points: Float[np.ndarray, "points 2"]) -> Square:
     low, high = points.min(0), points.max(0)
     across = points[LEFT_CORNER] - points[RIGHT_CORNER]
     return (low + high) / 2, MARGIN * float((high - low).max()), float(np.arctan2(across[1], across[0]))
 
 
-def _chosen(faces: list[Candidate], box: Box | None, last) -> Candidate | None:
-    if box is not None:
-        faces = [face for face in faces if box.holds(face)]
-    if last is not None:
-        return min(faces, key=lambda face: float(np.linalg.norm(face.centre - last[0])), default=None)
-    return max(faces, key=lambda face: face.size, default=None)
+def _as_square(numbers: Float[np.ndarray, "4"]) -> Square | None:
+    return None if np.isnan(numbers).any() else (numbers[:2], float(numbers[2]), float(numbers[3]))
 
 
 def _small(picture: Picture) -> np.ndarray:

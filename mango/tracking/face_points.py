@@ -28,6 +28,9 @@ class SeenPoints:
     def __len__(self) -> int:
         return len(self.points)
 
+    def first(self, frames: int) -> "SeenPoints":
+        return SeenPoints(self.points[:frames], self.confidence[:frames])
+
 
 @dataclass(frozen=True)
 class Places:

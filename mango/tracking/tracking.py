@@ -3,11 +3,14 @@
     film --25 a second--> detector --points--> fit --> motion, identity, camera      what to trust: points, residual, turn of the head
       `--square about the head--> film, matte (a network's, or the fitted head's)     colours of the skin: how well the fit holds still
 
-Detection is the slow part; it is kept in ``folder`` while the rest is done, so that a killed run does not detect again.
+Detection is the slow part; what is detected is kept in ``folder``, so that a run that was stopped goes on.
 """
 
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from mango.data.landmarks import landmarks_in_picture
 from mango.data.video_writing import write_video
 from mango.errors import InputError
 from mango.head.model import Head
-from mango.tracking.detection import Box, Seen, detect
+from mango.tracking.detection import Box, Following, Seen
 from mango.tracking.eyes import gaze
 from mango.tracking.face_models import FaceModels
 from mango.tracking.face_points import SeenPoints
@@ -35,6 +38,7 @@ FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points
 WORST = 4.0  # times the median residual
 LOST_FOR = 3  # frames about a lost face or a cut that are not believed
 LEAST_TRUSTED = 0.5  # of all frames
+PUT_BY_EVERY = 1500  # pictures: a minute of film
 STILL = 2e-4  # mean movement of points between frames, of the face's size: a still picture
 
 
@@ -92,6 +96,9 @@ def track(
     Errors: InputError where no face is found, several are and no ``box`` says which, or less than half of the frames can be trusted.
     """
     config = config or TrackConfig()
+    if box is not None and not (box.x < film.size[1] and box.y < film.size[0] and min(box.x + box.width, box.y + box.height) > 0):
+        found = f"{box.width:g}x{box.height:g} at {box.x:g},{box.y:g}"
+        raise InputError("--box", expected=f"a part of {film.size[1]}x{film.size[0]} pixels", found=found, remedy="measure it again")
     seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / "detected.npz", models, box, told)
     _refuse(film, seen, box)
     fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
@@ -197,20 +204,27 @@ def write_films(
 ) -> float:
     """The square about the head and its matte as films of key frames. Returns how much colours of the fitted skin change, of 255."""
     colours = SkinColours(head, fitted, square)
-    mattes: list[Picture] = []
+    with tempfile.TemporaryFile(dir=video.parent) as mattes:  # two films are written from one pass; an hour's mattes fill no memory
 
-    def pictures() -> Iterator[Tensor]:
-        for number, picture in enumerate(pictures_of(film)):
-            part = square.cut(picture)
-            if keep[number]:
-                colours.see(part, number)
-            alpha = models.matte(part) if models is not None else colours.matte(number)
-            mattes.append(np.rint(255 * alpha).astype(np.uint8))
-            told("film and matte", number + 1, film.frames)
-            yield torch.from_numpy(part)
+        def pictures() -> Iterator[Picture]:
+            for number, picture in enumerate(pictures_of(film)):
+                part = square.cut(picture)
+                if keep[number]:
+                    colours.see(part, number)
+                alpha = models.matte(part) if models is not None else colours.matte(number)
+                packed = zlib.compress(np.rint(255 * alpha).astype(np.uint8).tobytes(), level=1)
+                mattes.write(len(packed).to_bytes(4, "little") + packed)
+                told("film and matte", number + 1, film.frames)
+                yield part
 
-    write_video(video, pictures(), key_frame_every=1)
-    write_video(matte, (torch.from_numpy(np.repeat(alpha[..., None], 3, axis=-1)) for alpha in mattes), key_frame_every=1)
+        def alphas() -> Iterator[Picture]:
+            mattes.seek(0)
+            while size := int.from_bytes(mattes.read(4), "little"):
+                alpha = np.frombuffer(zlib.decompress(mattes.read(size)), np.uint8).reshape(square.px, square.px, 1)
+                yield np.repeat(alpha, 3, axis=2)
+
+        write_video(video, pictures(), key_frame_every=1)
+        write_video(matte, alphas(), key_frame_every=1)
     return colours.change()
 
 
@@ -270,26 +284,28 @@ def scores(fitted: Fit, keep: Bool[Tensor, "time"], seen: Seen, square: Square, 
 
 
 def _detected(film: FilmFacts, path: Path, models: FaceModels, box: Box | None, told: Told) -> Seen:
-    """From the file of an earlier run over the same film, or detected and put there."""
-    stamp = f"{film.path.stat().st_size} {film.path.stat().st_mtime_ns} {box}"
+    """What an earlier run over the same film saw, and the rest. It is put by from time to time, and when the run is stopped."""
+    stamp, known = f"{film.path.stat().st_size} {film.path.stat().st_mtime_ns} {film.frames} {box}", None
     if path.is_file():
-        with np.load(path) as known:
-            if str(known["stamp"]) == stamp:
-                points = SeenPoints(torch.from_numpy(known["points"]), torch.from_numpy(known["confidence"]))
-                return Seen(points, torch.from_numpy(known["irises"]), tuple(known["cuts"].tolist()), tuple(known["crowded"].tolist()))
-    done = 0
+        with np.load(path) as content:
+            known = dict(content) if str(content["stamp"]) == stamp else None
+    following = Following(models, box, known)
+    if len(following) == film.frames:
+        return following.seen()
 
-    def one_more() -> None:
-        nonlocal done
-        done += 1
-        told("face points", done, film.frames)
+    def put_by() -> None:
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, stamp=np.array(stamp), **following.content())
 
-    seen = detect(pictures_of(film), models, box=box, told=one_more)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as partial, partial.open("wb") as file:
-        arrays = {"points": seen.points.points.numpy(), "confidence": seen.points.confidence.numpy(), "irises": seen.irises.numpy()}
-        np.savez(file, stamp=np.array(stamp), cuts=np.array(seen.cuts, int), crowded=np.array(seen.crowded, int), **arrays)
-    return seen
+    try:
+        for picture in islice(pictures_of(film), len(following), None):
+            following.look(picture)
+            told("face points", len(following), film.frames)
+            if len(following) % PUT_BY_EVERY == 0:
+                put_by()
+    finally:
+        put_by()
+    return following.seen()
 
 
 def _given(film: FilmFacts, landmarks: SeenPoints) -> Seen:
@@ -313,7 +329,7 @@ def _refuse(film: FilmFacts, seen: Seen, box: Box | None) -> None:
         raise InputError(film.path, expected="a face", found=f"one in {int(good.sum())} of {len(good)} frames", remedy=remedy)
     if box is None and len(seen.crowded) > 0.2 * len(good) / 25:
         at = f"{seen.crowded[0] / FRAME_RATE:.1f} s"
-        remedy = "say whose with --box x,y,width,height in the first picture, or --split left-right for a split screen of two people"
+        remedy = "say whose with --box x,y,width,height in the first picture, or cut a split screen into two films"
         raise InputError(film.path, expected="one face", found=f"several of like size, as at {at}", remedy=remedy)
     points = seen.points.points[good]
     moved = (points[1:] - points[:-1]).norm(dim=-1).mean() / (points.amax(1) - points.amin(1)).amax()

@@ -1,0 +1,132 @@
+"""One face is followed, the one that is meant; cuts and other faces are noticed; whoever stops goes on where they were."""
+
+import numpy as np
+import pytest
+import torch
+from moving_head import talking
+from pretended_models import PretendedModels, face_points, pictures
+
+from mango.errors import InputError
+from mango.tracking.detection import Box, Following
+from mango.tracking.face_models import Candidate
+
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def points(head):
+    return face_points(head, talking(head, FRAMES))
+
+
+def beside(points, columns: float, scale: float = 1.0):
+    """Another person there."""
+    middle = points.mean((0, 1))
+    return middle + [columns, 0.0] + scale * (points - middle)
+
+
+def followed(models, made=None, box=None) -> Following:
+    following = Following(models, box)
+    for picture in made or pictures(FRAMES):
+        following.look(picture)
+    return following
+
+
+def whose(following: Following, people) -> list[int | None]:
+    seen = following.seen()
+    near = [[float(np.abs(seen.points.points[k].numpy() - person[k]).max()) < 1e-3 for person in people] for k in range(len(following))]
+    return [each.index(True) if True in each and sure > 0.5 else None for each, sure in zip(near, seen.points.confidence, strict=True)]
+
+
+def test_a_face_is_followed(points):
+    """Pixel centres: networks count from 0, the project from 0.5. Planted: the half left out."""
+    models = PretendedModels([points])
+    following = followed(models)
+    seen = following.seen()
+    assert whose(following, [points]) == [0] * FRAMES
+    assert seen.points.points.dtype == torch.float32 and (seen.points.confidence > 0.9).all()
+    assert seen.cuts == () and seen.crowded == () and models.asked == [number for number in range(FRAMES) for _ in range(2)]
+    assert seen.irises.isfinite().any() and (seen.irises[0, 0, 0] > seen.irises[0, 1, 0])  # the left eye is at the right
+
+
+def test_a_cut_is_noticed_and_the_face_found_anew(points):
+    """The face leaps at the cut to where its old square would not find it. Planted: the square kept over a cut."""
+    leapt = points.copy()
+    leapt[30:] += [150.0, 0.0]
+    following = followed(PretendedModels([leapt]), pictures(FRAMES, lambda number: 60 if number < 30 else 200))
+    assert following.seen().cuts == (30,) and whose(following, [leapt]) == [0] * FRAMES
+
+
+def test_light_that_changes_slowly_is_no_cut(points):
+    following = followed(PretendedModels([points]), pictures(FRAMES, lambda number: 60 + 2 * number))
+    assert following.seen().cuts == ()
+
+
+def test_the_largest_face_is_taken_and_others_of_like_size_noted(points):
+    small, large = beside(points, -150, 0.7), beside(points, 150)
+    following = followed(PretendedModels([small, large]))
+    assert whose(following, [small, large]) == [1] * FRAMES and following.seen().crowded == (0, 25, 50)
+
+
+def test_small_faces_behind_are_nobody(points):
+    following = followed(PretendedModels([points, beside(points, 260, 0.3)]))
+    assert following.seen().crowded == ()
+
+
+def test_the_box_says_which_face(points):
+    left, right = beside(points, -150, 0.7), beside(points, 150)
+    middle = left[0].mean(0)
+    following = followed(PretendedModels([left, right]), box=Box(float(middle[0]) - 30, float(middle[1]) - 30, 60.0, 60.0))
+    assert whose(following, [left, right]) == [0] * FRAMES
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_face_that_was_chosen_is_not_exchanged_for_another_when_it_is_lost(points, cut):
+    """Planted: after it was lost the largest face was taken (it was so)."""
+    left, right = beside(points, -150, 0.7), beside(points, 150)
+    there = torch.ones(2, FRAMES, dtype=torch.bool)
+    there[0, 20:30] = False
+    middle = left[0].mean(0)
+    made = pictures(FRAMES, lambda number: 200 if cut and number >= 22 else 60)
+    following = followed(PretendedModels([left, right], there), made, Box(float(middle[0]) - 30, float(middle[1]) - 30, 60.0, 60.0))
+    assert whose(following, [left, right]) == [0] * 20 + [None] * 10 + [0] * 30
+
+
+def test_a_lost_face_is_found_again_where_it_was(points):
+    """Also without a box, though another is larger by now."""
+    left, right = beside(points, -150), beside(points, 150, 0.4)
+    grown = right.copy()
+    grown[25:] = beside(points, 150, 1.2)[25:]
+    there = torch.ones(2, FRAMES, dtype=torch.bool)
+    there[0, 24:27] = False
+    there[1, 24:27] = False
+    assert whose(followed(PretendedModels([left, grown], there)), [left, grown]) == [0] * 24 + [None] * 3 + [0] * 33
+
+
+@pytest.mark.parametrize("at", [0, 1, 24, 31, 59])
+def test_stopped_and_gone_on_is_as_never_stopped(points, at):
+    """Bit for bit, at a cut and while the face is lost too. Planted: the last square, the small picture not kept (both red)."""
+    there = torch.ones(1, FRAMES, dtype=torch.bool)
+    there[0, 28:33] = False
+    made = pictures(FRAMES, lambda number: 60 if number < 24 else 200)
+    undisturbed, models = PretendedModels([points], there), PretendedModels([points], there)
+    whole = followed(undisturbed, made)
+    first = Following(models)
+    for picture in made[:at]:
+        first.look(picture)
+    second = Following(models, None, first.content())
+    for picture in made[at:]:
+        second.look(picture)
+    for name, values in whole.content().items():
+        np.testing.assert_array_equal(values, second.content()[name], err_msg=name)
+    assert models.squares == undisturbed.squares
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 4, 50), (0, 0, 50, -50), (float("nan"), 0, 50, 50), (0, 0, float("inf"), 50)])
+def test_boxes_without_a_face_in_them_are_refused(numbers):
+    with pytest.raises(InputError, match="--box: expected x,y,width,height of a face of at least 8 pixels, found"):
+        Box(*(float(number) for number in numbers))
+
+
+def test_boxes_hold_the_middle_of_a_face():
+    face = Candidate(0.9, np.array([100.0, 50.0]), 300.0, np.zeros((6, 2)))
+    assert Box(90.0, 40.0, 20.0, 20.0).holds(face) and not Box(101.0, 40.0, 20.0, 20.0).holds(face)
