@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from mango.data.atomic import atomic_file
@@ -154,7 +154,7 @@ class Square:
         moved[:2] *= self.px / self.side
         return moved
 
-    def cut(self, picture: Picture) -> Picture:
+    def cut(self, picture: Picture) -> UInt8[np.ndarray, "px px 3"]:
         """Where it reaches beyond the picture, the edge is repeated."""
         import cv2
 

@@ -1,0 +1,227 @@
+"""A film of a known head becomes a dialogue side that says what is true; what cannot be tracked is refused in words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from moving_head import SIZE, lip_opening_mm
+from pretended_films import FRAMES, QUICK, film_of
+from pretended_models import PretendedModels
+
+from mango.data.video import VideoFrames
+from mango.errors import InputError
+from mango.tracking.detection import Box, Seen
+from mango.tracking.face_points import SeenPoints
+from mango.tracking.films import FilmFacts, Upright, facts_of
+from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trusted
+
+
+@pytest.fixture(scope="module")
+def whole(head, tmp_path_factory):
+    """(the film's facts, what is true, what was found) of a film in which nothing goes wrong."""
+    folder = tmp_path_factory.mktemp("tracked")
+    path, true, models = film_of(folder / "shot.mp4", head)
+    return facts_of(path), true, track(facts_of(path), "anna", folder, head, models, QUICK(size_px=256))
+
+
+def test_the_side_says_what_is_true(head, whole):
+    film, true, found = whole
+    side = found.side
+    assert (len(side.motion), len(side.track.keep), len(side.audio), side.person) == (FRAMES, FRAMES, FRAMES * 640, "anna")
+    assert side.track.keep.all() and found.words == () and found.scores.trusted == 1
+    lips = torch.stack([lip_opening_mm(head, side.motion), lip_opening_mm(head, true.clip)])
+    assert torch.corrcoef(lips)[0, 1] > 0.97
+    assert 0.3 < side.speaking.mean() < 0.9 and side.audio.abs().max() > 0.1
+    assert found.scores.miss < 0.01 and all("nan" not in line for line in found.scores.lines())
+
+
+def test_landmarks_lie_in_the_written_picture_where_they_were_in_the_film(head, whole):
+    """Through the fitted head, the square's cut and its change of size. Planted: the square's corner added instead of taken away."""
+    film, true, found = whole
+    exact = true.seen(head.landmarks(head.vertices(true.clip)))
+    video = VideoFrames(found.side.video)
+    square = about_the_head(_seen(head, true), film, TrackConfig(size_px=256))
+    assert len(video) == FRAMES and video.size == (256, 256) and square.px == 256
+    moved = (exact - torch.tensor([float(square.left), float(square.top)])) * square.px / square.side
+    face = (moved.amax(1) - moved.amin(1)).amax(1).mean()
+    assert (found.side.track.landmarks - moved).norm(dim=-1).mean() < 0.015 * face  # jaw lines are guessed, lips not
+    assert (found.side.track.landmarks - moved)[:, 36:].norm(dim=-1).mean() < 0.01 * face
+
+
+def _seen(head, true) -> Seen:
+    from moving_head import detected
+
+    seen = detected(head, true)
+    return Seen(seen, torch.full((len(seen), 2, 2), torch.nan), (), ())
+
+
+def test_mattes_are_written_beside_the_film(whole):
+    """The network's ellipse, frame by frame."""
+    _, _, found = whole
+    mattes = VideoFrames(found.side.mask_video).mattes(list(range(FRAMES)))
+    expected = PretendedModels.matte(None, np.zeros((256, 256, 3), np.uint8))
+    assert len(mattes) == FRAMES and np.abs(mattes.float().numpy() / 255 - expected).mean() < 0.01
+
+
+def test_frames_about_a_lost_face_are_not_trusted(head, tmp_path):
+    path, _, models = film_of(tmp_path / "shot.mp4", head)
+    models.there[0, 20:24] = False
+    found = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=128))
+    lost = torch.zeros(FRAMES, dtype=torch.bool)
+    lost[17:27] = True
+    assert torch.equal(~found.side.track.keep, lost) and found.words == ("10 of 50 frames are not trusted and will not supervise",)
+    assert not found.side.track.confidence[20:24].gt(0.5).any()
+
+
+def test_what_is_trusted(whole):
+    """By hand: three frames about everything that is doubted."""
+    _, _, found = whole
+    from mango.tracking.fitting import Fit
+
+    clip = found.side.motion
+    turned = clip.neck_pose.clone()
+    turned[40] = torch.tensor([0.0, np.radians(60.0), 0.0])
+    residual = torch.full((FRAMES,), 0.01)
+    residual[8] = 0.05
+    fitted = Fit(replace(clip, neck_pose=turned), found.side.track.camera_from_world, found.side.track.intrinsics, residual)
+    points = SeenPoints(torch.zeros(FRAMES, 468, 2), torch.ones(FRAMES))
+    keep = trusted(Seen(points, torch.zeros(FRAMES, 2, 2), (25,), ()), fitted)
+    doubted = [*range(5, 12), *range(21, 29), *range(37, 44)]  # residual; a cut before picture 25: both sides; the turn
+    assert (~keep).nonzero()[:, 0].tolist() == doubted
+
+
+def film_facts(rows: int, cols: int) -> FilmFacts:
+    from fractions import Fraction
+    from pathlib import Path
+
+    return FilmFacts(Path("film.mp4"), (rows, cols), Fraction(0), 2.0, 25.0, True, Upright(), False)
+
+
+def square_of(rows: int, cols: int, middle: tuple[float, float], face: float, size_px: int = 512) -> Square:
+    rng = torch.Generator().manual_seed(0)
+    points = torch.tensor(middle) + face * (torch.rand(50, 468, 2, generator=rng) - 0.5)
+    seen = SeenPoints(points, torch.ones(50))
+    return about_the_head(Seen(seen, torch.zeros(50, 2, 2), (), ()), film_facts(rows, cols), TrackConfig(size_px=size_px))
+
+
+@pytest.mark.parametrize("middle", [(960, 540), (100, 540), (1900, 900), (960, 20)])
+@pytest.mark.parametrize("face", [80, 300])
+def test_the_square_stays_within_the_picture_where_it_can(middle, face):
+    """Also of faces at the edge. Planted: the square centred on the face wherever that is."""
+    square = square_of(1080, 1920, middle, face)
+    assert square.left >= 0 and square.top >= 0 and square.left + square.side <= 1920 and square.top + square.side <= 1080
+    assert square.side % 2 == 0 and square.px == min(512, square.side)
+    assert square.left <= max(0, middle[0] - face / 2) and square.left + square.side >= min(1920, middle[0] + face / 2)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(480, 640), (1920, 1080), (47, 61)])
+def test_a_face_that_fills_the_picture_gets_no_larger_square_than_that(rows, cols):
+    square = square_of(rows, cols, (cols / 2, rows / 2), 0.9 * min(rows, cols))
+    assert square.side <= max(rows, cols) and square.side % 2 == 0 and square.px % 2 == 0
+    start, extent = (square.left, cols) if cols <= rows else (square.top, rows)
+    assert abs(2 * start + square.side - extent) <= 1  # what is beyond is beyond on both sides alike
+
+
+@pytest.mark.parametrize("square", [Square(37, 20, 100, 100), Square(37, 20, 120, 60), Square(-20, 40, 120, 60), Square(150, 100, 100, 50)])
+def test_intrinsics_of_the_square_say_where_pixels_come_from(square):
+    """A picture whose colours are its columns and rows: what is seen at a pixel is where the camera says. Planted: half a pixel's shift,
+    which OpenCV's whole pixel centres would ask for.
+    """
+    rows, cols = 160, 240
+    picture = np.zeros((rows, cols, 3), np.uint8)
+    picture[..., 0], picture[..., 1] = np.arange(cols), np.arange(rows)[:, None]
+    whole = torch.tensor([[300.0, 0.0, cols / 2], [0.0, 300.0, rows / 2], [0.0, 0.0, 1.0]])
+    part, moved = square.cut(picture), square.intrinsics(whole)
+    assert part.shape == (square.px, square.px, 3)
+    down, across = np.mgrid[: square.px, : square.px] + 0.5
+    rays = torch.linalg.inv(moved) @ torch.from_numpy(np.stack([across, down, np.ones_like(down)])).float().flatten(1)
+    place = (whole @ rays)[:2].unflatten(1, (square.px, square.px)).numpy()
+    inside = (place[0] > 2) & (place[0] < cols - 2) & (place[1] > 2) & (place[1] < rows - 2)
+    off = np.abs(part[..., :2].astype(float) + 0.5 - place.transpose(1, 2, 0))[inside]
+    assert inside.sum() > 500 and off.max() <= 0.5 + 1e-3  # colours are whole numbers
+
+
+def refused(head, tmp_path, models, match, **options):
+    path, _, _ = film_of(tmp_path / "shot.mp4", head, with_sound=False)
+    with pytest.raises(InputError, match=match) as error:
+        track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=128), **options)
+    assert str(error.value).count("\n") == 0
+
+
+def people_beside(head, tmp_path):
+    _, _, models = film_of(tmp_path / "shot.mp4", head, with_sound=False)
+    (points,) = models.people
+    return PretendedModels([points + [-150.0, 0.0], points + [150.0, 0.0]]), points
+
+
+def test_two_people_need_a_box(head, tmp_path):
+    models, points = people_beside(head, tmp_path)
+    refused(head, tmp_path, models, r"expected one face, found several of like size, as at 0\.0 s; say whose with --box")
+    x, y = (float(value) for value in points[0].mean(0) + [150.0, 0.0])
+    found = track(facts_of(tmp_path / "shot.mp4"), "ben", tmp_path, head, models, QUICK(size_px=128), box=Box(x - 40, y - 40, 80.0, 80.0))
+    assert found.side.track.keep.all()
+
+
+def test_a_still_picture_is_refused(head, tmp_path):
+    _, _, models = film_of(tmp_path / "shot.mp4", head)
+    models.people[0][:] = models.people[0][:1]
+    refused(head, tmp_path, models, "expected a face that moves, found a still picture")
+
+
+def test_films_without_a_face_are_refused(head, tmp_path):
+    _, _, models = film_of(tmp_path / "shot.mp4", head)
+    models.there[:, 10:] = False
+    refused(head, tmp_path, models, "expected a face, found one in 10 of 50 frames")
+
+
+def test_faces_that_look_away_are_refused(head, tmp_path):
+    """Lost in every other tenth of a second: enough frames have a face, but too few are far from a lost one."""
+    _, _, models = film_of(tmp_path / "shot.mp4", head)
+    models.there[:, torch.arange(FRAMES) % 5 == 0] = False
+    refused(head, tmp_path, models, r"expected a face to be followed in at least half of the frames, found \d %")
+
+
+def test_a_box_outside_of_the_picture_is_refused_at_once(head, tmp_path):
+    _, _, models = film_of(tmp_path / "shot.mp4", head)
+    refused(head, tmp_path, models, "--box: expected a part of 640x480 pixels, found 50x50 at 700,100", box=Box(700.0, 100.0, 50.0, 50.0))
+    assert models.asked == [] and SIZE == (480, 640)
+
+
+def test_stopped_by_ctrl_c_it_goes_on_where_it_was(head, tmp_path):
+    """What was detected is not asked for again; the end is as of a run that was never stopped. Another film begins anew."""
+    path, _, models = film_of(tmp_path / "shot.mp4", head)
+    film = facts_of(path)
+    whole = track(film, "anna", _folder(tmp_path / "whole"), head, models, QUICK(size_px=128))
+    models.asked.clear()
+    models.interrupt_at = 30
+    with pytest.raises(KeyboardInterrupt):
+        track(film, "anna", _folder(tmp_path / "stopped"), head, models, QUICK(size_px=128))
+    assert sorted(set(models.asked)) == list(range(30))
+    models.asked.clear()
+    again = track(film, "anna", tmp_path / "stopped", head, models, QUICK(size_px=128))
+    assert sorted(set(models.asked)) == list(range(30, FRAMES))
+    assert torch.equal(again.side.motion.expr, whole.side.motion.expr) and torch.equal(again.side.track.keep, whole.side.track.keep)
+    models.asked.clear()
+    track(film, "anna", tmp_path / "stopped", head, models, QUICK(size_px=128))
+    assert models.asked == []
+    other, _, others = film_of(tmp_path / "other.mp4", head, seed=1)
+    track(facts_of(other), "anna", tmp_path / "stopped", head, others, QUICK(size_px=128))
+    assert sorted(set(others.asked)) == list(range(FRAMES))
+
+
+def _folder(path):
+    path.mkdir()
+    return path
+
+
+def test_landmarks_by_file_need_no_networks(head, tmp_path):
+    """68 points; the matte is the fitted head's outline."""
+    from moving_head import detected
+
+    path, true, _ = film_of(tmp_path / "shot.mp4", head)
+    found = track(facts_of(path), "anna", tmp_path, head, None, QUICK(size_px=128), landmarks=detected(head, true, points=68))
+    assert found.side.track.keep.all() and not found.side.motion.eyes_pose.any()
+    matte = VideoFrames(found.side.mask_video).mattes([10])[0].numpy()
+    inside = found.side.track.landmarks[10].round().long()
+    assert (matte[inside[:, 1], inside[:, 0]] > 100).all() and matte[0, 0] < 10 and 0.1 < (matte > 127).mean() < 0.6
