@@ -11,20 +11,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from mango.data.dialogues import DialogueSet
 from mango.training.adapter_files import save_adapter
 from mango.training.alternation import Phase, Schedule
-from mango.training.avatars import save_avatars
+from mango.training.avatars import posed, save_avatars
 from mango.training.calibration import begin
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due
-from mango.training.stage2 import alternate, examination, teach_head, teach_motion
+from mango.training.stage2 import alternate, examination, placed, teach_head, teach_motion, with_neck
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
 
 HELD_OUT = "val"  # the split whose pictures say how good it became, where it shows the person
+
+
+LOOKS = 16  # lessons whose pictures say what was filmed
+UNSEEN = -12.0  # logit of an opacity that draws nothing
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,9 @@ def finetune(config: FinetuneConfig) -> int:
                     save_avatars(stage2.run / "avatars", learners.avatars)
                     save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", learners.adapter.averaged)
         if run.exit_code == 0:
+            hide_what_was_never_filmed(studio, learners)
+            if runtime.is_main:
+                save_avatars(stage2.run / "avatars", learners.avatars)
             run.say(quality(studio, learners))
     return run.exit_code
 
@@ -102,6 +111,31 @@ def expected_minutes(studio: Studio, learners: Learners) -> float:
     of_motion = (config.steps - opening) * 3 // 4
     trials = 0 if config.calibration.known else len(config.calibration.gains) * (config.calibration.steps + config.calibration.lessons)
     return ((config.steps - of_motion + trials) * seconds[teach_head] + of_motion * seconds[teach_motion]) / 60
+
+
+@torch.no_grad()
+def hide_what_was_never_filmed(studio: Studio, learners: Learners) -> None:
+    """Gaussians that lay beyond the edge of all pictures, as a chest does, still look like whomever the avatar began as: they vanish."""
+    bank, head = learners.bank, studio.head
+    seen = {
+        person: torch.zeros(len(avatar.triangles), dtype=torch.bool, device=studio.device) for person, avatar in learners.avatars.items()
+    }
+    for number in range(LOOKS):
+        recorded = studio.lessons.at(studio.config.steps + 1 + number).to(studio.device).recorded
+        if not recorded.shots:
+            continue
+        necks = torch.stack([bank.necks[shot[:2]][shot[2]] for shot in recorded.shots])
+        motion = with_neck(head, learners.motion.model.denormalised(bank.frames(recorded.shots)), necks)
+        vertices = posed(head, learners.avatars, recorded.persons, motion, placed(studio, recorded))
+        cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
+        size = torch.tensor(recorded.size[::-1], device=studio.device)
+        for picture, person in enumerate(recorded.persons):
+            points = learners.avatars[person](vertices[picture]).means @ cameras[picture, :3, :3].T + cameras[picture, :3, 3]
+            pixels = points @ recorded.intrinsics[picture].T
+            places = pixels[:, :2] / pixels[:, 2:]
+            seen[person] |= ((places > 0) & (places < size)).all(1) & (points[:, 2] > 0)
+    for person, avatar in learners.avatars.items():
+        avatar.opacity_logits[~seen[person]] = UNSEEN
 
 
 def quality(studio: Studio, learners: Learners) -> str:

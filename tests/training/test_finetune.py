@@ -4,12 +4,22 @@ Faults planted, each seen red: the gain of the checkpoint taken over although it
 held-out pictures of other people.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tiny_films import make_filmed_set, tiny_stage2
+from tiny_films import SIZE, make_filmed_set, tiny_stage2
 
 from mango.data.dialogues import DialogueSet
-from mango.training.finetune import EFFORTS, FinetuneConfig, expected_minutes, quality, stage2_config
+from mango.training.finetune import (
+    EFFORTS,
+    UNSEEN,
+    FinetuneConfig,
+    expected_minutes,
+    hide_what_was_never_filmed,
+    quality,
+    stage2_config,
+)
 from mango.training.runtime import Runtime
 from mango.training.studio import open_studio
 
@@ -43,3 +53,27 @@ def test_the_expected_time_costs_nothing_but_time(filmed, head, tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in weights().items())
     assert all(torch.equal(value, bank[key]) for key, value in learners.bank.state().items())
     assert "PSNR" in quality(studio, learners)
+
+
+def test_what_was_never_filmed_vanishes(filmed, head, tmp_path, monkeypatch):
+    """Planted and seen red: hidden unless in the last picture, nothing hidden, no edges."""
+    config = tiny_stage2(tmp_path, filmed, head, people=("p0",))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    avatar, as_filmed = learners.avatars["p0"], studio.lessons.at
+    before = avatar.opacity_logits.detach().clone()
+
+    def by_a_higher_camera(step):
+        """The lower part of the head is beyond the picture's edge, now more, now less."""
+        lesson = as_filmed(step)
+        intrinsics = lesson.recorded.intrinsics.clone()
+        intrinsics[:, 1, 2] += ((step + 1) % 2) * SIZE / 8 + 3 * SIZE / 8
+        return replace(lesson, recorded=replace(lesson.recorded, intrinsics=intrinsics))
+
+    monkeypatch.setattr(studio.lessons, "at", by_a_higher_camera)
+    hide_what_was_never_filmed(studio, learners)
+    hidden = avatar.opacity_logits == UNSEEN
+    height = (head.template[avatar.triangles] * avatar.barycentrics[..., None]).sum(1)[:, 1]
+    assert 0.05 < hidden.float().mean() < 0.6 and torch.equal(avatar.opacity_logits[~hidden], before[~hidden])
+    assert height[hidden].max() < height.median() and not hidden[height > height.median()].any()
+    edge = height[hidden].max()
+    assert not hidden[height > edge].any() and hidden[height < edge - 0.02].float().mean() > 0.95, "all that is below the lower edge"
