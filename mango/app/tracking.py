@@ -37,7 +37,7 @@ def track_films(
         raise InputError("--landmarks", expected=f"{len(films)}, one for each film", found=str(len(landmarks)), remedy="name them in order")
     if box is not None and landmarks:
         raise InputError("--box", expected="nothing, for --landmarks say which face", found=repr(box), remedy="leave one of them out")
-    where, people = parsed_box(box), _people(films, names)
+    where, people, config = parsed_box(box), _people(films, names), TrackConfig(size_px=size_px)
     facts = [facts_of(path) for path in films]
     given = [read_landmarks(path, film.frames) for path, film in zip(landmarks, facts, strict=True)] if landmarks else [None] * len(films)
     networks = FaceModels(models) if models is not None or not landmarks else None  # beside landmarks they are for mattes
@@ -50,7 +50,7 @@ def track_films(
             print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
         (half_done / side).mkdir(parents=True, exist_ok=True)
         found = track(
-            replace(film, seconds=frames / FRAME_RATE), person, half_done / side, known, networks, TrackConfig(size_px=size_px),
+            replace(film, seconds=frames / FRAME_RATE), person, half_done / side, known, networks, config,
             landmarks=None if points is None else points.first(frames), box=where, told=told,
         )  # fmt: skip
         tracked.append(found)

@@ -33,6 +33,7 @@ from mango.types import FRAME_RATE, PersonTrack, Side
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
+SMALLEST = 64  # pixels of the film that is written
 ABOVE, BESIDE = 0.75, 0.85  # of the face's size, added above and beside the points: hair, ears, neck
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
 WORST = 4.0  # times the median residual
@@ -48,6 +49,10 @@ class TrackConfig:
 
     size_px: int = 512  # of the square film that is written; smaller faces are not enlarged
     fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self):
+        if self.size_px < SMALLEST:
+            raise InputError("--size", expected=f"at least {SMALLEST} pixels", found=str(self.size_px), remedy="512 shows lips well")
 
 
 @dataclass(frozen=True)

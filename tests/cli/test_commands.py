@@ -39,6 +39,8 @@ def test_help_is_one_line_per_command_and_fast():
         "doctor",
         "export",
         "head",
+        "track",
+        "assets",
     }
 
 
@@ -64,6 +66,8 @@ def test_help_of_a_group(capsys):
         "export",
         "head convert",
         "head inspect",
+        "track",
+        "assets get",
     ],
 )
 def test_every_option_is_explained(name, capsys):

@@ -26,7 +26,7 @@ def whole(head, tmp_path_factory):
 
 
 def test_the_side_says_what_is_true(head, whole):
-    film, true, found = whole
+    _, true, found = whole
     side = found.side
     assert (len(side.motion), len(side.track.keep), len(side.audio), side.person) == (FRAMES, FRAMES, FRAMES * 640, "anna")
     assert side.track.keep.all() and found.words == () and found.scores.trusted == 1
@@ -152,13 +152,13 @@ def refused(head, tmp_path, models, match, **options):
 def people_beside(head, tmp_path):
     _, _, models = film_of(tmp_path / "shot.mp4", head, with_sound=False)
     (points,) = models.people
-    return PretendedModels([points + [-150.0, 0.0], points + [150.0, 0.0]]), points
+    return PretendedModels([points + np.array([off, 0.0]) for off in (-150.0, 150.0)]), points
 
 
 def test_two_people_need_a_box(head, tmp_path):
     models, points = people_beside(head, tmp_path)
     refused(head, tmp_path, models, r"expected one face, found several of like size, as at 0\.0 s; say whose with --box")
-    x, y = (float(value) for value in points[0].mean(0) + [150.0, 0.0])
+    x, y = (float(value) for value in points[0].mean(0) + np.array([150.0, 0.0]))
     found = track(facts_of(tmp_path / "shot.mp4"), "ben", tmp_path, head, models, QUICK(size_px=128), box=Box(x - 40, y - 40, 80.0, 80.0))
     assert found.side.track.keep.all()
 

@@ -1,0 +1,208 @@
+"""`mango track` from the command line: what it writes is a dialogue set without problems, what it cannot use is said in one line."""
+
+import numpy as np
+import pytest
+import torch
+from coded_films import at_rate, write_film
+from moving_head import detected, talking
+from pretended_films import FRAMES, QUICK, film_of
+from pretended_models import PretendedModels, pictures
+
+from mango.app import tracking as command
+from mango.cli import main
+from mango.data.dialogues import DialogueSet
+from mango.data.video import VideoFrames
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Run with networks that know the films' faces: in the order in which the films are named."""
+
+    def with_models(*models):
+        class InTurn(PretendedModels):
+            """Told apart by the length of what they know."""
+
+            def __init__(self, folder=None):
+                pass
+
+            def of(self):
+                return next((each for each in models if len(set(each.asked)) < len(each.people[0])), models[-1])
+
+            faces = lambda self, *given, **named: self.of().faces(*given, **named)  # noqa: E731
+            mesh = lambda self, *given: self.of().mesh(*given)  # noqa: E731
+            eye = lambda self, *given, **named: models[-1].eye(*given, **named)  # noqa: E731
+
+        monkeypatch.setattr(command, "FaceModels", InTurn)
+
+    monkeypatch.setattr(command, "TrackConfig", QUICK)
+    return with_models
+
+
+def run(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def problems_of(root):
+    from mango.data.validation import problems
+
+    return [str(problem) for problem in problems(root)]
+
+
+def test_one_film_becomes_a_set_without_problems(head, tmp_path, pretend, capsys):
+    path, _, models = film_of(tmp_path / "Anna B.mp4", head)
+    pretend(models)
+    out = tmp_path / "new" / "anna"
+    assert run("track", path, "--out", out, "--size", "128", "--licence", "CC0") == 0
+    assert problems_of(out) == [] and run("data", "validate", out) == 0
+    assert sorted(file.name for file in out.parent.iterdir()) == ["anna", "anna.png"]  # nothing half done is left
+    opened = DialogueSet.open(out)
+    (id,) = opened.splits["train"]
+    side = opened.dialogue(id).side("a")
+    assert len(side.motion) == FRAMES and side.track.keep.all() and len(VideoFrames(side.video)) == FRAMES
+    said = capsys.readouterr().out
+    assert "2.0 s of 640x480 at 25 frames a second" in said and "trusted frames 100 %" in said and f"wrote {out}" in said
+    assert (out.parent / "anna.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_films_are_a_dialogue_as_long_as_the_shorter(head, tmp_path, pretend, capsys):
+    """Planted: films written longer than their motion (`mango data validate` says so; it was so)."""
+    first, _, of_first = film_of(tmp_path / "anna.mp4", head)
+    second, _, _ = film_of(tmp_path / "ben.mp4", head, frames=FRAMES - 13, seed=1)
+    of_second = film_of(tmp_path / "as-long.mp4", head, frames=FRAMES - 13, seed=1)[2]
+    of_first.people = [of_first.people[0][: FRAMES - 13]]
+    pretend(of_first, of_second)
+    out = tmp_path / "both"
+    assert run("track", first, second, "--out", out, "--size", "128", "--person", "ANNA", "--person", "BEN") == 0
+    assert problems_of(out) == [] and "used up to 1.5 s, where the other film ends" in capsys.readouterr().out
+    dialogue = DialogueSet.open(out).dialogue(DialogueSet.open(out).splits["train"][0])
+    for side, person in (("a", "ANNA"), ("b", "BEN")):
+        found = dialogue.side(side)
+        assert found.person == person and len(found.motion) == len(VideoFrames(found.video)) == len(VideoFrames(found.mask_video)) == 37
+        assert len(found.audio) == 37 * 640
+    assert not torch.equal(dialogue.side("a").motion.neck_pose, dialogue.side("b").motion.neck_pose)
+
+
+def test_ctrl_c_keeps_what_is_detected(head, tmp_path, pretend, capsys):
+    path, _, models = film_of(tmp_path / "anna.mp4", head)
+    models.interrupt_at = 30
+    pretend(models)
+    words = ("track", path, "--out", tmp_path / "set", "--size", "128")
+    assert run(*words) == 130 and "run the same command again" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+    with np.load(tmp_path / "set.tracking" / "a" / "detected.npz") as known:
+        assert known["points"].shape == (30, 468, 2)
+    assert run(*words) == 0 and problems_of(tmp_path / "set") == [] and not (tmp_path / "set.tracking").exists()
+
+
+def test_landmarks_of_another_detector(head, tmp_path, pretend):
+    path, true, _ = film_of(tmp_path / "anna.mp4", head)
+    seen = detected(head, true, points=68)
+    points = seen.points.numpy().astype(np.float64)
+    points[10] = np.nan  # no face there
+    np.savez(tmp_path / "points.npz", points=points, confidence=np.full(FRAMES, 0.9))
+    assert run("track", path, "--out", tmp_path / "set", "--size", "128", "--landmarks", tmp_path / "points.npz") == 0
+    assert problems_of(tmp_path / "set") == []
+    dialogue = DialogueSet.open(tmp_path / "set").dialogue("anna")
+    assert (~dialogue.side("a").track.keep).nonzero()[:, 0].tolist() == list(range(7, 14))
+
+
+@pytest.fixture(scope="module")
+def shot(head, tmp_path_factory):
+    return write_film(tmp_path_factory.mktemp("shot") / "shot.mp4", at_rate(25, FRAMES / 25), pictures(FRAMES))
+
+
+def landmarks(make):
+    """Words of a command with such a file."""
+
+    def words(folder, shot, head):
+        points = detected(head, talking(head, FRAMES), points=68).points.numpy()
+        return shot, "--out", folder / "set", "--landmarks", make(folder, points)
+
+    return words
+
+
+def saved(path, array):
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+def zipped(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def broken(path):
+    np.savez(path, points=np.zeros((FRAMES, 68, 2)))
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+def written(path, content: bytes):
+    path.write_bytes(content)
+    return path
+
+
+WRONG = {
+    "no film": (lambda folder, shot, head: (folder / "no.mp4", "--out", folder / "set"), "no such file"),
+    "a folder": (lambda folder, shot, head: (folder, "--out", folder / "set"), "found a folder"),
+    "an empty film": (lambda folder, shot, head: (written(folder / "e.mp4", b""), "--out", folder / "set"), "expected a film"),
+    "three films": (lambda folder, shot, head: (shot, shot, shot, "--out", folder / "set"), "one film, or two"),
+    "one person twice": (lambda folder, shot, head: (shot, shot, "--out", folder / "set"), "--person: expected 2 different names"),
+    "out exists": (lambda folder, shot, head: (shot, "--out", folder), "expected nothing yet"),
+    "no networks": (lambda folder, shot, head: (shot, "--out", folder / "set", "--models", folder), "mango assets get mediapipe"),
+    "a tiny picture": (lambda folder, shot, head: (shot, "--out", folder / "set", "--size", "0"), "--size: expected at least 64"),
+    "no head": (lambda folder, shot, head: (shot, "--out", folder / "set", "--head", folder / "no.npz"), "no.npz"),
+    "a box of three": (lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "1,2,3"), "x,y,width,height in pixels"),
+    "a box of words": (lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "the left one"), "x,y,width,height in pixels"),
+    "a box of nothing": (lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "1,2,3,4"), "8 pixels, found 1,2,3,4"),
+    "a box of nan": (lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "nan,2,90,90"), "found nan,2,90,90"),
+    "box and landmarks": (
+        lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "1,2,90,90", "--landmarks", folder / "a.npy"), "leave one"),
+    "fewer landmarks than films": (
+        lambda folder, shot, head: (shot, folder / "b.mp4", "--out", folder / "set", "--landmarks", "a.npy"), "one for each film"),
+    "no landmarks": (landmarks(lambda folder, points: folder / "no.npy"), "No such file"),
+    "empty landmarks": (landmarks(lambda folder, points: written(folder / "a.npy", b"")), "expected .npy or .npz"),
+    "text": (landmarks(lambda folder, points: written(folder / "a.npy", b"1 2 3\n" * 99)), "expected .npy or .npz"),
+    "half a file": (landmarks(lambda folder, points: broken(folder / "a.npz")), "expected .npy or .npz"),
+    "objects": (landmarks(lambda folder, points: saved(folder / "a.npy", np.array([{}] * FRAMES))), "expected .npy or .npz"),
+    "objects in a zip": (landmarks(lambda folder, points: zipped(folder / "a.npz", points=np.array([{}]))), "expected .npy or .npz"),
+    "another name": (landmarks(lambda folder, points: zipped(folder / "a.npz", marks=points)), "no array `points`"),
+    "no axis of points": (landmarks(lambda folder, points: saved(folder / "a.npy", points.reshape(FRAMES, -1))), "float32 (50, 136)"),
+    "another number of points": (landmarks(lambda folder, points: saved(folder / "a.npy", points[:, :51])), "float32 (50, 51, 2)"),
+    "four numbers a point": (landmarks(lambda folder, points: saved(folder / "a.npy", points.repeat(2, 2))), "float32 (50, 68, 4)"),
+    "another number of frames": (landmarks(lambda folder, points: saved(folder / "a.npy", points[:-1])), "50 frames, as the film has"),
+    "shares instead of pixels": (landmarks(lambda folder, points: saved(folder / "a.npy", points / 640)), "multiply by the picture"),
+    "confidence of points": (
+        landmarks(lambda folder, points: zipped(folder / "a.npz", points=points, confidence=np.ones((50, 68)))), "`confidence` of (50,)"),
+    "no face at all": (landmarks(lambda folder, points: saved(folder / "a.npy", points * np.nan)), "expected a face, found one in 0 of 50"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_cannot_be_used_is_said_in_one_line(head, shot, tmp_path, capsys, kind):
+    words, said = WRONG[kind]
+    assert run("track", *words(tmp_path, shot, head)) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("mango: ") and line.count("\n") == 1 and said in line, line
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_film_without_a_face_is_refused(head, shot, tmp_path, pretend, capsys):
+    models = PretendedModels([np.zeros((FRAMES, 468, 2))], torch.zeros(1, FRAMES, dtype=torch.bool))
+    pretend(models)
+    assert run("track", shot, "--out", tmp_path / "set") == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "expected a face, found one in 0 of 50 frames; give a film in which one face looks" in line
+
+
+def test_whole_numbers_of_pixels_are_pixels(head, tmp_path):
+    """As dlib gives them."""
+    points = detected(head, talking(head, 30), points=68).points.numpy().round().astype(np.int64)
+    found = command.read_landmarks(saved(tmp_path / "a.npy", points), 30)
+    assert torch.equal(found.points, torch.from_numpy(points).float()) and found.confidence.eq(1).all()
+
+
+def test_irises_that_follow_the_mesh_are_left_out(tmp_path):
+    points = np.random.default_rng(0).uniform(10, 300, size=(30, 478, 3))
+    found = command.read_landmarks(saved(tmp_path / "a.npy", points), 30)
+    np.testing.assert_allclose(found.points.numpy(), points[:, :468, :2], rtol=1e-6)
