@@ -44,9 +44,10 @@ def looked_at(
 def gaze(head: Head, fit: Fit, points: Float[Tensor, "time 468 2"], seen: Float[Tensor, "time 2 2"]) -> Float[Tensor, "time 6"]:
     """Turns of both eyeballs, axis-angle in the head's frame: those whose pupils are seen at ``seen`` (pixels; NaN: not seen).
 
-    A pupil lies on the eyeball in front of its middle; its offset across the view, over the radius, is the sine of the turn. The offset is
-    taken against the corners of the eye, seen and fitted, so that a head fitted a pixel off does not count as a look. Both eyes look in one
-    direction: the mean is taken. Where straight ahead is cannot be told from pictures: the clip's median is.
+    A pupil lies on the eyeball in front of its middle; its offset across the view, over the radius, is the sine of the angle to the line of
+    sight, and how the head is turned is taken off. The offset is taken against the corners of the eye, seen and fitted, so that a head
+    fitted a pixel off does not count as a look. Both eyes look in one direction: the mean is taken. Where straight ahead is cannot be told
+    from pictures: the clip's median is.
     """
     clip, camera, focal, turns = fit.clip, fit.camera_from_world[0], fit.intrinsics[0, 0], []
     person, places = head.with_shape(clip.shape), places_on(head, points.shape[1])
@@ -58,9 +59,11 @@ def gaze(head: Head, fit: Fit, points: Float[Tensor, "time 468 2"], seen: Float[
         middle, corners = (_in_camera(fit, person, axes, point) for point in (person.joints[3 + eye], on_face[[outer, inner]].mean(0)))
         expected = focal * (middle[:, :2] / middle[:, 2:] - corners[:, :2] / corners[:, 2:])
         off = (seen[:, eye] - points[:, [outer, inner]].mean(1) - expected) * middle[:, 2:] / focal  # metres, across the view
-        across = torch.cat([off, torch.zeros(len(off), 1)], dim=1) @ camera[:3, :3]
-        local = (axes.mT @ across[..., None])[..., 0] / radius
-        turns.append(torch.stack([-local[:, 1], local[:, 0]], dim=1).clamp(-0.95, 0.95).asin())  # pitch, yaw
+        share = (off / radius).clamp(-0.65, 0.65)
+        looks = torch.cat([share, -(1 - share.square().sum(1, keepdim=True)).sqrt()], dim=1)  # towards the camera: pupils are seen
+        right, up, ahead = (axes.mT @ (looks @ camera[:3, :3])[..., None])[..., 0].unbind(1)
+        angle = ahead.clamp(-1, 1).acos()
+        turns.append(torch.stack([-up, right], dim=1) / torch.sinc(angle / torch.pi)[:, None])  # pitch, yaw
     mean = torch.nanmean(torch.stack(turns), dim=0)
     usual = torch.nan_to_num(mean.nanmedian(0).values)
     return _eyes_pose(_filled((mean - usual).clamp(-FARTHEST, FARTHEST)))
