@@ -48,7 +48,7 @@ def scale_of(name: str, seed: int) -> Scale:
     data = data_of(name, seed)
     if name == "ci":
         return Scale(name, data, stage1_steps=150, opening=30, cycles=15, gaussians=2_500, samplings=1)
-    return Scale("small", data, stage1_steps=1_600, opening=240, cycles=160, gaussians=5_000, samplings=2)
+    return Scale("small", data, stage1_steps=1_600, opening=240, cycles=160, gaussians=5_000, samplings=6)
 
 
 def data_folder(out: Path, seed: int, scale: str) -> Path:
