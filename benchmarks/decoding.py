@@ -21,11 +21,11 @@ import torch
 
 from benchmarks.command import run
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
+from mango.data.film_colours import exact_conversion
 from mango.data.json_files import write_json
 from mango.data.packing import pack
 from mango.data.pictures import Pictures
 from mango.data.video import VideoFrames, write_video
-from mango.data.video_index import exact_conversion
 from mango.errors import InputError
 from mango.seeds import numpy_generator
 from mango.types import FRAME_RATE, SAMPLE_RATE, Dialogue, PersonTrack, Side

@@ -65,7 +65,7 @@ def test_one_film_becomes_a_set_without_problems(head, tmp_path, pretend, capsys
 
 
 def test_two_films_are_a_dialogue_as_long_as_the_shorter(head, tmp_path, pretend, capsys):
-    """Planted: films written longer than their motion (`mango data validate` says so; it was so)."""
+    """Planted: each film tracked to its own end."""
     first, _, of_first = film_of(tmp_path / "anna.mp4", head)
     second, _, _ = film_of(tmp_path / "ben.mp4", head, frames=FRAMES - 13, seed=1)
     of_second = film_of(tmp_path / "as-long.mp4", head, frames=FRAMES - 13, seed=1)[2]

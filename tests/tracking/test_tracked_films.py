@@ -127,7 +127,7 @@ def test_calls_that_change_their_size(tmp_path):
 
 
 def test_large_films_pass_through_memory_frame_by_frame(tmp_path):
-    """4K: 25 MB a picture. Notices a film that is held in memory (planted: a list of all pictures)."""
+    """4K: 25 MB a picture. Notices a film that is held in memory (planted: all decoded frames kept)."""
     rows, cols, frames = 2160, 3840, 26
     picture = np.zeros((rows, cols, 3), np.uint8)
     film = facts_of(write_film(tmp_path / "film.mp4", at_rate(25, frames / 25), [picture] * frames))

@@ -176,7 +176,7 @@ def test_films_without_a_face_are_refused(head, tmp_path):
 
 
 def test_faces_that_look_away_are_refused(head, tmp_path):
-    """Lost in every other tenth of a second: enough frames have a face, but too few are far from a lost one."""
+    """Lost in every fifth frame: enough frames have a face, but too few are far from a lost one."""
     _, _, models = film_of(tmp_path / "shot.mp4", head)
     models.there[:, torch.arange(FRAMES) % 5 == 0] = False
     refused(head, tmp_path, models, r"expected a face to be followed in at least half of the frames, found \d %")

@@ -35,8 +35,8 @@ def test_a_speaker_is_tracked(networks, film, tmp_path):
     assert side.speaking[burst + 2 :].mean() > side.speaking[burst - 8 : burst - 1].mean()
 
 
-def test_a_turned_film_has_the_same_face(networks, film):
-    """The detector's six points are upright's; small faces are found in parts of the picture."""
+def test_small_faces_are_found_in_parts_of_the_picture(networks, film):
+    """Where they are in the whole. Planted: the part's corner left out."""
     picture = next(pictures_of(film))
     (face,) = networks.faces(picture)
     right, left = face.points[RIGHT_EYE], face.points[LEFT_EYE]
