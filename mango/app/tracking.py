@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mango.data.dialogues import Dialogue, create_dialogue_set, lone_dialogue, write_dialogue
+from mango.data.dialogues import SAMPLES_PER_FRAME, create_dialogue_set, lone_dialogue, write_dialogue
 from mango.data.formats.recordings import as_name
+from mango.data.video_cutting import cut_film
 from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.tracking.detection import Box
@@ -19,8 +20,9 @@ from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints
 from mango.tracking.films import FilmFacts, facts_of
 from mango.tracking.sheet import write_sheet
 from mango.tracking.tracking import TrackConfig, Tracked, track
-from mango.types import FRAME_RATE, PERSONS, Side
+from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
+SHORT, HELD_OUT = 250, 0.15  # frames below which nothing is held out; share of a longer film that is
 IRISES = 10  # points that may follow MediaPipe's 468
 
 
@@ -67,14 +69,44 @@ def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequenc
     growing = half_done / "set"
     shutil.rmtree(growing, ignore_errors=True)
     id = as_name(films[0].path.stem)
-    dialogue = dialogue_of(id, [found.side for found in tracked])
+    whole = dialogue_of(id, [found.side for found in tracked])
     people = {found.side.person: {"source": film.path.name} for found, film in zip(tracked, films, strict=True)}
-    create_dialogue_set(growing, head, people, {"train": [id]})
+    parts = {"train": part_of(whole, id, 0, learnt_from(whole.frames), half_done)}
+    if learnt_from(whole.frames) < whole.frames:
+        parts["val"] = part_of(whole, f"{id}-held-out", learnt_from(whole.frames), whole.frames, half_done)
+    create_dialogue_set(growing, head, people, {split: [part.id] for split, part in parts.items()} | {"share_people": True})
     source = ", ".join(film.path.name for film in films)
-    write_dialogue(growing, dialogue, source=source, licence=licence, created_by="mango track")
+    for part in parts.values():
+        write_dialogue(growing, part, source=source, licence=licence, created_by="mango track", move_videos=True)
     write_sheet(sheet_of(out), growing, id, head)
     growing.rename(out)
     shutil.rmtree(half_done)
+
+
+def learnt_from(frames: int) -> int:
+    """How many of a film's first frames are for training; the rest says how good an avatar became."""
+    return frames if frames < SHORT else round((1 - HELD_OUT) * frames)
+
+
+def part_of(whole: Dialogue, id: str, first: int, last: int, folder: Path) -> Dialogue:
+    """Frames ``first`` to ``last`` - 1, films cut into ``folder``."""
+    sides = {}
+    for person, side in whole.sides.items():
+        if side.track is None:
+            sound = side.audio[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
+            sides[person] = replace(side, audio=sound, speaking=side.speaking[first:last])
+            continue
+        films = {}
+        for name in ("video", "mask_video"):
+            films[name] = folder / f"{id}.{person}.{name}.mp4"
+            cut_film(getattr(side, name), films[name], first, last)
+        window = slice(first, last)
+        track = replace(side.track, **{name: getattr(side.track, name)[window] for name in ("keep", "landmarks", "confidence")})
+        sides[person] = replace(
+            side, audio=side.audio[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME], speaking=side.speaking[window],
+            motion=side.motion.frames(window), track=track, **films,
+        )  # fmt: skip
+    return Dialogue(id, last - first, sides)
 
 
 def sheet_of(out: Path) -> Path:
