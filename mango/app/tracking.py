@@ -42,8 +42,8 @@ def track_films(
     where, people, config = parsed_box(box), _people(films, names), TrackConfig(size_px=size_px)
     facts = [facts_of(path) for path in films]
     given = [read_landmarks(path, film.frames) for path, film in zip(landmarks, facts, strict=True)] if landmarks else [None] * len(films)
-    networks = FaceModels(models) if models is not None or not landmarks else None  # beside landmarks they are for mattes
     known, frames = load_head(head), min(film.frames for film in facts)
+    networks = FaceModels(models) if models is not None or not landmarks else None  # beside landmarks they are for mattes
     half_done = out.with_name(f"{out.name}.tracking")
     tracked = []
     for film, person, side, points in zip(facts, people, PERSONS, given, strict=False):
