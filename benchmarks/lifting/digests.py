@@ -33,6 +33,8 @@ STAGE_TWO_ONLY = (
     "mango/training/label_bank.py",
     "mango/training/picture_losses.py",
     "mango/training/finetune.py",
+    "mango/training/adapter_files.py",
+    "mango/training/sharpening.py",
     "mango/training/camera_refinement.py",
     "mango/training/registration.py",
     "mango/training/rest.py",
