@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.command import run
+from benchmarks.page import commit_and_machine, write_between
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.film_colours import exact_conversion
 from mango.data.json_files import write_json
@@ -43,6 +44,7 @@ class Options:
     films: int = 8
     frames: int = 400  # read in each try, by each reader
     out: Path | None = None
+    to: Path | None = None  # also write the table here, as Markdown
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,30 @@ def main(options: Options) -> int:
         print(f"{'reaches' if best >= GOAL else 'MISSES'} the goal of {GOAL} frames/s on two cores, mattes and background included")
     if options.out is not None:
         write_json(options.out, {"size": options.size, "goal": GOAL, **found})
+    if options.to is not None:
+        write_between(options.to, "benchmarks.decoding", markdown(options, found, best))
     return 0
+
+
+def markdown(options: Options, found: dict[str, float], best: float) -> str:
+    yardstick = found["one film from its start, PyAV"]
+    rows = [f"| {name} | {value:.0f} | {value / yardstick:.2f} |" for name, value in found.items() if name != "bytes_a_frame"]
+    missed = "" if best >= GOAL else " **not met**"
+    asked = [f"Asked: {GOAL} frames a second with mattes and background: {best:.0f}{missed}."] if options.size == 256 else []
+    kilobytes = f"{found['bytes_a_frame'] / 1e3:.0f} kB a frame"
+    return "\n".join(
+        [
+            "## Decoding films of a set",
+            "",
+            f"`python -m benchmarks.decoding --size {options.size}`, {commit_and_machine()}; {kilobytes}.",
+            "",
+            "| | frames a second | over one film from its start |",
+            "|---|---:|---:|",
+            *rows,
+            "",
+            *asked,
+        ]
+    )
 
 
 def make_sets(folder: Path, options: Options) -> tuple[Path, Path]:

@@ -1,9 +1,10 @@
 """Ten thousand damages of every format that `mango data import` reads: only `InputError` may leave a reader.
 
-    python -m benchmarks.fuzzing [--mutations 10000] [--formats dualtalk vhap ...] [--seed 0] [--out FILE.json]
+    python -m benchmarks.fuzzing [--mutations 10000] [--formats dualtalk vhap ...] [--seed 0] [--out FILE.json] [--to docs/results.md]
 
 Sources and damages are those of the tests (tests/data/formats). For every format: how many damaged sources were refused and how many were
-still readable (numbers changed), the longest time one took, how much memory all of them took, and every error that left a reader.
+still readable (numbers changed), the longest time one took, how much memory all of them took, and every error that left a reader. All of
+them take hours; with --formats they are done in pieces, and FILE.json keeps what earlier pieces of the same size and seed found.
 """
 
 import resource
@@ -18,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.command import run
-from mango.data.json_files import write_json
-from mango.provenance import provenance
+from benchmarks.page import write_between
+from mango.data.json_files import read_json, write_json
+from mango.provenance import commit, processor, provenance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "data" / "formats"))
 
@@ -32,6 +34,7 @@ class Options:
     formats: tuple[str, ...] = ()  # names as in the table; all when empty
     seed: int = 0
     out: Path = Path("runs/benchmarks/fuzzing.json")
+    to: Path | None = None  # also write the table here, as Markdown: of all formats that the file knows
 
 
 def main(options: Options) -> int:
@@ -45,11 +48,39 @@ def main(options: Options) -> int:
         with tempfile.TemporaryDirectory() as folder:
             outcome = fuzzed(name, Path(folder), options.mutations, options.seed)
         seconds, grown = time.perf_counter() - began, peak_mib() - before
-        rows.append({"format": name, **asdict(outcome), "seconds": seconds, "peak_growth_mib": grown})
+        rows.append({"format": name, "commit": commit(), **asdict(outcome), "seconds": seconds, "peak_growth_mib": grown})
         Console(stderr=True).print(f"{name}: {seconds:.0f} s, {len(outcome.escaped)} escaped")
     Console(width=130).print(table(rows))
-    write_json(options.out, {**provenance(), "mutations": options.mutations, "seed": options.seed, "rows": rows})
+    known = with_earlier(options, rows)
+    write_json(options.out, {**provenance(), "mutations": options.mutations, "seed": options.seed, "rows": known})
+    if options.to is not None:
+        write_between(options.to, "benchmarks.fuzzing", markdown(options, known))
     return 1 if any(row["escaped"] for row in rows) else 0
+
+
+def with_earlier(options: Options, rows: list[dict]) -> list[dict]:
+    """By name; a format that was done again counts as it is now."""
+    before = read_json(options.out) if options.out.is_file() else {}
+    same = (before.get("mutations"), before.get("seed")) == (options.mutations, options.seed)
+    found = {row["format"]: row for row in [*(before["rows"] if same else []), *rows]}
+    return [found[name] for name in sorted(found)]
+
+
+def markdown(options: Options, rows: list[dict]) -> str:
+    asked = f"python -m benchmarks.fuzzing --mutations {options.mutations} --seed {options.seed}"
+    lines = [
+        "## Damaged files of every format",
+        "",
+        f"`{asked}`, {processor()}. Only an input error may leave a reader.",
+        "",
+        "| format | damaged | refused | read | escaped | slowest, ms | memory, MiB | commit |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        slowest, grown = round(1000 * row["slowest"]), round(row["peak_growth_mib"])
+        numbers = (row["mutations"], row["refused"], row["read"], len(row["escaped"]), slowest, grown)
+        lines.append(f"| {row['format']} | {' | '.join(map(str, numbers))} | {row['commit'][:9]} |")
+    return "\n".join(lines)
 
 
 def peak_mib() -> float:
