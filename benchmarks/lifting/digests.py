@@ -34,6 +34,7 @@ STAGE_TWO_ONLY = (
     "mango/training/picture_losses.py",
     "mango/training/finetune.py",
     "mango/training/adapter_files.py",
+    "mango/training/drawn_mouths.py",
     "mango/training/sharpening.py",
     "mango/training/camera_refinement.py",
     "mango/training/registration.py",

@@ -29,11 +29,12 @@ from mango.tracking.face_models import FaceModels
 from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Picture, pictures_of, voice_of
 from mango.tracking.fitting import Fit, FitConfig, fit
-from mango.types import FRAME_RATE, PersonTrack, Side
+from mango.types import FRAME_RATE, MotionClip, PersonTrack, Side
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
 SMALLEST = 64  # pixels of the film that is written
+DETECTED = "detected.npz"  # in the folder of a film that is being tracked
 ABOVE, BESIDE = 0.75, 0.85  # of the face's size, added above and beside the points: hair, ears, neck
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
 WORST = 4.0  # times the median residual
@@ -104,7 +105,7 @@ def track(
     if box is not None and not (box.x < film.size[1] and box.y < film.size[0] and min(box.x + box.width, box.y + box.height) > 0):
         found = f"{box.width:g}x{box.height:g} at {box.x:g},{box.y:g}"
         raise InputError("--box", expected=f"a part of {film.size[1]}x{film.size[0]} pixels", found=found, remedy="measure it again")
-    seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / "detected.npz", models, box, told)
+    seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / DETECTED, models, box, told)
     _refuse(film, seen, box)
     fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
     if landmarks is None:
@@ -273,17 +274,21 @@ class SkinColours:
         return cv2.GaussianBlur(mask, (0, 0), max(1.0, self.square.px / 128))
 
 
+def trembling(clip: MotionClip) -> dict[str, float]:
+    """Root mean square second differences of expressions, jaw and head."""
+    curves = {"expr": clip.expr, "jaw_rad": clip.jaw_pose, "neck_rad": clip.neck_pose}
+    return {name: float((curve[2:] - 2 * curve[1:-1] + curve[:-2]).square().mean().sqrt()) for name, curve in curves.items()}
+
+
 def scores(fitted: Fit, keep: Bool[Tensor, "time"], seen: Seen, square: Square, film: FilmFacts, colour: float) -> Scores:
     face = (seen.points.points.amax(1) - seen.points.points.amin(1)).amax(1)[keep]
     miss = fitted.residual[keep]
-    tremble = lambda curve: float((curve[2:] - 2 * curve[1:-1] + curve[:-2]).square().mean().sqrt())  # noqa: E731
-    clip = fitted.clip
     return Scores(
         trusted=float(keep.float().mean()),
         miss_px=float((miss * face).median()) * square.px / square.side,
         miss=float(miss.median()),
         colour=colour,
-        tremble={"expr": tremble(clip.expr), "jaw_rad": tremble(clip.jaw_pose), "neck_rad": tremble(clip.neck_pose)},
+        tremble=trembling(fitted.clip),
         focal=float(fitted.intrinsics[0, 0]) / max(film.size),
     )
 

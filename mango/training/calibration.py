@@ -16,15 +16,13 @@ import torch
 from mango.data.json_files import read_json
 from mango.errors import InputError
 from mango.training.alternation import Phase, Schedule
+from mango.training.drawn_mouths import DrawingError, lowest
 from mango.training.label_bank import LabelBank
-from mango.training.picture_losses import PictureLossWeights, RegionWeights
 from mango.training.run import Run
-from mango.training.stage2 import picture_parts, teach_head
+from mango.training.stage2 import teach_head
 from mango.training.studio import Learners, Studio, picture_learners
 
 FILE = "calibration.json"  # in the run's folder: {"errors": {gain tried: error}, "gain": the best}
-L1 = PictureLossWeights(l1=1.0, ssim=0.0, silhouette=0.0)
-MOUTH = RegionWeights(background=0.0, head=0.0, mouth=1.0, eyes=0.0)
 
 
 def begin(run: Run, studio: Studio, learners: Learners) -> None:
@@ -55,7 +53,7 @@ def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:
             run.say(f"calibration: avatars learn from movements {gain:g} times as large as the tracker's ({config.steps} steps)")
             errors[str(gain)] = drawing_error(run, studio, learners, gain)
             run.note(FILE, {"errors": errors, "gain": None})
-    best = lowest({gain: errors[str(gain)] for gain in config.gains})
+    best = best_gain({gain: errors[str(gain)] for gain in config.gains})
     run.note(FILE, {"errors": errors, "gain": best})
     if config.gains:
         run.say(f"calibration: {best:.2f} times the tracker's movement")
@@ -69,7 +67,7 @@ def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> 
     studio = replace(studio, config=replace(studio.config, schedule=schedule))
     heads, cameras = picture_learners(studio, studio.lessons.windows, config.steps)
     trial = replace(learners, heads=heads, cameras=cameras, bank=amplified(studio, learners.bank, gain))
-    errors, weights = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    error = DrawingError(studio, trial)
     for step in range(1, config.steps + config.lessons + 1):
         if run.stopping:
             run.say("calibration: stopped; the trials that are finished are kept")
@@ -77,13 +75,9 @@ def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> 
         lesson = studio.lessons.at(step).to(studio.device)
         if step <= config.steps:
             teach_head(studio, trial, lesson, step)
-            continue
-        with torch.no_grad():
-            speaking = lesson.windows.speaking[lesson.places]
-            errors += picture_parts(studio, trial, lesson, L1, MOUTH, of_picture=speaking)["l1"].cpu()
-            weights += (speaking.sum() / len(lesson.shots)).cpu()
-    whole = studio.runtime.summed({"errors": errors, "weights": weights})
-    return 255 * float(whole["errors"]) / max(float(whole["weights"]), 1e-6)
+        else:
+            error.add(lesson)
+    return error.mean()
 
 
 def amplified(studio: Studio, bank: LabelBank, gain: float) -> LabelBank:
@@ -95,16 +89,6 @@ def amplified(studio: Studio, bank: LabelBank, gain: float) -> LabelBank:
     return bank.amplified(channels)
 
 
-def lowest(errors: Mapping[float, float]) -> float:
-    """The gain, among those tried and between them, at which the error is least; 1 when nothing was tried.
-
-    A parabola over the logarithm of the gain; where it does not bend upwards, the best of those tried.
-    """
-    if not errors:
-        return 1.0
-    gains = sorted(errors)
-    best = min(gains, key=lambda gain: errors[gain])
-    if len(gains) < 3:
-        return best
-    bend, slope, _ = np.polyfit(np.log(gains), [errors[gain] for gain in gains], 2)
-    return float(np.exp(-slope / (2 * bend)).clip(gains[0], gains[-1])) if bend > 0 else best
+def best_gain(errors: Mapping[float, float]) -> float:
+    """The gain of least error, by a parabola over its logarithm; 1 when nothing was tried."""
+    return lowest(errors, np.log, np.exp) if errors else 1.0

@@ -6,20 +6,17 @@ calibration. It is done some way into the run, a few times: raw labels tremble, 
 does not. An avatar does not absorb what is lost in time as it absorbs amplitude, so the avatars of the moment serve.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.data.json_files import read_json
 from mango.training.alternation import learned_before, phase_at
-from mango.training.calibration import L1, MOUTH
+from mango.training.drawn_mouths import DrawingError, lowest
 from mango.training.label_bank import LabelBank
 from mango.training.run import Run
-from mango.training.stage2 import picture_parts
 from mango.training.studio import Learners, Studio
 
 FILE = "sharpening.json"  # in the run's folder: {motion step: {"errors": {amount: error}, "amount": the best}}
@@ -47,15 +44,10 @@ def drawing_error(studio: Studio, learners: Learners, step: int, amount: float) 
     tried = LabelBank(bank.labels, bank.silent, bank.held, bank.necks)
     tried.bank = sharpened(studio, bank, amount)
     trial = replace(learners, bank=tried)
-    errors, weights = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    error = DrawingError(studio, trial)
     for number in range(config.lessons):
-        lesson = studio.lessons.at(studio.config.steps + step * config.lessons + number).to(studio.device)  # pictures of no step
-        with torch.no_grad():
-            speaking = lesson.windows.speaking[lesson.places]
-            errors += picture_parts(studio, trial, lesson, L1, MOUTH, of_picture=speaking)["l1"].cpu()
-            weights += (speaking.sum() / len(lesson.shots)).cpu()
-    whole = studio.runtime.summed({"errors": errors, "weights": weights})
-    return 255 * float(whole["errors"]) / max(float(whole["weights"]), 1e-6)
+        error.add(studio.lessons.at(studio.config.steps + step * config.lessons + number).to(studio.device))  # pictures of no step
+    return error.mean()
 
 
 def sharpened(studio: Studio, bank: LabelBank, amount: float) -> dict[tuple[str, str], Float[Tensor, "time width"]]:
@@ -82,16 +74,6 @@ def smoothed(motion: Float[Tensor, "time width"], frames: int) -> Float[Tensor, 
 def spread(speaking: Bool[Tensor, "time"]) -> Float[Tensor, "time"]:
     """1 in speech, 0 in silence, fading between."""
     return smoothed(speaking.float()[:, None], FADE)[:, 0]
-
-
-def lowest(errors: Mapping[float, float]) -> float:
-    """Where a parabola through the errors is lowest, within the amounts that were tried; it must bend upwards, or the best one is taken."""
-    amounts = sorted(errors)
-    best = min(amounts, key=lambda amount: errors[amount])
-    if len(amounts) < 3:
-        return best
-    bend, slope, _ = np.polyfit(amounts, [errors[amount] for amount in amounts], 2)
-    return float((-slope / (2 * bend)).clip(amounts[0], amounts[-1])) if bend > 0 else best
 
 
 def _hann(frames: int) -> Float[Tensor, "frames"]:

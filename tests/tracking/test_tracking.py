@@ -14,7 +14,8 @@ from mango.errors import InputError
 from mango.tracking.detection import Box, Seen
 from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Upright, facts_of
-from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trusted
+from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trembling, trusted
+from mango.types import MotionClip
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +226,12 @@ def test_landmarks_by_file_need_no_networks(head, tmp_path):
     matte = VideoFrames(found.side.mask_video).mattes([10])[0].numpy()
     inside = found.side.track.landmarks[10].round().long()
     assert (matte[inside[:, 1], inside[:, 0]] > 100).all() and matte[0, 0] < 10 and 0.1 < (matte > 127).mean() < 0.6
+
+
+def test_trembling_is_acceleration_and_nothing_else():
+    """Planted and seen red: first differences for second ones."""
+    steady = torch.arange(30.0)[:, None]
+    shaking = (-1.0) ** torch.arange(30.0)[:, None]  # second differences of 4
+    clip = MotionClip(steady, steady.expand(30, 3), shaking.expand(30, 3), steady.expand(30, 3), steady.expand(30, 6), steady.expand(30, 3),
+                      torch.zeros(2), "head")  # fmt: skip
+    assert trembling(clip) == pytest.approx({"expr": 0.0, "jaw_rad": 0.0, "neck_rad": 4.0})

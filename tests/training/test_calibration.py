@@ -84,10 +84,10 @@ def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head
 
 def test_the_lowest_point():
     curve = {gain: 5 + (math.log(gain) - math.log(1.5)) ** 2 for gain in (1.0, 1.4, 2.0)}
-    assert calibration.lowest(curve) == pytest.approx(1.5)
-    assert calibration.lowest({1.0: 1.0, 1.4: 2.0, 2.0: 1.5}) == 1.0, "bent downwards: the best of those tried"
-    assert calibration.lowest({1.0: 3.0, 1.4: 2.0, 2.0: 1.2}) == 2.0, "not beyond what was tried"
-    assert calibration.lowest({}) == 1.0
+    assert calibration.best_gain(curve) == pytest.approx(1.5)
+    assert calibration.best_gain({1.0: 1.0, 1.4: 2.0, 2.0: 1.5}) == 1.0, "bent downwards: the best of those tried"
+    assert calibration.best_gain({1.0: 3.0, 1.4: 2.0, 2.0: 1.2}) == 2.0, "not beyond what was tried"
+    assert calibration.best_gain({}) == 1.0
 
 
 def test_movements_grow_about_rest():

@@ -11,6 +11,8 @@ import torch
 from tiny_films import SIZE, make_filmed_set, tiny_stage2
 
 from mango.data.dialogues import DialogueSet
+from mango.training import finetune as finetuning
+from mango.training.alternation import Phase, Schedule
 from mango.training.finetune import (
     EFFORTS,
     UNSEEN,
@@ -21,6 +23,7 @@ from mango.training.finetune import (
     stage2_config,
 )
 from mango.training.runtime import Runtime
+from mango.training.stage2_config import CalibrationConfig
 from mango.training.studio import open_studio
 
 
@@ -53,6 +56,24 @@ def test_the_expected_time_costs_nothing_but_time(filmed, head, tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in weights().items())
     assert all(torch.equal(value, bank[key]) for key, value in learners.bank.state().items())
     assert "PSNR" in quality(studio, learners)
+
+
+def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypatch):
+    """Planted and seen red: steps of one kind timed as the other, trials of the calibration left out, the step that warms up counted."""
+    schedule = Schedule((Phase("head", 5),), (Phase("head", 1), Phase("motion", 3)))
+    trials = CalibrationConfig(gains=(1.0, 2.0), steps=3, lessons=1)
+    config = tiny_stage2(tmp_path, filmed, head, people=("p0",), schedule=schedule, steps=5 + 2 * 4, calibration=trials)
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    clock, seconds = [0.0], iter([100.0, 2.0])  # of the head's steps: the first warms up
+    monkeypatch.setattr(finetuning.time, "perf_counter", lambda: clock[0])
+
+    def spend(amount):
+        clock[0] += amount
+
+    monkeypatch.setattr(finetuning, "teach_head", lambda *_: spend(next(seconds)))
+    monkeypatch.setattr(finetuning, "teach_motion", lambda *_: spend(7.0))
+    drawn, moved, tried = 5 + 2, 2 * 3, 2 * (3 + 1)
+    assert expected_minutes(studio, learners) == pytest.approx(((drawn + tried) * 2.0 + moved * 7.0) / 60)
 
 
 def test_what_was_never_filmed_vanishes(filmed, head, tmp_path, monkeypatch):
