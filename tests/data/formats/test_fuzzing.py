@@ -24,8 +24,14 @@ def test_only_input_errors_leave(tmp_path, name):
     assert outcome.mutations == outcome.read + outcome.refused == 300 and min(outcome.read, outcome.refused) > 5
 
 
-def test_the_benchmark_writes_what_it_saw(tmp_path, capsys):
-    assert main(Options(mutations=20, formats=("lam-json", "dualtalk prediction"), out=tmp_path / "x.json")) == 0
-    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
-    assert [row["format"] for row in rows] == ["lam-json", "dualtalk prediction"] and all(row["mutations"] == 20 for row in rows)
+def test_the_benchmark_writes_what_it_saw_and_what_earlier_pieces_saw(tmp_path, capsys):
+    """Notices pieces that forget each other, and pieces of another size that are mixed in."""
+
+    def rows_after(format: str, mutations: int) -> list[tuple[str, int]]:
+        assert main(Options(mutations=mutations, formats=(format,), out=tmp_path / "x.json")) == 0
+        return [(row["format"], row["mutations"]) for row in json.loads((tmp_path / "x.json").read_text())["rows"]]
+
+    assert rows_after("lam-json", 20) == [("lam-json", 20)]
+    assert rows_after("dualtalk prediction", 20) == [("dualtalk prediction", 20), ("lam-json", 20)]
+    assert rows_after("lam-json", 10) == [("lam-json", 10)]
     assert "lam-json" in capsys.readouterr().out
