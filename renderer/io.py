@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from renderer.binding import bound_gaussians, triangle_frames
+from renderer.binding import bound_gaussians, placed, triangle_frames
 from renderer.head import HeadAvatar
-from renderer.spherical_harmonics import MAX_DEGREE
+from renderer.spherical_harmonics import MAX_DEGREE, shade
 from renderer.types import Gaussians
 
 CONSTANT_HARMONIC = 0.28209479177387814  # 1 / (2 sqrt(pi)): colour = 0.5 + this * f_dc
@@ -60,6 +60,10 @@ class Splats:
         """With zeros up to ``degree``. It looks the same; some readers demand all 45 f_rest of degree 3."""
         missing = max((degree + 1) ** 2 - self.harmonics.shape[-2], 0)
         return replace(self, harmonics=torch.cat([self.harmonics, self.harmonics.new_zeros(len(self.means), missing, 3)], dim=-2))
+
+    def chosen(self, those: Bool[Tensor, "gaussians"]) -> "Splats":
+        """Some of them."""
+        return replace(self, **{f.name: v[those] for f in fields(self) if (v := getattr(self, f.name)) is not None})
 
     def to(self, device: torch.device | str) -> "Splats":
         return replace(self, **{f.name: v.to(device) for f in fields(self) if (v := getattr(self, f.name)) is not None})
@@ -120,15 +124,7 @@ def posed(splats: Splats, vertices: Float[Tensor, "verts 3"], faces: Int[Tensor,
 
     Errors: ValueError when the splats are not bound, or to faces that the mesh does not have.
     """
-    if splats.faces is None:
-        raise ValueError("splats: expected ones bound to faces (binding_0 in the file), found splats in the world; they need no posing")
-    beyond = int(((splats.faces < 0) | (splats.faces >= len(faces))).sum())
-    if beyond:
-        raise ValueError(
-            f"splats: expected faces 0 to {len(faces) - 1}, found {beyond} of {len(splats.faces)} elsewhere; "
-            "use the mesh that the avatar was made with: GaussianAvatars' FLAME has teeth"
-        )
-    frames = triangle_frames(vertices, faces[splats.faces])
+    frames = triangle_frames(vertices, _triangles(splats, faces))
     centroids = splats.means.new_full((len(splats.means), 3), 1 / 3)
     world = bound_gaussians(frames, centroids, splats.means, splats.quats, splats.log_scales, splats.opacity_logits, splats.harmonics[:, 0])
     return Splats(
@@ -138,6 +134,25 @@ def posed(splats: Splats, vertices: Float[Tensor, "verts 3"], faces: Int[Tensor,
         opacity_logits=splats.opacity_logits,
         harmonics=splats.harmonics,
     )
+
+
+def posed_gaussians(
+    splats: Splats, vertices: Float[Tensor, "*batch verts 3"], faces: Int[Tensor, "faces 3"], eye: Float[Tensor, "3"] | None = None
+) -> Gaussians:
+    """`posed` for many poses at once, to be drawn from ``eye`` (metres, the world of the vertices): what depends on where one looks from,
+    up to degree 3, is in the colours. Without an eye they are mean colours.
+
+    Errors: as of `posed`.
+    """
+    triangles = _triangles(splats, faces)
+    centroids = splats.means.new_full((len(splats.means), 3), 1 / 3)
+    places = placed(vertices, triangles, centroids, splats.means, splats.quats, splats.log_scales)
+    if eye is None:
+        colors = (0.5 + CONSTANT_HARMONIC * splats.harmonics[:, 0]).clamp_min(0)
+    else:
+        harmonics = splats.harmonics.expand(*places.means.shape[:-1], *splats.harmonics.shape[-2:])
+        colors = shade(min(splats.degree, MAX_DEGREE), places.means - eye, harmonics)
+    return places.gaussians(splats.opacity_logits.sigmoid(), colors)
 
 
 def avatar_splats(avatar: HeadAvatar, template: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Splats:
@@ -346,6 +361,19 @@ def _degree(bases: int | float, what: str) -> int:
             f"{what}: expected 1, 4, 9, 16 or 25 harmonics per channel (f_rest: 0, 9, 24, 45 or 72), found {bases:g}; export the file again"
         )
     return degree
+
+
+def _triangles(splats: Splats, faces: Int[Tensor, "faces 3"]) -> Int[Tensor, "gaussians 3"]:
+    """The vertices of the triangle that each rides on."""
+    if splats.faces is None:
+        raise ValueError("splats: expected ones bound to faces (binding_0 in the file), found splats in the world; they need no posing")
+    beyond = int(((splats.faces < 0) | (splats.faces >= len(faces))).sum())
+    if beyond:
+        raise ValueError(
+            f"splats: expected faces 0 to {len(faces) - 1}, found {beyond} of {len(splats.faces)} elsewhere; "
+            "use the mesh that the avatar was made with: GaussianAvatars' FLAME has teeth"
+        )
+    return faces[splats.faces]
 
 
 def _harmonics(colors: Float[Tensor, "gaussians 3"]) -> Float[Tensor, "gaussians 1 3"]:

@@ -238,12 +238,14 @@ def render(
     names: tuple[str, str] | None = None,
     sound: Literal["stereo", "mixed", "a", "b", "none"] = "stereo",
     head: str = "builtin",
+    source_head: str | None = None,
 ) -> None:
     """A film of generated motion.
 
     Args:
         motion: folder that `mango generate` wrote
-        avatar: give it twice, person a (left) first: avatar.safetensors of a run, or a LAM avatar (.zip)
+        avatar: give it twice, person a (left) first: avatar.safetensors of a run, a LAM avatar (.zip), or one of
+            GaussianAvatars (point_cloud.ply, with flame_param.npz beside it)
         out: .mp4; with transparency .mov (ProRes 4444), .webm (VP9), or a folder of PNG files (a name without suffix)
         view: side-by-side; single: one person; two-shot: both in one space, cut on turns; grid: side by side above each one's sound
         person: whom the single view shows
@@ -253,12 +255,13 @@ def render(
         names: of a and b, written below their chins and solid while they speak
         sound: stereo: a left, b right; mixed; a or b alone; none
         head: "builtin" or the head file of the avatars
+        source_head: the head that the motion is of, where it is another: it is retargeted, and what that loses is said
     """
     from mango.inference.rendering import RenderConfig, render_motion_folder
 
     config = RenderConfig(view, person, size, fps, background, names, sound)
     with progress_bar("rendering", "frames") as progress:
-        speed = render_motion_folder(motion, avatar, out, config, head=head, progress=progress)
+        speed = render_motion_folder(motion, avatar, out, config, head=head, source_head=source_head, progress=progress, told=print)
     print(f"wrote {out}: {speed.drawing:.2f} s of drawing a second of film, {speed.drawing_and_encoding:.2f} s with encoding")
 
 

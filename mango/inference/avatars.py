@@ -1,8 +1,8 @@
-"""Avatars by file: one of ours, bound to the parametric head, or a LAM avatar, driven through ARKit's weights."""
+"""Avatars by file: one of ours, bound to the parametric head; a LAM avatar, driven through ARKit's weights; one of GaussianAvatars."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from mango.errors import InputError
 from mango.head.arkit import ARKIT_NAMES, arkit_from_motion
 from mango.head.model import Head
+from mango.inference.splat_avatars import load_splat_avatar
 from mango.types import MotionClip
 from renderer.head import HeadAvatar
 from renderer.lam import LamHead, load_lam
@@ -22,9 +23,13 @@ class Avatar(Protocol):
     """Somebody who can be drawn in motion, with the head at the origin of FLAME's axes."""
 
     identity: Float[Tensor, "identity"]  # the shape that a motion model is told
+    remarks: tuple[str, ...]  # what whoever sees it drawn should know
 
-    def gaussians(self, clip: MotionClip) -> Gaussians:
-        """One scene a frame, on the avatar's device. The clip's own shape and its placement in the world are left out."""
+    def gaussians(self, clip: MotionClip, eye: Float[Tensor, "3"] | None = None) -> Gaussians:
+        """One scene a frame, on the avatar's device. The clip's own shape and its placement in the world are left out.
+
+        ``eye``: where it is seen from, for avatars whose colours depend on it (without, they have their mean colours).
+        """
 
     def to(self, device: torch.device) -> "Avatar":
         """The same avatar, its Gaussians there. Motion and the parametric head stay where they are: they are small."""
@@ -36,12 +41,13 @@ class BoundAvatar:
 
     head: Head
     avatar: HeadAvatar
+    remarks: ClassVar[tuple[str, ...]] = ()
 
     @property
     def identity(self) -> Float[Tensor, "identity"]:
         return self.avatar.identity.cpu()
 
-    def gaussians(self, clip: MotionClip) -> Gaussians:
+    def gaussians(self, clip: MotionClip, eye: Float[Tensor, "3"] | None = None) -> Gaussians:
         person = self.head.with_shape(self.identity)
         vertices = person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose)
         return self.avatar(vertices.to(self.avatar.triangles.device))
@@ -56,12 +62,13 @@ class LamAvatar:
 
     head: Head
     lam: LamHead
+    remarks: ClassVar[tuple[str, ...]] = ()
 
     @property
     def identity(self) -> Float[Tensor, "identity"]:
         return torch.zeros(self.head.identities)  # nobody in particular: the avatar's shape is not in the head's terms
 
-    def gaussians(self, clip: MotionClip) -> Gaussians:
+    def gaussians(self, clip: MotionClip, eye: Float[Tensor, "3"] | None = None) -> Gaussians:
         weights = arkit_from_motion(self.head, clip.expr, clip.jaw_pose, clip.eyes_pose).clamp(0, 1)
         device = self.lam.offsets.device
         return self.lam.gaussians(weights.to(device), ARKIT_NAMES, head=clip.neck_pose.to(device))
@@ -71,23 +78,30 @@ class LamAvatar:
 
 
 def load_avatar(path: Path, head: Head) -> Avatar:
-    """``avatar.safetensors`` fitted on this head, or a LAM zip for a head with ARKit's expressions."""
+    """``avatar.safetensors`` fitted on this head, a LAM zip for a head with ARKit's expressions, a GaussianAvatars .ply for FLAME."""
     path = Path(path)
-    ours = "give the avatar.safetensors of a stage-two or fine-tuning run, or a LAM zip"
+    ours = "give the avatar.safetensors of a stage-two or fine-tuning run, a LAM zip, or point_cloud.ply of GaussianAvatars"
     if not path.is_file():
         raise InputError(path, expected="an avatar file", found="a folder" if path.is_dir() else "none", remedy=ours)
+    load = {".zip": _lam_avatar, ".ply": load_splat_avatar}.get(path.suffix.lower(), _bound_avatar)
     try:
-        if path.suffix.lower() == ".zip":
-            lam = load_lam(path)
-        else:
-            avatar = HeadAvatar.load(path)
+        return load(path, head)
+    except InputError:
+        raise
     except (ValueError, KeyError, RuntimeError) as error:  # the renderer's own words, or tensors missing or of other shapes
         raise InputError(path, expected="an avatar file", found=f"something else ({error})", remedy=ours) from error
-    if path.suffix.lower() == ".zip":
-        if not head.joint_expressions:
-            remedy = "use the built-in head, or an avatar fitted on this head"
-            raise InputError(path, expected="a head with ARKit's expressions for a LAM avatar", found=head.name, remedy=remedy)
-        return LamAvatar(head, lam)
+
+
+def _lam_avatar(path: Path, head: Head) -> LamAvatar:
+    lam = load_lam(path)
+    if not head.joint_expressions:
+        remedy = "use the built-in head, or an avatar fitted on this head"
+        raise InputError(path, expected="a head with ARKit's expressions for a LAM avatar", found=head.name, remedy=remedy)
+    return LamAvatar(head, lam)
+
+
+def _bound_avatar(path: Path, head: Head) -> BoundAvatar:
+    avatar = HeadAvatar.load(path)
     if avatar.head != head.digest:
         found, remedy = f"one on head {avatar.head[:12]}", "give --head the file it was fitted with"
         raise InputError(path, expected=f"an avatar on head {head.digest[:12]} ({head.name})", found=found, remedy=remedy)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from mango.audio.activity import speaking_indicator
 from mango.audio.reading import read_audio
+from mango.data.formats.retargeted import retargeted_clip
 from mango.data.motion_files import load_motion
 from mango.data.video_writing import TRANSPARENT, keeps_alpha, write_video
 from mango.errors import InputError
-from mango.head.model import load_head
+from mango.head.model import Head, load_head
 from mango.inference.avatars import Avatar, load_avatar
 from mango.inference.backgrounds import PLAIN, Background, background_of
 from mango.inference.captions import SoundStrips, over, write_names
@@ -72,9 +73,14 @@ def render_motion_folder(
     config: RenderConfig = RenderConfig(),
     *,
     head: str | Path = "builtin",
+    source_head: str | Path | None = None,
     progress: Progress | None = None,
+    told: Callable[[str], None] = lambda words: None,
 ) -> RenderSpeed:
-    """A film of a folder that `mango generate` wrote: {a,b}.motion.npz and, when present, {a,b}.wav."""
+    """A film of a folder that `mango generate` wrote: {a,b}.motion.npz and, when present, {a,b}.wav.
+
+    ``head`` is the avatars'. Motion of another, ``source_head``, is retargeted to it. ``told``: called with what was lost on the way.
+    """
     if len(avatars) != 2:
         remedy = "give --avatar twice: first person a's, then person b's"
         raise InputError("--avatar", expected="two avatars", found=str(len(avatars)), remedy=remedy)
@@ -85,9 +91,26 @@ def render_motion_folder(
             motion, expected="a folder with a.motion.npz and b.motion.npz", found=found, remedy="make one with `mango generate`"
         )
     loaded = load_head(head)
-    clips = {person: load_motion(motion / f"{person}.motion.npz", head=loaded) for person in PERSONS}
     drawn = {person: load_avatar(path, loaded) for person, path in zip(PERSONS, avatars, strict=True)}
+    for remark in dict.fromkeys(remark for avatar in drawn.values() for remark in avatar.remarks):
+        told(remark)
+    source = loaded if source_head is None else load_head(source_head)
+    clips = {person: _moved(motion / f"{person}.motion.npz", source, loaded, told) for person in PERSONS}
     return render_dialogue(clips, drawn, _voices(motion), out, config, progress=progress)
+
+
+def _moved(path: Path, source: Head, target: Head, told: Callable[[str], None]) -> MotionClip:
+    """A clip of the source's motion, in the target's terms."""
+    of = load_motion(path).head
+    if of != source.digest:
+        remedy = "give --source-head the head that the motion was made with: it is retargeted to --head, the avatars' own"
+        raise InputError(path, expected=f"motion of head {source.digest[:12]} ({source.name})", found=f"of {of[:12]}", remedy=remedy)
+    clip = load_motion(path, head=source)
+    if source.digest == target.digest:
+        return clip
+    clip, how = retargeted_clip(clip, source, target)
+    told(f"{path}: {how.words}")
+    return clip
 
 
 def render_dialogue(
@@ -165,11 +188,17 @@ def person_layers(clip: MotionClip, avatar: Avatar, camera: Camera) -> Iterator[
     """One person alone at the origin, in the avatar's shape: premultiplied colours and alpha. Placement in the clip is left out."""
     device = Runtime(RuntimeConfig()).device
     camera = Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height)
-    avatar = avatar.to(device)
+    avatar, eye = avatar.to(device), centre_of(camera)
     for first in range(0, len(clip), CHUNK):
         with torch.no_grad():
-            drawn = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK))), camera)
+            drawn = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK)), eye), camera)
         yield from torch.cat([drawn.colors.clamp(min=0), drawn.alphas], dim=-1).cpu()
+
+
+def centre_of(camera: Camera) -> Float[Tensor, "3"]:
+    """Where it stands."""
+    rotation, translation = camera.camera_from_world[:3, :3], camera.camera_from_world[:3, 3]
+    return -rotation.T @ translation
 
 
 def straight(canvas: Float[Tensor, "rows cols 4"]) -> Float[Tensor, "rows cols 4"]:

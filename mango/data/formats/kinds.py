@@ -143,11 +143,11 @@ def _ply(path: Path) -> Kind:
     facts = (f"{', '.join(f'{count} {name}' for name, count in counts.items())}; {len(names)} properties",)
     if {"opacity", "scale_0", "rot_0", "f_dc_0"} <= set(names):
         if "binding_0" in names:
-            remedy = "it is local to the triangles of its flame_param.npz: open it with renderer.load_splats, see docs/formats.md"
+            remedy = f"mango render --avatar {path} --head YOUR_FLAME_FILE, with its flame_param.npz beside it (docs/heads.md)"
             return Kind("a GaussianAvatars avatar (splats bound to FLAME's triangles)", facts, remedy)
         degree = math.isqrt(1 + sum(name.startswith("f_rest") for name in names) // 3) - 1
         facts += (f"spherical harmonics of degree {degree}" + ("" if "nx" in names else ", without normals (gsplat's way)"),)
-        return Kind("Gaussian splats", facts, "open it with renderer.load_splats; `mango render` takes avatars, not still splats")
+        return Kind("Gaussian splats", facts, "open it with renderer.io.load_ply; `mango render` takes avatars, not still splats")
     return Kind("a mesh or point cloud (ply)", facts)
 
 
