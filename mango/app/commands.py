@@ -290,6 +290,7 @@ def export(
 def evaluate(
     data: Path,
     checkpoint: Repeated[tuple[Path, ...]] = (),
+    adapter: Repeated[tuple[Path, ...]] = (),
     predictions: Repeated[tuple[Path, ...]] = (),
     split: str = "test",
     protocol: Literal["native", "dualtalk-official", "dualtalk-corrected"] = "native",
@@ -313,6 +314,7 @@ def evaluate(
     Args:
         data: a dialogue set; or, for --predictions with a dualtalk protocol, a folder of DualTalk's <name>_speaker{1,2}.npz
         checkpoint: a training run or one of its checkpoints; give it again for more rows
+        adapter: of mango finetune, worn by the person of the set that it is of, on their sides alone; give it again for more people
         predictions: a folder of <dialogue>.<a|b>.motion.npz, or of DualTalk's <name>_speaker{1,2}.npy; give it again for more rows
         split: which dialogues
         protocol: native: vertices, lips, eyes, synchrony, parameters; dualtalk-official: as DualTalk's script; dualtalk-corrected: as meant
@@ -334,6 +336,9 @@ def evaluate(
     if bool(checkpoint) == bool(predictions):
         found = "both" if checkpoint else "neither"
         raise InputError("evaluate", expected="--checkpoint or --predictions", found=found, remedy="give one of them, as often as you like")
+    if adapter and not checkpoint:
+        remedy = "give the run that the adapter was fine-tuned from"
+        raise InputError("--adapter", expected="a --checkpoint that wears it", found="none", remedy=remedy)
     own_format = (data / "dataset.json").exists() or checkpoint or protocol == "native"
     if against is not None and not own_format:
         remedy = "leave it out: DualTalk's files hold one motion, their tracker's"
@@ -349,7 +354,7 @@ def evaluate(
 
             guidance = {"own": guidance_own, "heard": guidance_heard}
             config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, eta=eta, guidance=guidance, threshold=threshold)
-            systems = {"checkpoints": checkpoint, "predictions": predictions}
+            systems = {"checkpoints": checkpoint, "adapters": adapter, "predictions": predictions}
             more |= {"against": against, "baselines": baselines, "head": head}
             evaluation = evaluate_dialogues(data, split, protocol, config, **systems, **more)
         else:

@@ -31,6 +31,7 @@ from mango.evaluation.protocol import LABELS, STILL, mover, still_face
 from mango.evaluation.scores import Evaluation, Tally
 from mango.evaluation.speed import Stopwatch, TimedEncoder
 from mango.evaluation.synchrony import speech_energy
+from mango.evaluation.worn_adapters import adapter_facts, adapters_by_person, wearing_their_own
 from mango.head.model import Head, load_head
 from mango.inference.generation import GenerationConfig, Progress
 from mango.training.stage1 import load_motion_model
@@ -42,6 +43,7 @@ Against = Literal[
 ]
 Moving = Mapping[str, MotionClip]  # by person, a or b; who is missing is not scored
 SUFFIX = ".motion.npz"
+UNWORN = "without adapters"
 
 
 @dataclass
@@ -63,6 +65,7 @@ def evaluate_dialogues(
     config: GenerationConfig,
     *,
     checkpoints: tuple[Path, ...] = (),
+    adapters: tuple[Path, ...] = (),
     predictions: tuple[Path, ...] = (),
     against: Against | None = None,
     complete: bool = False,
@@ -73,6 +76,7 @@ def evaluate_dialogues(
 ) -> Evaluation:
     """Every system on a split; the first checkpoint, else the first folder of predictions, is the main row.
 
+    ``adapters``: checkpoints wear them, each person their own; a row of the same checkpoint without them stands beside.
     ``against``: what counts as true. By default the truth; without one, dualtalk protocols take the labels, and native refuses.
     ``controls`` adds rows of parameter metrics whose values are known or must be worse (see `dualtalk.controls_of`), ``baselines`` the
     mean motion and the nearest neighbour of the split "train", in the features of the first checkpoint's encoder.
@@ -81,7 +85,9 @@ def evaluate_dialogues(
     _check_head(dialogues, loaded)
     ids = dialogues.split(split)
     true = _true_motion(data, dialogues, loaded, protocol, against)
-    asked = {str(path): _checkpoint(path, dialogues, loaded, config) for path in checkpoints}
+    asked = {str(path): _checkpoint(path, adapters, ids, dialogues, loaded, config) for path in checkpoints}
+    if adapters:
+        asked |= {f"{path} {UNWORN}": _checkpoint(path, (), ids, dialogues, loaded, config) for path in checkpoints}
     asked |= {str(path): _folder(path, ids, dialogues, complete) for path in predictions}
     labelled = {LABELS: System(_labels), STILL: System(lambda dialogue: {p: still_face(clip) for p, clip in _labels(dialogue).items()})}
     systems = labelled | (_untrained(dialogues, checkpoints, loaded) if baselines else {}) | asked
@@ -172,16 +178,20 @@ def _nothing(dialogue: Dialogue) -> Moving:
     return {}
 
 
-def _checkpoint(path: Path, dialogues: DialogueSet, head: Head, config: GenerationConfig) -> System:
+def _checkpoint(
+    path: Path, adapters: tuple[Path, ...], ids: tuple[str, ...], dialogues: DialogueSet, head: Head, config: GenerationConfig
+) -> System:
     model, description, encoder_config = load_motion_model(path, head=head, baseline=True)
     encoder = TimedEncoder(make_encoder(encoder_config))
     moved, watch = mover(model, description, encoder, head, config), Stopwatch(encoder)
+    theirs = adapters_by_person(adapters, model, {person for id in ids for person in dialogues.describe(id).people.values()})
 
     def motion(dialogue: Dialogue) -> Moving:
         voices = [dialogues.folder(dialogue.id) / f"{person}.wav" for person in PERSONS]
-        return watch.lap(dialogue.frames, lambda: [read_voice(voice) for voice in voices], lambda: moved(dialogue))
+        with wearing_their_own(model, theirs, {side: dialogue.side(side).person for side in PERSONS}):
+            return watch.lap(dialogue.frames, lambda: [read_voice(voice) for voice in voices], lambda: moved(dialogue))
 
-    return System(motion, watch, checkpoint_facts(path))
+    return System(motion, watch, {**checkpoint_facts(path), **adapter_facts(adapters, theirs)})
 
 
 def _untrained(dialogues: DialogueSet, checkpoints: tuple[Path, ...], head: Head) -> dict[str, System]:
