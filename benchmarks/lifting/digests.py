@@ -29,6 +29,7 @@ STAGE_TWO_ONLY = (
     "mango/training/stage2_config.py",
     "mango/training/studio.py",
     "mango/training/avatars.py",
+    "mango/training/avatar_prior.py",
     "mango/training/lessons.py",
     "mango/training/label_bank.py",
     "mango/training/picture_losses.py",

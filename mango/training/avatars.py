@@ -30,20 +30,13 @@ def face_density(head: Head) -> Float[Tensor, "faces"]:
     return of_vertex[head.faces].mean(-1)
 
 
-def new_avatars(
-    head: Head, identities: Mapping[str, Float[Tensor, "identity"]], config: AvatarConfig, seed: int, known: Path | None = None
-) -> dict[str, HeadAvatar]:
-    """An avatar per person, all with one binding. With ``known``, a folder: everybody starts as their own avatar or the mean of all."""
+def new_avatars(head: Head, identities: Mapping[str, Float[Tensor, "identity"]], config: AvatarConfig, seed: int) -> dict[str, HeadAvatar]:
+    """An avatar per person, all with one binding."""
     density = face_density(head)
-    avatars = {
+    return {
         person: new_avatar(head.template, head.faces, density, config, identity=identity, head=head.digest, person=person, seed=seed)
         for person, identity in identities.items()
     }
-    if known is not None:
-        others = read_avatars(known, head)
-        for person, avatar in avatars.items():
-            start_from([others[person]] if person in others else list(others.values()), avatar)
-    return avatars
 
 
 def read_avatars(folder: Path, head: Head) -> dict[str, HeadAvatar]:
@@ -59,15 +52,6 @@ def read_avatars(folder: Path, head: Head) -> dict[str, HeadAvatar]:
                 file, expected=f"an avatar on head {head.digest[:12]}", found=found, remedy="give --head the file it was fitted with"
             )
     return {avatar.person: avatar for avatar in avatars}
-
-
-@torch.no_grad()
-def start_from(others: Sequence[HeadAvatar], avatar: HeadAvatar) -> None:
-    """Attributes and binding of ``others``, averaged; the person's own shape stays. Averaging needs one binding, else the first counts."""
-    same = [other for other in others if torch.equal(other.triangles, others[0].triangles)]
-    avatar.triangles, avatar.barycentrics = others[0].triangles.clone(), others[0].barycentrics.clone()
-    for name, parameter in avatar.named_parameters():
-        parameter.data = torch.stack([other.get_parameter(name) for other in same]).mean(0)
 
 
 def parameter_groups(avatar: HeadAvatar) -> list[dict]:

@@ -1,8 +1,8 @@
 """A new person: an avatar, and an adapter to the motion model, from their pictures, sound and tracker labels.
 
-It is stage two on one person: the avatar starts as the mean of the known ones; the general motion model stays as it is, and wears a small
-adapter for that person alone (`mango.models.adapters`). Everybody else in the person's dialogues is heard but neither drawn nor learned
-from.
+It is stage two on one person: the avatar begins among the known ones (`mango.training.avatar_prior`); the general motion model stays as it
+is, and wears a small adapter for that person alone (`mango.models.adapters`). Everybody else in the person's dialogues is heard but
+neither drawn nor learned from.
 """
 
 import copy

@@ -69,7 +69,7 @@ class Stage2Config:
     validation_split: str | None = "val"
     adapter_rank: int = 0  # above 0 the motion model stays as it is, and an adapter of the one person learns instead
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
-    avatars: Path | None = None  # a folder of avatars to start from: a person's own, or the mean of all
+    avatars: Path | None = None  # a folder of avatars to start from: a person's own, or what all have in common
     schedule: Schedule = field(default_factory=Schedule)
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings

@@ -22,7 +22,8 @@ from mango.losses.surface import lip_surface
 from mango.models.adapters import Adapter
 from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before
-from mango.training.avatars import new_avatars, parameter_groups
+from mango.training.avatar_prior import avatar_prior
+from mango.training.avatars import new_avatars, parameter_groups, read_avatars
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
@@ -147,10 +148,18 @@ def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dic
     """What draws, and will learn to for ``steps``: each person's new avatar, and the cameras."""
     config = studio.config
     shapes = mean_shapes(training.clips, studio.placed)
-    avatars = new_avatars(load_head(config.head), shapes, config.avatar, config.seed, config.avatars)  # a head that is on no device
+    head = load_head(config.head)  # on no device
+    avatars = new_avatars(head, shapes, config.avatar, config.seed)
+    prior = None if config.avatars is None else avatar_prior(read_avatars(config.avatars, head))
+    if prior is not None:
+        for avatar in avatars.values():
+            prior.begin(avatar)
     cameras = CameraRefinement("/".join(clip) for clip in training.clips).to(studio.device)
     groups = [{"params": list(cameras.parameters()), "weight_decay": 0.0}]
     heads = {person: _head_learner(avatar.to(studio.device), config, steps) for person, avatar in avatars.items()}
+    if prior is not None:
+        for learner in heads.values():
+            prior.lead(learner.model, learner.optimizer)
     return heads, make_learner("cameras", cameras, config.camera_optimizer, steps, groups=groups)
 
 

@@ -13,6 +13,8 @@ from tiny_films import SIZE, make_filmed_set, tiny_stage2
 from mango.data.dialogues import DialogueSet
 from mango.training import finetune as finetuning
 from mango.training.alternation import Phase, Schedule
+from mango.training.avatar_prior import add, attributes
+from mango.training.avatars import new_avatars, save_avatars
 from mango.training.finetune import (
     EFFORTS,
     UNSEEN,
@@ -98,3 +100,19 @@ def test_what_was_never_filmed_vanishes(filmed, head, tmp_path, monkeypatch):
     assert height[hidden].max() < height.median() and not hidden[height > height.median()].any()
     edge = height[hidden].max()
     assert not hidden[height > edge].any() and hidden[height < edge - 0.02].float().mean() > 0.95, "all that is below the lower edge"
+
+
+def test_a_stranger_begins_and_learns_among_the_known_people(filmed, head, tmp_path):
+    """Planted and seen red: beginnings left out, modes left out, modes for people who are known."""
+    known = new_avatars(
+        head, {name: torch.zeros(head.identities) for name in ("p1", "x", "y")}, tiny_stage2(tmp_path, filmed, head).avatar, 5
+    )
+    for number, avatar in enumerate(known.values()):
+        add(avatar, torch.full_like(attributes(avatar), 0.1 * number))
+    save_avatars(tmp_path / "known", known)
+    config = tiny_stage2(tmp_path, filmed, head, avatars=tmp_path / "known")
+    _, learners = open_studio(config, Runtime(config.runtime))
+    assert torch.equal(attributes(learners.avatars["p1"]), attributes(known["p1"]))
+    torch.testing.assert_close(attributes(learners.avatars["p0"]), torch.stack([attributes(one) for one in known.values()]).mean(0))
+    codes = {person: len(learner.optimizer.param_groups[-1]["params"][0]) for person, learner in learners.heads.items()}
+    assert codes["p0"] == len(known) - 1 and codes["p1"] != codes["p0"]

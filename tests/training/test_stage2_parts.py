@@ -1,17 +1,14 @@
 """Faults noticed: boxes in the wrong place or transposed, pictures of frames nobody should learn from, windows and pictures that belong to
 different frames, avatars that start from the wrong person."""
 
-import pytest
 import torch
 from torch import Tensor
 
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
-from mango.errors import InputError
-from mango.training.avatars import face_density, new_avatars, read_avatars, save_avatars
+from mango.training.avatars import face_density
 from mango.training.lessons import shown
 from mango.training.picture_losses import MOUTH, PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from renderer.head import AvatarConfig
 
 
 def recorded(rows: int = 24, cols: int = 32) -> PictureBatch:
@@ -86,18 +83,3 @@ def test_lips_and_eyes_get_more_than_hair(head):
     density = face_density(head)
     of = {name: density[torch.isin(head.faces, head.region(name)).all(-1)].mean() for name in ("lips", "left_eye", "scalp", "neck")}
     assert min(of["lips"], of["left_eye"]) > 3 * max(of["scalp"], of["neck"])
-
-
-def test_new_people_start_as_themselves_or_as_the_mean_of_the_known(head, tmp_path):
-    config = AvatarConfig(num_gaussians=50)
-    known = new_avatars(head, people(head, "anna", "ben"), config, seed=0)
-    known["anna"].albedo.data.fill_(0.2)
-    known["ben"].albedo.data.fill_(0.6)
-    save_avatars(tmp_path, known)
-    started = new_avatars(head, people(head, "carla", "ben"), config, 7, tmp_path)
-    assert torch.allclose(started["carla"].albedo, torch.tensor(0.4)) and torch.allclose(started["ben"].albedo, torch.tensor(0.6))
-    assert torch.equal(started["carla"].triangles, known["anna"].triangles), "attributes mean something on their own binding only"
-    assert (started["carla"].identity == 0).all(), "the shape stays the person's own"
-    assert read_avatars(tmp_path, head)["ben"].person == "ben"
-    with pytest.raises(InputError, match="avatars"):
-        read_avatars(tmp_path / "nowhere", head)
