@@ -134,7 +134,9 @@ def recording_lines(recording: Recording) -> list[str]:
 
 
 def next_command(path: Path, format: Format, recording: Recording) -> str:
-    """The import that this source wants."""
+    """What this source wants: the import, or films without motion a tracker."""
+    if path.is_file() and all(person.motion is None and person.film is not None for person in recording.people):
+        return f"mango track {path} --out OUT (motion from its pictures), or as it is: mango data import --format {format.name} {path} OUT"
     motions = [person.motion for person in recording.people if person.motion is not None]
     flame = [motion for motion in motions if isinstance(motion, FlameMotion)]
     head = " --head YOUR_FLAME_FILE" if flame else ""

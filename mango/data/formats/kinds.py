@@ -258,7 +258,7 @@ def _arrays(path: Path, arrays: Mapping) -> Kind:
         what = f"ICT-FaceKit: {len(arrays['neutral'])} vertices, {people} identities, {expressions} expressions"
         size = float(np.ptp(np.asarray(arrays["neutral"])[:, 1]))
         facts += (f"{size:.1f} units high: centimetres",) if size > 5 else ()
-        return Kind(what, facts, "a head of another topology; commands take FLAME files and this project's own as --head")
+        return Kind(what, facts, f"mango head convert --format ict {path} OUT.npz; commands then take it as --head")
     if {"names", "deltas"} <= names and np.ndim(arrays["deltas"]) == 3:
         shapes = shapes_among([str(name) for name in np.ravel(arrays["names"])])
         _, vertices, _ = np.shape(arrays["deltas"])

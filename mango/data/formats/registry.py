@@ -62,7 +62,7 @@ FORMATS = {
         Format("arkit-npy", "ARKit weights and angles without names: .npy (T, 52 or 61)", "arkit_npy"),
         Format("arkit-npz", "ARKit weights with their names: .npz of names, weights, fps", "arkit_npz"),
         Format("stereo", "one stereo sound file: a person per channel", "stereo"),
-        Format("plain", "a folder of films or voices, two of each recording or one", "plain"),
+        Format("plain", "films or voices: a file, or a folder with one or two of each recording", "plain"),
     )
 }
 

@@ -30,7 +30,7 @@ TRUTH = {
     "facegood_audio_mocap": ("116 columns without names", "1472 frames over 49.07 s", "30 a second", "column 74 follows its loudness"),
     "flame2023_open_parts/flame2023_open_partial.npz": ("a FLAME head in part", "60, no expressions", "5023 vertices", "no command"),
     "gsplat_test_garden/test_garden.npz": ("138766 points and 3 cameras",),
-    "ict_facekit/ict_facekit_light.npz": ("26719 vertices, 100 identities, 57 expressions", "centimetres"),
+    "ict_facekit/ict_facekit_light.npz": ("26719 vertices, 100 identities, 57 expressions", "centimetres", "head convert --format ict"),
     "lam_gaussian_heads/test_expression_1s.json": ("973 frames", "30 fps", "32.43 s", "turn of the head", "certain: order of columns"),
     "lam_gaussian_heads/james.zip": ("a LAM head avatar", "bsData.json", "mango render --avatar"),
     "lam_gaussian_heads/p2-1.zip": ("a LAM head avatar", "mango render --avatar"),
@@ -39,7 +39,9 @@ TRUTH = {
     "lee_perry_smith_scan": ("2 pictures, the first of 1024x1024",),
     "mediapipe_canonical_face/canonical_face_model.obj": ("a mesh (obj)", "468 vertices"),
     "pyannote_two_speaker_sample": ("30.00 s", "names 2 speakers", "separate the voices first", "10 turns of 2 people"),
-    "real_face_clip": ("200 frames of 512x512 at 25 fps", "the sound has 8.00 s"),
+    "anytalker_dyadic_audio/interact_01_left.wav": ("films or voices (1 of one person)", "sound 7.36 s", "next: mango data import"),
+    "real_face_clip": ("200 frames of 512x512 at 25 fps", "the sound has 8.00 s", "next: mango data import"),
+    "real_face_clip/weekly_address_512.mp4": ("200 frames of 512x512 at 25 fps", "next: mango track"),
 }  # fmt: skip
 
 
