@@ -269,8 +269,8 @@ def markdown(options: Options, photographs: Photographs, rows: list[HeldOut], fa
             *(f"| {row.name} | {row.degrees:.0f} | {cells(getattr(row, name) for name in names)} |" for row in rows),
             f"| mean | | {cells(means.values())} |",
             "",
-            f"Asked: better than the mean picture in the mean, each way{'' if met else ' **not met**'}. On the head it is better for {better[0]} "
-            f"of {len(rows)}, with light fitted for {better[1]}.",
+            f"Asked: better than the mean picture in the mean, each way{'' if met else ' **not met**'}. On the head it is better for "
+            f"{better[0]} of {len(rows)}, with light fitted for {better[1]}.",
         ]
     )
 
