@@ -15,7 +15,7 @@ from splat_files import covariance, inria_names, numbered, ply
 import renderer
 from renderer.cameras import look_at, pinhole
 from renderer.head import AvatarConfig, new_avatar
-from renderer.io import Splats, atomic_file, avatar_splats, load_ply, ply_of_splats, posed, save_ply, splats_of_ply
+from renderer.io import Splats, atomic_file, avatar_splats, load_ply, ply_of_splats, posed, posed_gaussians, save_ply, splats_of_ply
 from renderer.spherical_harmonics import shade
 
 TENSORS = ("means", "quats", "log_scales", "opacity_logits", "harmonics", "faces")
@@ -336,6 +336,33 @@ def test_bound_splats_follow_the_formula():
     assert_no_worse_than(found, truth=truth, yardstick=yardstick)
     assert world.faces is None and torch.equal(world.harmonics, splats.harmonics)
     torch.testing.assert_close(world.quats.norm(dim=-1), torch.ones(40))
+
+
+def test_many_poses_at_once_are_each_of_them_posed():
+    """Seen from an eye they have the colours that the rasterizer would give their harmonics. Faults planted: directions from the Gaussian
+    to the eye; those of the first pose for all; scales in the triangle's units."""
+    vertices, faces = moving_mesh()
+    poses = torch.stack([vertices, vertices.flip(0) + 0.1])
+    splats, eye = random_splats(40, faces=len(faces)), torch.tensor([0.3, 0.2, 1.5])
+
+    def described(scene, dtype):
+        one, eye_there = scene.gaussians(), eye.to(dtype)
+        colors = {"mean": one.colors, "seen": shade(splats.degree, one.means - eye_there, scene.harmonics)}
+        parts = {"means": one.means, "covariances": covariance(one.quats, one.scales), "opacities": one.opacities, **colors}
+        return {name: value.double() for name, value in parts.items()}
+
+    exact = Splats(*(tensor.double() for name, tensor in vars(splats).items() if name != "faces"), splats.faces)
+    mean, seen = posed_gaussians(splats, poses, faces), posed_gaussians(splats, poses, faces, eye)
+    for k, pose in enumerate(poses):
+        parts = {"means": seen.means, "opacities": seen.opacities, "mean": mean.colors, "seen": seen.colors}
+        found = {name: value[k].double() for name, value in parts.items()} | {
+            "covariances": covariance(seen.quats[k], seen.scales[k]).double()
+        }
+        truth, yardstick = (
+            described(posed(exact, pose.double(), faces), torch.float64),
+            described(posed(splats, pose, faces), torch.float32),
+        )
+        assert_no_worse_than(found, truth=truth, yardstick=yardstick)
 
 
 def test_bound_files_come_back_with_their_faces(tmp_path):
