@@ -8,7 +8,7 @@ with the Gaussians, those of a held-out one are taken for the mean. Beside the n
 
 "On the head" counts the pixels that look through a ball around it; the rest is a table, and a room that no two photographs share. "Its
 light fitted" multiplies each colour by what brings it nearest to the photograph there, so that shape is judged and not exposure. The few
-settings below were tried on the same photographs at 128 pixels: the numbers say that cameras and fitting work, not how well unseen things fit.
+settings below were tried on these photographs at 128 pixels: the numbers say that cameras and fitting work, and no more.
 """
 
 import math
