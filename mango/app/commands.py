@@ -148,28 +148,39 @@ def track(
     box: str | None = None,
     size: int = 512,
     head: str = "builtin",
+    detector: Literal["auto", "mediapipe", "builtin"] = "auto",
     models: Path | None = None,
+    split: Literal["left-right", "top-bottom"] | None = None,
+    voices: Literal["left-right", "mixed"] | None = None,
+    voice: Repeated[tuple[Path, ...]] = (),
     licence: str = "unknown",
 ) -> None:
-    """Track the face of a film, or both faces of a conversation filmed by two cameras. The same command again goes on.
+    """Track the face of a film, or both of a conversation: of two cameras, or on a split screen. The same command again goes on.
 
     Args:
         films: one film, or two that start at the same moment
         out: the dialogue set
-        person: a name for each film's person (without, the film's name)
+        person: a name for each person (without, the film's name); on a split screen the left or upper one first
         landmarks: instead of MediaPipe's networks a file for each film of another detector's points: .npy or .npz of (frames, 68 or
             468, 2) pixels at 25 frames a second
         box: x,y,width,height in pixels of the first picture: which face, where there are several
         size: pixels of the square film about the head that is written; smaller heads are not enlarged
         head: the head that is fitted
+        detector: what finds faces: MediaPipe's networks; "builtin": filters of this package, and optical flow, less exact; "auto": the
+            networks where they are, else the filters, and says so
         models: the folder of MediaPipe's networks (without, where `mango assets get mediapipe` puts them)
+        split: the film shows both people, side by side or one above the other: its halves become a dialogue
+        voices: of a split screen's sound: "left-right", each channel is a person; "mixed", both get all of it (without, channels that
+            differ are taken for people, anything else is refused)
+        voice: instead of the film's sound a file for each person, which starts with the pictures
         licence: of the films, written to the dialogue
     """
     from mango.app.tracking import told_on_the_console, track_films
 
     with told_on_the_console() as told:
         track_films(
-            films, out, names=person, head=head, models=models, landmarks=landmarks, box=box, size_px=size, licence=licence, told=told
+            films, out, names=person, head=head, detector=detector, models=models, landmarks=landmarks, box=box, split=split, voices=voices,
+            voice=voice, size_px=size, licence=licence, told=told,
         )  # fmt: skip
 
 

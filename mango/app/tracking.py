@@ -15,10 +15,12 @@ from mango.data.video_cutting import cut_film
 from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.tracking.detection import Box
-from mango.tracking.face_models import FaceModels, get_models
+from mango.tracking.face_filters import SQUARE_OVER_FACE, FaceFilters
+from mango.tracking.face_models import FaceModels, any_here, get_models
 from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints
-from mango.tracking.films import FilmFacts, facts_of
+from mango.tracking.films import FilmFacts, facts_of, halves
 from mango.tracking.sheet import write_sheet
+from mango.tracking.split_sound import with_voices
 from mango.tracking.tracking import TrackConfig, Tracked, track
 from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
@@ -27,10 +29,19 @@ IRISES = 10  # points that may follow MediaPipe's 468
 
 
 def track_films(
-    films: Sequence[Path], out: Path, *, names: Sequence[str], head: str, models: Path | None, landmarks: Sequence[Path], box: str | None,
-    size_px: int, licence: str, told,
+    films: Sequence[Path], out: Path, *, names: Sequence[str], head: str, detector: str, models: Path | None, landmarks: Sequence[Path],
+    box: str | None, split: str | None, voices: str | None, voice: Sequence[Path], size_px: int, licence: str, told,
 ) -> None:  # fmt: skip
     """A dialogue set of one dialogue in ``out``; what is half done lies in OUT.tracking."""
+    if split is not None:
+        if len(films) != 1:
+            found, remedy = f"{len(films)} films", "leave --split out for films of one person each"
+            raise InputError("--split", expected="one film that shows both people", found=found, remedy=remedy)
+        films = films * 2
+    elif voices is not None:
+        raise InputError(
+            "--voices", expected="--split", found="none", remedy="a film of one person has that person's sound; or give --voice FILE"
+        )
     if not 1 <= len(films) <= len(PERSONS):
         raise InputError("films", expected="one film, or two of people who talk to each other", found=str(len(films)), remedy="name them")
     if out.exists():
@@ -39,27 +50,48 @@ def track_films(
         raise InputError("--landmarks", expected=f"{len(films)}, one for each film", found=str(len(landmarks)), remedy="name them in order")
     if box is not None and landmarks:
         raise InputError("--box", expected="nothing, for --landmarks say which face", found=repr(box), remedy="leave one of them out")
+    if box is not None and split is not None:
+        raise InputError("--box", expected="nothing, for a half of a split screen holds one face", found=repr(box), remedy="leave one out")
+    if landmarks and detector != "auto":
+        raise InputError(
+            "--detector", expected="nothing, for --landmarks say where faces are", found=detector, remedy="leave one of them out"
+        )
     where, people, config = parsed_box(box), _people(films, names), TrackConfig(size_px=size_px)
-    facts = [facts_of(path) for path in films]
+    facts = [facts_of(path) for path in films] if split is None else list(halves(facts_of(films[0]), split))
+    facts, heard = with_voices(facts, voices, voice, split=split is not None)
     given = [read_landmarks(path, film.frames) for path, film in zip(landmarks, facts, strict=True)] if landmarks else [None] * len(films)
     known, frames = load_head(head), min(film.frames for film in facts)
-    networks = FaceModels(models) if models is not None or not landmarks else None  # beside landmarks they are for mattes
+    networks, filters = detectors(detector, models, where, landmarks=bool(landmarks))
     half_done = out.with_name(f"{out.name}.tracking")
     tracked = []
     for film, person, side, points in zip(facts, people, PERSONS, given, strict=False):
-        print(f"{film.path.name}: {film.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second")
+        shown = film.path.name if split is None else f"{film.path.name}, {person}"
+        print(f"{shown}: {film.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second{heard}")
         if film.frames > frames:
             print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
         (half_done / side).mkdir(parents=True, exist_ok=True)
         found = track(
             replace(film, seconds=frames / FRAME_RATE), person, half_done / side, known, networks, config,
-            landmarks=None if points is None else points.first(frames), box=where, told=told,
+            landmarks=None if points is None else points.first(frames), filters=filters, box=where, told=told,
         )  # fmt: skip
         tracked.append(found)
         for line in (*found.words, *found.scores.lines()):
             print(f"  {line}")
     write(out, half_done, tracked, facts, known, licence)
     print(f"wrote {out}; look at {sheet_of(out)}; next: mango finetune --data {out} --person {people[0]} --checkpoint RUN --out RUN")
+
+
+def detectors(detector: str, models: Path | None, box: Box | None, *, landmarks: bool) -> tuple[FaceModels | None, FaceFilters | None]:
+    """Networks, for faces and mattes, and filters, instead of them. Beside landmarks or filters, networks are for mattes."""
+    if landmarks:
+        return None if models is None else FaceModels(models), None
+    if detector == "mediapipe" or (detector == "auto" and (models is not None or any_here())):
+        return FaceModels(models), None
+    if detector == "auto":
+        print("no networks here (mango assets get mediapipe): faces are found by the built-in filters, which are less exact")
+    middle = None if box is None else np.array([box.x + box.width / 2, box.y + box.height / 2])
+    filters = FaceFilters(None if box is None else (middle, SQUARE_OVER_FACE * max(box.width, box.height)))
+    return None if models is None else FaceModels(models), filters
 
 
 def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequence[FilmFacts], head: Head, licence: str) -> None:
@@ -75,7 +107,7 @@ def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequenc
     if learnt_from(whole.frames) < whole.frames:
         parts["val"] = part_of(whole, f"{id}-held-out", learnt_from(whole.frames), whole.frames, half_done)
     create_dialogue_set(growing, head, people, {split: [part.id] for split, part in parts.items()} | {"share_people": True})
-    source = ", ".join(film.path.name for film in films)
+    source = ", ".join(dict.fromkeys(film.path.name for film in films))
     for part in parts.values():
         write_dialogue(growing, part, source=source, licence=licence, created_by="mango track", move_videos=True)
     write_sheet(sheet_of(out), growing, id, head)

@@ -1,4 +1,4 @@
-"""MediaPipe's points through a film: one face followed from picture to picture; cuts and second faces noticed."""
+"""A detector's points through a film: one face followed from picture to picture; cuts and second faces noticed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mango.errors import InputError
 from mango.tracking.eyes import looked_at
+from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_models import Candidate, FaceModels, Picture
 from mango.tracking.face_points import MEDIAPIPE, SeenPoints
 
@@ -26,7 +27,7 @@ Square = tuple[np.ndarray, float, float]  # middle, side, roll: pixels and radia
 
 @dataclass(frozen=True)
 class Seen:
-    """What networks see in a film's pictures."""
+    """What a detector sees in a film's pictures."""
 
     points: SeenPoints
     irises: Float[Tensor, "time 2 2"]  # middles of the left and the right one, pixels; NaN where an eye is closed
@@ -59,7 +60,7 @@ class Following:
     What it remembers is `content`, so that a run that was stopped goes on where it was: `Following(models, box, content)`.
     """
 
-    def __init__(self, models: FaceModels, box: Box | None = None, content: Mapping[str, np.ndarray] | None = None):
+    def __init__(self, models: FaceModels | FaceFilters, box: Box | None = None, content: Mapping[str, np.ndarray] | None = None):
         self.models, self.box = models, box
         self.points, self.sure, self.irises = [], [], []
         self.cuts, self.crowded = [], []
@@ -136,7 +137,7 @@ class Following:
         return max(faces, key=lambda face: face.size, default=None)
 
 
-def face_in(models: FaceModels, picture: Picture, square: Square) -> tuple[np.ndarray, float]:
+def face_in(models: FaceModels | FaceFilters, picture: Picture, square: Square) -> tuple[np.ndarray, float]:
     """Points as the mean of several looks: what the square's place does to them averages out."""
     centre, size, roll = square
     found = [models.mesh(picture, centre, size * times, roll) for times in LOOKS]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mango.head.conventions import axis_angle_to_matrix
 from mango.head.model import Head, ShapedHead
+from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_models import LIDS, FaceModels, Picture
 from mango.tracking.face_points import places_on
 from mango.tracking.fitting import Fit
@@ -24,11 +25,13 @@ EYES = ("left_eye", "right_eye")
 
 
 def looked_at(
-    models: FaceModels, picture: Picture, points: Float[np.ndarray, "468 2"]
+    models: FaceModels | FaceFilters, picture: Picture, points: Float[np.ndarray, "468 2"]
 ) -> tuple[Float[np.ndarray, "468 2"], Float[np.ndarray, "2 2"]]:
     """The points with lids as the eye network sees them, closer to closed than the face's network does; and the middles of the left and the
-    right iris of the person, NaN where the eye is closed.
+    right iris of the person, NaN where the eye is closed. Filters see no more of eyes than they did of the face.
     """
+    if isinstance(models, FaceFilters):
+        return points, np.full((2, 2), np.nan)
     better, irises = points.copy(), np.full((2, 2), np.nan)
     for eye, (side, (outer, inner, upper, lower)) in enumerate((("left", LEFT_EYE), ("right", RIGHT_EYE))):
         width = np.linalg.norm(points[outer] - points[inner])

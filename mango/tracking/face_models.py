@@ -62,6 +62,11 @@ class Candidate:
         return float(np.arctan2(across[1], across[0]))
 
 
+def any_here() -> bool:
+    """Whether anybody put networks where they are looked for; whole or not."""
+    return any((default_folder() / name).exists() for name in FILES)
+
+
 class FaceModels:
     """The networks of a folder, each read when it is first used. One thread at a time."""
 
@@ -74,7 +79,7 @@ class FaceModels:
     def faces(self, picture: Picture, least: float = 0.5) -> list[Candidate]:
         """Faces, the surest first. Faces much smaller than the picture are looked for in parts of it."""
         for pieces in (1, 2, 3):
-            found = _apart([face for corner, part in _parts(picture, pieces) for face in self._faces(part, corner, least)])
+            found = apart([face for corner, part in _parts(picture, pieces) for face in self._faces(part, corner, least)])
             if found:
                 return found
         return []
@@ -202,7 +207,10 @@ def _extract(wheel: Path, folder: Path) -> None:
 def _check(path: Path, digest: str) -> None:
     if not _is(path, digest):
         found = "another file" if path.exists() else "none"
-        remedy = "run `mango assets get mediapipe` (36 MB by pip), or give --models FOLDER, or --landmarks FILE (docs/new-identity.md)"
+        remedy = (
+            "run `mango assets get mediapipe` (36 MB by pip), or give --models FOLDER, --detector builtin, or --landmarks FILE "
+            "(docs/new-identity.md)"
+        )
         raise InputError(path, expected=f"a network of sha256 {digest[:12]}...", found=found, remedy=remedy)
 
 
@@ -249,7 +257,7 @@ def _parts(picture: Picture, pieces: int):
             yield (int(row), int(col)), picture[row : row + side, col : col + side]
 
 
-def _apart(found: list[Candidate]) -> list[Candidate]:
+def apart(found: list[Candidate]) -> list[Candidate]:
     """Of candidates for one face the surest."""
     kept: list[Candidate] = []
     for face in sorted(found, key=lambda face: -face.score):

@@ -5,11 +5,11 @@ What comes out are upright pictures at exactly 25 a second of the film's own tim
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,17 +43,32 @@ class Upright:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of upright pictures, with a person of its own."""
+
+    whole: tuple[int, int]  # rows and columns of the pictures it is of
+    top: int
+    left: int
+
+    def cut(self, picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "part_rows part_cols 3"]:
+        return np.ascontiguousarray(picture[self.top : self.top + size[0], self.left : self.left + size[1]])
+
+
+@dataclass(frozen=True)
 class FilmFacts:
-    """What is known of a film once all its packets were looked at."""
+    """What is known of a film once all its packets were looked at; and what of it is wanted."""
 
     path: Path
-    size: tuple[int, int]  # rows and columns of upright pictures
+    size: tuple[int, int]  # rows and columns of upright pictures, or of the part of them that is wanted
     start: Fraction  # seconds, of the first picture by the film's clock
     seconds: float
     rate: float  # mean frames a second
     steady: bool  # frames come at equal distances
     upright: Upright
     sound: bool
+    part: Part | None = None  # None: whole pictures
+    channel: int | None = None  # of the sound; None: all, averaged
+    voice: Path | None = None  # a sound file that starts with the pictures, instead of the film's own sound
 
     @property
     def frames(self) -> int:
@@ -96,6 +111,16 @@ def facts_of(path: Path) -> FilmFacts:
     return facts
 
 
+def halves(film: FilmFacts, split: Literal["left-right", "top-bottom"]) -> tuple[FilmFacts, FilmFacts]:
+    """The two films of a split screen. Of an odd number of columns (rows) the middle one is left out."""
+    rows, cols = film.size
+    if split == "left-right":
+        size, second = (rows, cols // 2), Part(film.size, 0, cols - cols // 2)
+    else:
+        size, second = (rows // 2, cols), Part(film.size, rows - rows // 2, 0)
+    return replace(film, size=size, part=Part(film.size, 0, 0)), replace(film, size=size, part=second)
+
+
 def pictures_of(film: FilmFacts) -> Iterator[Picture]:
     """Upright RGB pictures, 25 a second. Of a damaged film the last good picture stays until the next."""
     import av
@@ -121,7 +146,7 @@ def pictures_of(film: FilmFacts) -> Iterator[Picture]:
 def voice_of(film: FilmFacts) -> Float[Tensor, "samples"]:
     """The film's sound as 16 kHz mono, from the moment of its first picture, as long as its pictures; silence where there is none.
 
-    Errors: InputError for sound that belongs to other pictures, or to none.
+    Errors: InputError for sound that belongs to other pictures, or to none, or lacks the channel.
     """
     import av
     import soundfile
@@ -129,6 +154,14 @@ def voice_of(film: FilmFacts) -> Float[Tensor, "samples"]:
     from mango.audio.reading import read_audio
 
     length = film.frames * SAMPLE_RATE // FRAME_RATE
+    if film.voice is not None:
+        voice = read_audio(film.voice)
+        if len(voice) < length - LATE * SAMPLE_RATE:
+            found, remedy = f"{len(voice) / SAMPLE_RATE:.1f} s", "give the voice from the film's first picture on, to its end"
+            raise InputError(
+                film.voice, expected=f"sound as long as the film, {film.frames / FRAME_RATE:.1f} s", found=found, remedy=remedy
+            )
+        return torch.cat([voice, torch.zeros(length)])[:length]
     if not film.sound:
         return torch.zeros(length)
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +179,7 @@ def voice_of(film: FilmFacts) -> Float[Tensor, "samples"]:
         if not written:
             return torch.zeros(length)
         try:
-            voice = read_audio(path)
+            voice = read_audio(path, channel=film.channel)
         except InputError as error:
             raise InputError(film.path, expected=error.expected, found=f"sound with {error.found}", remedy=error.remedy) from error
     return torch.cat([voice, torch.zeros(length)])[:length]
@@ -226,10 +259,10 @@ def _picture(frame: Any, film: FilmFacts) -> Picture:
 
     from mango.data.film_colours import in_colours
 
-    picture = film.upright(in_colours(frame))
-    if picture.shape[:2] == film.size:
-        return picture
-    return cv2.resize(picture, film.size[::-1], interpolation=cv2.INTER_AREA)  # pixels that are not square, calls that change their size
+    picture, size = film.upright(in_colours(frame)), film.size if film.part is None else film.part.whole
+    if picture.shape[:2] != size:  # pixels that are not square, calls that change their size
+        picture = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
+    return picture if film.part is None else film.part.cut(picture, film.size)
 
 
 def _words(error: BaseException) -> str:

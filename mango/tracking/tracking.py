@@ -3,7 +3,8 @@
     film --25 a second--> detector --points--> fit --> motion, identity, camera      what to trust: points, residual, turn of the head
       `--square about the head--> film, matte (a network's, or the fitted head's)     colours of the skin: how well the fit holds still
 
-Detection is the slow part; what is detected is kept in ``folder``, so that a run that was stopped goes on.
+The detector is MediaPipe's networks, or filters and optical flow, or somebody else's points. Detection is the slow part; what is detected
+is kept in ``folder``, so that a run that was stopped goes on.
 """
 
 import tempfile
@@ -25,10 +26,12 @@ from mango.errors import InputError
 from mango.head.model import Head
 from mango.tracking.detection import Box, Following, Seen
 from mango.tracking.eyes import gaze
+from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_models import FaceModels
 from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Picture, pictures_of, voice_of
 from mango.tracking.fitting import Fit, FitConfig, fit
+from mango.tracking.point_flow import steadied
 from mango.types import FRAME_RATE, MotionClip, PersonTrack, Side
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
@@ -93,20 +96,28 @@ def track(
     config: TrackConfig | None = None,
     *,
     landmarks: SeenPoints | None = None,
+    filters: FaceFilters | None = None,
     box: Box | None = None,
     told: Told = lambda what, done, of: None,
 ) -> Tracked:
     """Films and what was detected go into ``folder``.
 
-    ``landmarks``: another detector's, instead of the networks (then the matte is the fitted head's unless there are ``models`` too).
+    ``landmarks`` of another detector, or ``filters``, stand instead of the networks (the matte is the fitted head's then unless there are
+    ``models`` too).
     Errors: InputError where no face is found, several are and no ``box`` says which, or less than half of the frames can be trusted.
     """
     config = config or TrackConfig()
     if box is not None and not (box.x < film.size[1] and box.y < film.size[0] and min(box.x + box.width, box.y + box.height) > 0):
         found = f"{box.width:g}x{box.height:g} at {box.x:g},{box.y:g}"
         raise InputError("--box", expected=f"a part of {film.size[1]}x{film.size[0]} pixels", found=found, remedy="measure it again")
-    seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / DETECTED, models, box, told)
-    _refuse(film, seen, box)
+    seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / DETECTED, filters or models, box, told)
+    _refuse(film, seen, box, filters is not None)
+    said = []
+    if filters is not None:
+        sure = seen.points.confidence > 0.5
+        seen, missed = steadied(pictures_of(film), seen, lambda done: told("optical flow", done, film.frames))
+        said.append(f"found by the built-in filters: a face surely in {100 * float(sure.float().mean()):.0f} % of frames; points followed "
+                    f"to the next picture and back return to within {100 * missed:.2g} % of the face's size")  # fmt: skip
     fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
     if landmarks is None:
         fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))
@@ -128,7 +139,7 @@ def track(
         person, audio, speaking, fitted.clip,
         PersonTrack(keep, fitted.camera_from_world, cropped, points68, seen.points.confidence.clamp(0, 1)), video, matte,
     )  # fmt: skip
-    return Tracked(side, scores(fitted, keep, seen, square, film, colour), tuple(_words(film, seen, keep)))
+    return Tracked(side, scores(fitted, keep, seen, square, film, colour), (*said, *_words(film, seen, keep)))
 
 
 def trusted(seen: Seen, fitted: Fit) -> Bool[Tensor, "time"]:
@@ -293,9 +304,10 @@ def scores(fitted: Fit, keep: Bool[Tensor, "time"], seen: Seen, square: Square, 
     )
 
 
-def _detected(film: FilmFacts, path: Path, models: FaceModels, box: Box | None, told: Told) -> Seen:
+def _detected(film: FilmFacts, path: Path, models: FaceModels | FaceFilters, box: Box | None, told: Told) -> Seen:
     """What an earlier run over the same film saw, and the rest. It is put by from time to time, and when the run is stopped."""
-    stamp, known = f"{film.path.stat().st_size} {film.path.stat().st_mtime_ns} {film.frames} {box}", None
+    file, by = film.path.stat(), type(models).__name__
+    stamp, known = f"{file.st_size} {file.st_mtime_ns} {film.frames} {film.part} {box} {by}", None
     if path.is_file():
         with np.load(path) as content:
             known = dict(content) if str(content["stamp"]) == stamp else None
@@ -330,16 +342,18 @@ def _given(film: FilmFacts, landmarks: SeenPoints) -> Seen:
     return Seen(landmarks, torch.full((len(landmarks), 2, 2), torch.nan), (), ())
 
 
-def _refuse(film: FilmFacts, seen: Seen, box: Box | None) -> None:
+def _refuse(film: FilmFacts, seen: Seen, box: Box | None, by_filters: bool) -> None:
     good = seen.points.confidence > 0.5
     if int(good.sum()) < FRAME_RATE:
         remedy = (
             "give a film in which one face looks roughly into the camera, --box x,y,width,height where it is small, or --landmarks FILE"
         )
+        if by_filters:
+            remedy = f"get better eyes (mango assets get mediapipe), or {remedy}"
         raise InputError(film.path, expected="a face", found=f"one in {int(good.sum())} of {len(good)} frames", remedy=remedy)
     if box is None and len(seen.crowded) > 0.2 * len(good) / 25:
         at = f"{seen.crowded[0] / FRAME_RATE:.1f} s"
-        remedy = "say whose with --box x,y,width,height in the first picture, or cut a split screen into two films"
+        remedy = "say whose with --box x,y,width,height in the first picture, or of a split screen --split left-right"
         raise InputError(film.path, expected="one face", found=f"several of like size, as at {at}", remedy=remedy)
     points = seen.points.points[good]
     moved = (points[1:] - points[:-1]).norm(dim=-1).mean() / (points.amax(1) - points.amin(1)).amax()

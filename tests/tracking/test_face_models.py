@@ -122,7 +122,7 @@ def test_parts_cover_the_picture_and_overlap(size, pieces):
 
 def test_of_candidates_for_one_face_the_surest_stays():
     face = lambda score, x, size=100.0: Candidate(score, np.array([x, 0.0]), size, np.zeros((6, 2)))  # noqa: E731
-    kept = face_models._apart([face(0.6, 10.0), face(0.9, 0.0), face(0.8, 300.0), face(0.7, 320.0, 400.0)])
+    kept = face_models.apart([face(0.6, 10.0), face(0.9, 0.0), face(0.8, 300.0), face(0.7, 320.0, 400.0)])
     assert [found.score for found in kept] == [0.9, 0.8]
 
 
