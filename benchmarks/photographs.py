@@ -135,7 +135,7 @@ def _agreement(views: tuple[int, int], found: Sequence[Features], projections: S
     rows = _matches(*found)
     if not len(rows):
         return Agreement(views, torch.zeros(0, 3), torch.zeros(0))
-    seen = [features.where[rows[:, k]] for k, features in enumerate(found)]
+    seen = [points.where[rows[:, k]] for k, points in enumerate(found)]
     met = cv2.triangulatePoints(*projections, *(where.double().numpy().T for where in seen))
     met = (met[:3] / met[3]).T
     missed, ahead = zip(*(_seen(matrix, met, where) for matrix, where in zip(projections, seen, strict=True)), strict=True)

@@ -138,17 +138,11 @@ def points_of(agreed: list[Agreement], views: Sequence[int]) -> Float[Tensor, "p
     return torch.cat([pair.points for pair in agreed if set(pair.views) <= set(views)])
 
 
-def fitted(
-    training: Photographs,
-    points: Float[Tensor, "points 3"],
-    steps: int,
-    most: int,
-    seed: int,
-) -> Fit:
+def fitted(training: Photographs, points: Float[Tensor, "points 3"], steps: int, most: int, seed: int) -> Fit:
     """Learnt from these photographs and points alone, one photograph a step."""
     random = torch_generator("stone head", seed)
     fit = started(training, points, random)
-    rates = [{"params": [tensor], "lr": RATES[name], "name": name} for name, tensor in fit.gaussians.items()]
+    rates = [{"params": [tensor], "lr": RATES[name]} for name, tensor in fit.gaussians.items()]
     light = [{"params": [fit.background], "lr": RATES["colors"]}, {"params": [fit.light], "lr": LIGHT_RATE}]
     optimizer = torch.optim.Adam([*rates, *light], eps=1e-15)
     every = max(steps // 30, 10)
@@ -162,7 +156,7 @@ def fitted(
     for step in range(1, steps + 1):
         order = order or torch.randperm(len(training), generator=random).tolist()
         view, progress = order.pop(), step / steps
-        rates[0]["lr"] = optimizer.param_groups[0]["lr"] = RATES["means"] * SLOWER**progress
+        optimizer.param_groups[0]["lr"] = RATES["means"] * SLOWER**progress
         scene = fit.scene()
         rendering = draw(thinned(scene, DROPPED * progress, random), training.chosen([view]).camera, fit.background)
         rendering.means2d.retain_grad()
