@@ -3,9 +3,11 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event, Thread
 
 import torch
 from jaxtyping import Float
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.lifting.controls import CONTROLS, Misled
 from benchmarks.lifting.scales import Scale, data_folder
-from mango.data.atomic import atomic_folder
+from mango.data.atomic import atomic_file, atomic_folder
 from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
@@ -174,14 +176,34 @@ def timed(bench: Bench, row: str, steps: int, train: Callable[[], int], *, frame
     """Trains, and adds up processor time over the sessions that it takes."""
     spent = bench.rows / row / "cpu_seconds.json"
     spent.parent.mkdir(parents=True, exist_ok=True)
-    before, start = json.loads(spent.read_text()) if spent.exists() else 0.0, time.process_time()
-    try:
+    with counting_processor_time(spent):
         code = train()
-    finally:
-        spent.write_text(json.dumps(before + time.process_time() - start))
     if code:
         raise KeyboardInterrupt
     return Cost(json.loads(spent.read_text()), steps, frames)
+
+
+@contextmanager
+def counting_processor_time(file: Path, every: float = 10.0) -> Iterator[None]:
+    """Adds this process's seconds to those in ``file`` as they pass, for a process that is killed writes nothing at its end."""
+    before, start, over = json.loads(file.read_text()) if file.exists() else 0.0, time.process_time(), Event()
+
+    def write() -> None:
+        with atomic_file(file) as partial:
+            partial.write_text(json.dumps(before + time.process_time() - start))
+
+    def keep_writing() -> None:
+        while not over.wait(every):
+            write()
+
+    writer = Thread(target=keep_writing, daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join()
+        write()
 
 
 # Other labels ----------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ from mango.training.studio import Learners, Studio, open_studio
 HELD_OUT = "val"  # the split whose pictures say how good it became, where it shows the person
 
 
-LOOKS = 16  # lessons whose pictures say what was filmed
+WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
+LOOKS = 64  # lessons whose pictures say what was filmed
 UNSEEN = -12.0  # logit of an opacity that draws nothing
 
 
@@ -41,7 +42,7 @@ class Effort:
     cycles: int  # then in turn: one step of the avatar, three of the motion model
 
 
-EFFORTS = {"quick": Effort(150, 0), "normal": Effort(300, 100), "best": Effort(900, 300)}
+EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 200), "best": Effort(1_200, 600)}
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         head=config.head,
         seed=config.seed,
         steps=head_steps + 4 * cycles,
+        windows=WINDOWS,
+        pictures=1,
         train_split=config.split,
         validation_split=HELD_OUT if held_out else None,
         people=(config.person,),

@@ -33,6 +33,7 @@ RENDERING = [  # design, section 2; stage two is several files
     "mango.training.stage2_config",
     "mango.training.studio",
     "mango.training.avatars",
+    "mango.training.avatar_prior",
     "mango.training.registration",
     "mango.training.finetune",
     "mango.data.synthetic",
