@@ -37,7 +37,7 @@ from mango.tracking.face_filters import (
     into_crop,
     placed,
     window_cells,
-)  # fmt: skip
+)
 from mango.tracking.face_points import places_on
 from mango.types import MotionClip
 
@@ -52,10 +52,8 @@ RIDGES = (30.0, 100.0, 300.0)  # less would fit made-up faces better, and real o
 AWAY = (0.05, 0.10, 0.10)  # where corrections begin: shift (of the square), logarithm of size, turn in radians; standard deviations
 GOOD, BAD = 0.04, 0.15  # mean error of the points, of the face's size: what is a face found, and what is none
 EMPTY = 1500  # pictures without a face
-SHARP, LENIENT = (
-    8.0,
-    0.15,
-)  # of the judge: logit of a face like the made-up ones; living ones are less like these than they are like each other
+SHARP = 8.0  # logit of a face that is like the made-up ones
+LENIENT = 0.15  # of what lies between such a face and none, 2: living faces are less like the made-up ones than these are like each other
 
 
 def main(folder: Path) -> None:
@@ -120,11 +118,8 @@ def all_drawn(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def pictures_of_one(head: Head, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """From as near as a phone is held to as far as a studio's camera stands."""
-    places, person, far = (
-        places_on(head, POINTS),
-        made_up(head, true_person(head, seed), seed),
-        np.random.default_rng(seed).uniform(0.4, 1.3),
-    )
+    places, person = places_on(head, POINTS), made_up(head, true_person(head, seed), seed)
+    far = np.random.default_rng(seed).uniform(0.4, 1.3)  # metres
     wide = float(np.degrees(2 * np.arctan(0.163 / far)))
     shooting = Shooting(size_px=PX, distance_m=far, field_of_view_degrees=wide, view_degrees=(20.0, 14.0), noise=0.004)
     camera, clip = cameras(shooting, seed)[1], talking(head, grimaces(head, person, seed).frames(slice(EACH)), seed)

@@ -9,7 +9,6 @@ corrected from what is seen about the mouth alone: else hair and walls, which di
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +65,9 @@ class FaceFilters:
         with np.load(LEARNT) as content:
             self.learnt = dict(content)
         self.also_at = also_at
+        self.mean = self.learnt["mean"].astype(np.float64)
+        self.of_face = self._corrections("face", ANCHORS, REACH)
+        self.of_mouth = self._corrections("mouth", MOUTH_ANCHORS, MOUTH_REACH)
 
     def faces(self, picture: Picture, least: float = 0.5) -> list[Candidate]:
         """Faces, the surest first."""
@@ -82,11 +84,12 @@ class FaceFilters:
 
     def mesh(self, picture: Picture, centre: Float[np.ndarray, "2"], size: float, roll: float) -> tuple[Points, float]:
         """The 468 points in pixels of the picture, from a square of ``size`` pixels about a face; and how sure a face is there, 0 to 1."""
-        points = placed(self.learnt["mean"].astype(np.float64), centre, size, roll)
-        for number, correct in enumerate(self.corrections):
-            if number == len(REACH):  # the mouth is still to come
-                crop, into = cropped(picture, points)
-                logit = float(described(crop, into_crop(points, into), ANCHORS, REACH[-1]) @ self.learnt["judge"])
+        points = placed(self.mean, centre, size, roll)
+        for correct in self.of_face:
+            points = correct(picture, points)
+        crop, into = cropped(picture, points)
+        logit = float(described(crop, into_crop(points, into), ANCHORS, REACH[-1]) @ self.learnt["judge"])
+        for correct in self.of_mouth:
             points = correct(picture, points)
         return points, 1 / (1 + float(np.exp(-np.clip(logit, -50, 50))))
 
@@ -115,15 +118,10 @@ class FaceFilters:
                 break
         return kept
 
-    @cached_property
-    def corrections(self) -> list[Correction]:
-        """Of the face, then of the mouth."""
-        found = []
-        for part, anchors, reaches in (("face", ANCHORS, REACH), ("mouth", MOUTH_ANCHORS, MOUTH_REACH)):
-            basis = self.learnt[f"{part}_basis"].astype(np.float64)
-            weights = self.learnt[f"{part}_weights"] * self.learnt[f"{part}_scales"]  # a byte each
-            found += [Correction(anchors, reach, of, basis) for reach, of in zip(reaches, weights, strict=True)]
-        return found
+    def _corrections(self, part: str, anchors: tuple[int, ...], reaches: tuple[int, ...]) -> list[Correction]:
+        basis = self.learnt[f"{part}_basis"].astype(np.float64)
+        weights = self.learnt[f"{part}_weights"] * self.learnt[f"{part}_scales"]  # a byte each
+        return [Correction(anchors, reach, of, basis) for reach, of in zip(reaches, weights, strict=True)]
 
 
 def placed(shape: Points, centre: Float[np.ndarray, "2"], size: float, roll: float) -> Points:

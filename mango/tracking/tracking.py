@@ -116,8 +116,9 @@ def track(
     if filters is not None:
         sure = seen.points.confidence > 0.5
         seen, missed = steadied(pictures_of(film), seen, lambda done: told("optical flow", done, film.frames))
-        said.append(f"found by the built-in filters: a face surely in {100 * float(sure.float().mean()):.0f} % of frames; points followed "
-                    f"to the next picture and back return to within {100 * missed:.2g} % of the face's size")  # fmt: skip
+        where = "where --box says" if box is not None else "without being told where"
+        said.append(f"found by the built-in filters, {where}: a face surely in {100 * float(sure.float().mean()):.0f} % of frames; points "
+                    f"followed to the next picture and back return to within {100 * missed:.2g} % of the face's size")  # fmt: skip
     fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
     if landmarks is None:
         fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))
