@@ -33,7 +33,7 @@ from mango.training.avatars import new_avatars
 from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, MotionClip
 from renderer.head import AvatarConfig
 
-GOAL = 1.0  # seconds of work for a second of film, drawing and encoding: as fast as it plays
+GOAL = 0.5  # seconds of work for a second of film, drawing and encoding
 TRIES = 3
 AAC_FRAME = 1024  # samples: sound may be longer than the pictures by the rest of one, and late by another
 HUMS = (200, 300)  # Hz, a's and b's
