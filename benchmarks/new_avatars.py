@@ -200,12 +200,16 @@ def learnt(options: Options, data: Path, known: Path, person: str, beginning: st
 
 
 def camera_until_the_end(learnt: CameraRefinement) -> CameraRefinement:
-    """A film has one camera."""
-    clips = list(learnt.twists)
-    whole = CameraRefinement(name for clip in clips for name in (clip, f"{clip.rpartition('/')[0]}{END}/{clip[-1]}"))
-    for clip in clips:
-        whole.twists[f"{clip.rpartition('/')[0]}{END}/{clip[-1]}"] = learnt.twists[clip]
-    return whole
+    """A film has one camera: its end, which nothing was learnt from, is seen by what its beginning taught."""
+    of_the_end = CameraRefinement(end_of(clip) for clip in learnt.twists)
+    for clip, twist in learnt.twists.items():
+        of_the_end.twists[end_of(clip)] = twist
+    return of_the_end
+
+
+def end_of(clip: str) -> str:
+    dialogue, _, side = clip.rpartition("/")
+    return f"{dialogue}{END}/{side}"
 
 
 def fidelity(studio: Studio, learners: Learners, person: str) -> float:
