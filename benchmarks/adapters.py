@@ -1,4 +1,4 @@
-"""python -m benchmarks.adapters --general RUN --strangers DATA [--people p00 p03 ...] [--effort normal] --out DIR [--to docs/results.md]
+"""python -m benchmarks.adapters --general RUN --strangers DATA [--people p03 p06 ...] [--effort normal] --out DIR [--to docs/results.md]
 
 Whether fine-tuning makes the general motion model better for the person it was tuned on, and leaves everybody else alone. RUN is of stage
 two; DATA is a set of made-up people whom it never met, with their truth beside it: of another seed, and as a tracker sees them. Of each
@@ -48,7 +48,7 @@ ROWS = {"general": "general model", "adapter": "in the person's adapter"}
 class Options:
     general: Path  # a run of stage two
     strangers: Path  # a set of people whom it never met, with the truth beside it
-    people: tuple[str, ...] = ("p00", "p03", "p06")
+    people: tuple[str, ...] = ("p03", "p06", "p09")
     effort: Literal["quick", "normal", "best"] = "normal"
     samplings: int = 4
     seed: int = 0

@@ -42,7 +42,7 @@ class Effort:
     cycles: int  # then in turn: one step of the avatar, three of the motion model
 
 
-EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 200), "best": Effort(1_200, 600)}
+EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 100), "best": Effort(1_600, 150)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class FinetuneConfig:
     effort: Literal[
         "quick",  # an avatar alone, drawn by the general model's motion
         "normal",
-        "best",  # three times as long
+        "best",  # four times as long an avatar
     ] = "normal"
     head_steps: int | None = None  # of the avatar alone, instead of the effort's
     cycles: int | None = None  # of one step of the avatar and three of the motion model, instead of the effort's
