@@ -33,6 +33,7 @@ def pretend(monkeypatch):
             eye = lambda self, *given, **named: models[-1].eye(*given, **named)  # noqa: E731
 
         monkeypatch.setattr(command, "FaceModels", InTurn)
+        monkeypatch.setattr(command, "any_here", lambda: True)  # whether or not this machine has them
 
     monkeypatch.setattr(command, "TrackConfig", QUICK)
     return with_models
