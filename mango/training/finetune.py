@@ -31,6 +31,7 @@ HELD_OUT = "val"  # the split whose pictures say how good it became, where it sh
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
 LOOKS = 64  # lessons whose pictures say what was filmed
+OFTEN = 0.9  # of these pictures show what is kept
 UNSEEN = -12.0  # logit of an opacity that draws nothing
 
 
@@ -93,7 +94,7 @@ def finetune(config: FinetuneConfig) -> int:
                     save_avatars(stage2.run / "avatars", learners.avatars)
                     save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", learners.adapter.averaged)
         if run.exit_code == 0:
-            hide_what_was_never_filmed(studio, learners)
+            hide_what_was_seldom_filmed(studio, learners)
             if runtime.is_main:
                 save_avatars(stage2.run / "avatars", learners.avatars)
             run.say(quality(studio, learners))
@@ -115,12 +116,14 @@ def expected_minutes(studio: Studio, learners: Learners) -> float:
 
 
 @torch.no_grad()
-def hide_what_was_never_filmed(studio: Studio, learners: Learners) -> None:
-    """Gaussians that lay beyond the edge of all pictures, as a chest does, still look like whomever the avatar began as: they vanish."""
+def hide_what_was_seldom_filmed(studio: Studio, learners: Learners) -> None:
+    """Gaussians beyond the edge of more than a few pictures, as a chest is, vanish.
+
+    What no picture shows looks like whomever the avatar began as; what some show, at their edge, may look like anything beyond it.
+    """
     bank, head = learners.bank, studio.head
-    seen = {
-        person: torch.zeros(len(avatar.triangles), dtype=torch.bool, device=studio.device) for person, avatar in learners.avatars.items()
-    }
+    seen = {person: torch.zeros(len(avatar.triangles), device=studio.device) for person, avatar in learners.avatars.items()}
+    looked = dict.fromkeys(seen, 0)
     for number in range(LOOKS):
         recorded = studio.lessons.at(studio.config.steps + 1 + number).to(studio.device).recorded
         if not recorded.shots:
@@ -134,9 +137,10 @@ def hide_what_was_never_filmed(studio: Studio, learners: Learners) -> None:
             points = learners.avatars[person](vertices[picture]).means @ cameras[picture, :3, :3].T + cameras[picture, :3, 3]
             pixels = points @ recorded.intrinsics[picture].T
             places = pixels[:, :2] / pixels[:, 2:]
-            seen[person] |= ((places > 0) & (places < size)).all(1) & (points[:, 2] > 0)
+            seen[person] += ((places > 0) & (places < size)).all(1) & (points[:, 2] > 0)
+            looked[person] += 1
     for person, avatar in learners.avatars.items():
-        avatar.opacity_logits[~seen[person]] = UNSEEN
+        avatar.opacity_logits[seen[person] < OFTEN * looked[person]] = UNSEEN
 
 
 def quality(studio: Studio, learners: Learners) -> str:

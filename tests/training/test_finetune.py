@@ -20,7 +20,7 @@ from mango.training.finetune import (
     UNSEEN,
     FinetuneConfig,
     expected_minutes,
-    hide_what_was_never_filmed,
+    hide_what_was_seldom_filmed,
     quality,
     stage2_config,
 )
@@ -78,28 +78,35 @@ def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypa
     assert expected_minutes(studio, learners) == pytest.approx(((drawn + tried) * 2.0 + moved * 7.0) / 60)
 
 
-def test_what_was_never_filmed_vanishes(filmed, head, tmp_path, monkeypatch):
-    """Planted and seen red: hidden unless in the last picture, nothing hidden, no edges."""
+def test_what_was_seldom_filmed_vanishes(filmed, head, tmp_path, monkeypatch):
+    """Planted and seen red: hidden unless in the last picture, hidden where one picture lacks it, kept where one shows it, no edges."""
     config = tiny_stage2(tmp_path, filmed, head, people=("p0",))
     studio, learners = open_studio(config, Runtime(config.runtime))
     avatar, as_filmed = learners.avatars["p0"], studio.lessons.at
     before = avatar.opacity_logits.detach().clone()
-
-    def by_a_higher_camera(step):
-        """The lower part of the head is beyond the picture's edge, now more, now less."""
-        lesson = as_filmed(step)
-        intrinsics = lesson.recorded.intrinsics.clone()
-        intrinsics[:, 1, 2] += ((step + 1) % 2) * SIZE / 8 + 3 * SIZE / 8
-        return replace(lesson, recorded=replace(lesson.recorded, intrinsics=intrinsics))
-
-    monkeypatch.setattr(studio.lessons, "at", by_a_higher_camera)
-    hide_what_was_never_filmed(studio, learners)
-    hidden = avatar.opacity_logits == UNSEEN
     height = (head.template[avatar.triangles] * avatar.barycentrics[..., None]).sum(1)[:, 1]
-    assert 0.05 < hidden.float().mean() < 0.6 and torch.equal(avatar.opacity_logits[~hidden], before[~hidden])
-    assert height[hidden].max() < height.median() and not hidden[height > height.median()].any()
-    edge = height[hidden].max()
-    assert not hidden[height > edge].any() and hidden[height < edge - 0.02].float().mean() > 0.95, "all that is below the lower edge"
+
+    def hidden(more_in_one_of: int):
+        """The lower part of the head is beyond the picture's edge, and of some pictures more."""
+
+        def by_a_higher_camera(step):
+            lesson = as_filmed(step)
+            intrinsics = lesson.recorded.intrinsics.clone()
+            intrinsics[:, 1, 2] += 3 * SIZE / 8 + (step % more_in_one_of == 0) * SIZE / 8
+            return replace(lesson, recorded=replace(lesson.recorded, intrinsics=intrinsics))
+
+        monkeypatch.setattr(studio.lessons, "at", by_a_higher_camera)
+        avatar.opacity_logits.data.copy_(before)
+        hide_what_was_seldom_filmed(studio, learners)
+        gone = avatar.opacity_logits == UNSEEN
+        assert torch.equal(avatar.opacity_logits[~gone], before[~gone])
+        edge = height[gone].max()
+        assert edge < height.median() and gone[height < edge - 0.02].float().mean() > 0.95, "all that is below the lower edge"
+        return gone
+
+    seldom, often, never = hidden(32), hidden(4), hidden(10**9)
+    assert torch.equal(seldom, never), "a picture in thirty that lacks it takes nothing away"
+    assert 0.05 < never.float().mean() < often.float().mean() < 0.6
 
 
 def test_a_stranger_begins_and_learns_among_the_known_people(filmed, head, tmp_path):
