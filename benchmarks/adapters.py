@@ -134,8 +134,8 @@ def page(options: Options, scores: dict[str, dict]) -> str:
         "",
         f"`python -m benchmarks.adapters --people {' '.join(options.people)} {names}`, {commit_and_machine()}.",
         "",
-        f"General model: {'/'.join(options.general.parts[-3:])}; people of {options.strangers.name}, whom it never met. Their held-out dialogues "
-        "against their true motion; the same noise in both rows.",
+        f"General model: {'/'.join(options.general.parts[-3:])}; people of {options.strangers.name}, whom it never met. Their held-out "
+        "dialogues against their true motion; the same noise in both rows.",
         "",
         f"| person | | {' | '.join(SHOWN.values())} |",
         f"|---|---|{'---:|' * len(SHOWN)}",
