@@ -21,6 +21,7 @@ from rich.table import Table
 from benchmarks.command import run
 from benchmarks.page import write_between
 from mango.data.json_files import read_json, write_json
+from mango.errors import InputError
 from mango.provenance import commit, processor, provenance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "data" / "formats"))
@@ -42,8 +43,14 @@ def main(options: Options) -> int:
     from mutations import all_names, fuzzed
 
     torch.set_num_threads(1)
+    there = tuple(all_names())
+    unknown = sorted(set(options.formats) - set(there))
+    if unknown:
+        raise InputError(
+            "--formats", expected="formats that can be read here", found=", ".join(unknown), remedy=f"there are {', '.join(there)}"
+        )
     rows = []
-    for name in options.formats or tuple(all_names()):
+    for name in options.formats or there:
         before, began = peak_mib(), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             outcome = fuzzed(name, Path(folder), options.mutations, options.seed)

@@ -53,6 +53,12 @@ def test_a_stranger_begins_as_the_mean_on_the_known_peoples_triangles(people, st
     assert (stranger.identity == 1).all(), "the shape stays the person's own"
 
 
+def test_modes_are_as_long_as_people_differ(people):
+    """Planted and seen red: lengths over all people instead of a standard deviation's, only the first mode."""
+    known = torch.stack([attributes(avatar) for avatar in people.values()])
+    torch.testing.assert_close(avatar_prior(people).modes.square().sum(0), known.var(0, unbiased=False), rtol=1e-3, atol=1e-6)
+
+
 def test_a_known_person_begins_and_goes_on_as_themselves(head, people):
     again = new_avatars(head, {"p2": torch.ones(head.identities)}, AvatarConfig(num_gaussians=COUNT), seed=7)["p2"]
     prior = avatar_prior(people)

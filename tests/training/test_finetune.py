@@ -39,6 +39,7 @@ def test_efforts_differ_in_length_alone(filmed, tmp_path):
     steps = [config(effort=effort).steps for effort in EFFORTS]
     assert steps == sorted(steps) and steps[0] == EFFORTS["quick"].head_steps, "quick: an avatar alone"
     assert config(effort="best", head_steps=5, cycles=2).steps == 13
+    assert config().windows * config().pictures == 8, "one person's pictures: more at once teach little more"
     assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
 
 
