@@ -18,6 +18,7 @@ from renderer.binding import placed, triangle_frames
 from renderer.types import Gaussians
 
 FORMAT = 1
+BLUR, PIXEL = 0.3, 1 / 12  # square pixels: what a picture is drawn with, and how much of that is the pixel's own width
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,12 @@ class HeadAvatar(nn.Module):
         identity: Float[Tensor, "identity"],
         head: str,
         person: str,
+        pixels_per_metre: float | None = None,
     ):
         super().__init__()
         count = len(triangles)
         self.head, self.person = head, person  # digest of the parametric head; whose avatar
+        self.pixels_per_metre = pixels_per_metre  # at the face, of the finest pictures it learns from; None: unknown
         self.register_buffer("triangles", triangles)
         self.register_buffer("barycentrics", barycentrics)
         self.register_buffer("identity", identity)
@@ -81,6 +84,7 @@ class HeadAvatar(nn.Module):
         from safetensors.torch import save_file
 
         metadata = {"format": str(FORMAT), "kind": "mango avatar", "head": self.head, "person": self.person}
+        metadata |= {} if self.pixels_per_metre is None else {"pixels_per_metre": self.pixels_per_metre}
         save_file({name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}, path, {"mango": json.dumps(metadata)})
 
     @staticmethod
@@ -99,7 +103,8 @@ class HeadAvatar(nn.Module):
                 f"{path}: expected a mango avatar of format {FORMAT}, found {metadata or 'no description'}; "
                 "point to avatar.safetensors of a stage-two or fine-tuning run"
             )
-        avatar = HeadAvatar(tensors["triangles"], tensors["barycentrics"], tensors["identity"], metadata["head"], metadata["person"])
+        binding = (tensors[name] for name in ("triangles", "barycentrics", "identity"))
+        avatar = HeadAvatar(*binding, metadata["head"], metadata["person"], metadata.get("pixels_per_metre"))
         avatar.load_state_dict(tensors, strict=True)
         return avatar
 
@@ -142,6 +147,16 @@ def _uniform_barycentrics(count: int, generator: torch.Generator) -> Float[Tenso
     u, v = torch.rand(2, count, generator=generator)
     root = u.sqrt()
     return torch.stack([1 - root, root * (1 - v), root * v], dim=-1)
+
+
+def blur_of(avatar_pixels_per_metre: float | None, shown_pixels_per_metre: float) -> float:
+    """``eps2d`` for a picture of an avatar: the usual, or, where the picture shows it larger than any it learnt from, as much more.
+
+    What is finer than the pixels that Gaussians were compared in was never compared: drawn sharply it is glitter. So the blur is enlarged
+    with the avatar, all but the part that is a pixel's own width (Mip-Splatting, Yu et al., CVPR 2024, limits Gaussians' sizes so).
+    """
+    larger = 1.0 if avatar_pixels_per_metre is None else max(1.0, shown_pixels_per_metre / avatar_pixels_per_metre)
+    return PIXEL + (BLUR - PIXEL) * larger**2
 
 
 def joined(scenes: list[Gaussians]) -> Gaussians:

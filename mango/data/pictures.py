@@ -108,6 +108,12 @@ class Pictures:
             landmarks=torch.stack([self.tracks[shot[:2]].landmarks[shot[2]] for shot in shots]),
         )
 
+    def pixels_per_metre(self, clip: tuple[str, str], head: Float[Tensor, "time 3"]) -> float:
+        """How finely the clip shows a head that is at these places in the world: the median of its frames."""
+        track = self.tracks[clip]
+        depth = (track.camera_from_world[:, 2, :3] * head.to(track.camera_from_world)).sum(-1) + track.camera_from_world[:, 2, 3]
+        return float((track.intrinsics[0, 0] / depth).median())
+
     def _check_sizes(self) -> None:
         sizes = {video.size: video.path for video, _ in self.videos.values()}
         if len(sizes) > 1:

@@ -23,6 +23,7 @@ class Avatar(Protocol):
     """Somebody who can be drawn in motion, with the head at the origin of FLAME's axes."""
 
     identity: Float[Tensor, "identity"]  # the shape that a motion model is told
+    pixels_per_metre: float | None  # of the finest pictures that it learnt from, where that is known
     remarks: tuple[str, ...]  # what whoever sees it drawn should know
 
     def gaussians(self, clip: MotionClip, eye: Float[Tensor, "3"] | None = None) -> Gaussians:
@@ -47,6 +48,10 @@ class BoundAvatar:
     def identity(self) -> Float[Tensor, "identity"]:
         return self.avatar.identity.cpu()
 
+    @property
+    def pixels_per_metre(self) -> float | None:
+        return self.avatar.pixels_per_metre
+
     def gaussians(self, clip: MotionClip, eye: Float[Tensor, "3"] | None = None) -> Gaussians:
         person = self.head.with_shape(self.identity)
         vertices = person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose)
@@ -62,6 +67,7 @@ class LamAvatar:
 
     head: Head
     lam: LamHead
+    pixels_per_metre: ClassVar[None] = None
     remarks: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -29,6 +29,7 @@ from mango.inference.views import Shot, View, ViewName, view_of
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.types import PERSONS, SAMPLE_RATE, MotionClip
 from renderer import draw
+from renderer.head import blur_of
 from renderer.types import Camera
 
 CHUNK = 10  # frames in memory at a time
@@ -189,9 +190,11 @@ def person_layers(clip: MotionClip, avatar: Avatar, camera: Camera) -> Iterator[
     device = Runtime(RuntimeConfig()).device
     camera = Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height)
     avatar, eye = avatar.to(device), centre_of(camera)
+    shown = float(camera.intrinsics[0, 0] / camera.camera_from_world[2, 3])  # pixels a metre at the head, which is at the origin
+    blur = blur_of(avatar.pixels_per_metre, shown)
     for first in range(0, len(clip), CHUNK):
         with torch.no_grad():
-            drawn = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK)), eye), camera)
+            drawn = draw(avatar.gaussians(clip.frames(slice(first, first + CHUNK)), eye), camera, eps2d=blur)
         yield from torch.cat([drawn.colors.clamp(min=0), drawn.alphas], dim=-1).cpu()
 
 

@@ -6,6 +6,7 @@ NAME/flame_param.npz     whose face that is: shape and static_offset (the rest o
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class SplatAvatar:
     person: ShapedHead  # in the avatar's own shape, its static offsets included
     shape: Float[Tensor, "identity"]
     remarks: tuple[str, ...] = ()
+    pixels_per_metre: ClassVar[None] = None
 
     @property
     def identity(self) -> Float[Tensor, "identity"]:

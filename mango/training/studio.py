@@ -150,6 +150,8 @@ def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dic
     shapes = mean_shapes(training.clips, studio.placed)
     head = load_head(config.head)  # on no device
     avatars = new_avatars(head, shapes, config.avatar, config.seed)
+    for person, avatar in avatars.items():
+        avatar.pixels_per_metre = _finest(studio, [clip for clip, whose in training.clips.items() if whose == person])
     prior = None if config.avatars is None else avatar_prior(read_avatars(config.avatars, head))
     if prior is not None:
         for avatar in avatars.values():
@@ -161,6 +163,11 @@ def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dic
         for learner in heads.values():
             prior.lead(learner.model, learner.optimizer)
     return heads, make_learner("cameras", cameras, config.camera_optimizer, steps, groups=groups)
+
+
+def _finest(studio: Studio, clips: Sequence[Key]) -> float:
+    """Pixels per metre of the clip that shows its person the largest."""
+    return max(studio.lessons.pictures.pixels_per_metre(clip, studio.placed[clip].translation) for clip in clips)
 
 
 def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> dict[str, Float[Tensor, "identity"]]:

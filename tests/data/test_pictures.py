@@ -1,5 +1,7 @@
 """Recorded pictures by dialogue, side and frame: in the order asked for, over one background."""
 
+from dataclasses import replace
+
 import torch
 
 from mango.data.dialogues import DialogueSet
@@ -30,3 +32,15 @@ def test_without_a_mask_everything_is_the_person(sound_set):
     batch = Pictures(sound_set, [("first", "a")], BACKGROUND).read([("first", "a", 3)])
     film = VideoFrames(sound_set.dialogue("first").side("a").video)
     assert (batch.mattes == 1).all() and torch.equal(batch.colors, film.frames([3]).float() / 255)
+
+
+def test_pixels_per_metre_are_the_focal_length_over_the_depth(sound_set):
+    """Seen red: depth of the world's origin, the mean instead of the median, x instead of z of the camera."""
+    pictures = Pictures(sound_set, [("first", "a")], BACKGROUND)
+    track = pictures.tracks["first", "a"]
+    camera = torch.eye(4)
+    camera[:3, :3] = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # looks along -x of the world
+    camera[2, 3] = 1.0
+    pictures.tracks["first", "a"] = replace(track, camera_from_world=camera[None], intrinsics=torch.diag(torch.tensor([600.0, 500.0, 1.0])))
+    head = torch.tensor([[-1.0, 5.0, 7.0], [-1.0, 0.0, 0.0], [-100.0, 0.0, 0.0]])  # depths 2, 2, 101
+    assert pictures.pixels_per_metre(("first", "a"), head) == 300.0

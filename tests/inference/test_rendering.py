@@ -59,6 +59,27 @@ def test_chunks_do_not_show(drawn, make_clip, monkeypatch):
     torch.testing.assert_close(torch.stack(pieces), torch.stack(whole), atol=1e-5, rtol=0)
 
 
+def test_what_was_learnt_in_small_pictures_is_drawn_large_without_glitter(head, avatars, make_clip):
+    """Gaussians far smaller than the pixels they learnt from, light beside dark: large, they look as they did small, and not like salt."""
+    known = load_avatar(avatars[0], head)
+    generator = torch.Generator().manual_seed(0)
+    known.avatar.albedo.copy_(torch.randint(0, 2, known.avatar.albedo.shape[:1], generator=generator)[:, None].expand(-1, 3).float())
+    known.avatar.log_scales.sub_(1.0)
+    small, large = portrait_camera(SIZE), portrait_camera(8 * SIZE)
+
+    def mottled() -> float:
+        """How much neighbouring pixels of the face differ."""
+        (drawn,) = person_layers(make_clip(1), known, large)
+        face = drawn[3 * SIZE : 5 * SIZE, 3 * SIZE : 5 * SIZE, :3]
+        return float((face[1:] - face[:-1]).abs().mean())
+
+    unknown = mottled()
+    known.avatar.pixels_per_metre = float(small.intrinsics[0, 0] / small.camera_from_world[2, 3])
+    assert mottled() < 0.5 * unknown
+    known.avatar.pixels_per_metre *= 8
+    assert mottled() == unknown, "drawn no larger than it was learnt: as in training"
+
+
 def test_the_shape_is_the_avatars_and_placement_is_left_out(head, drawn, make_clip):
     """Notices a clip's identity or place in the world moving the Gaussians away from the face they were fitted to."""
     camera = portrait_camera(SIZE)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
+from renderer.head import AvatarConfig, HeadAvatar, blur_of, joined, new_avatar
 
 
 def square(config=AvatarConfig(num_gaussians=400), density=(1.0, 1.0, 0.0)):
@@ -49,6 +49,23 @@ def test_the_file_holds_everything(tmp_path):
     assert (again.head, again.person) == ("h", "p") and torch.equal(again.identity, torch.arange(3.0))
     for ours, theirs in zip(vars(avatar(template)).values(), vars(again(template)).values(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_the_file_says_how_fine_its_pictures_were_where_that_is_known(tmp_path):
+    """A coarse avatar drawn as if pictures had taught it every hair shows what was never compared."""
+    _, avatar = square()
+    for known in (None, 512.5):
+        avatar.pixels_per_metre = known
+        avatar.save(tmp_path / "avatar.safetensors")
+        assert HeadAvatar.load(tmp_path / "avatar.safetensors").pixels_per_metre == known
+
+
+@pytest.mark.parametrize(
+    ("learnt", "shown", "blur"), [(None, 900.0, 0.3), (900.0, 900.0, 0.3), (900.0, 300.0, 0.3), (300.0, 900.0, 9 * 0.3 - 8 / 12)]
+)
+def test_only_what_is_shown_larger_than_it_was_learnt_is_blurred_more(learnt, shown, blur):
+    """By as much larger, but for a pixel's own width, a square's variance of 1/12. By hand: 9 (0.3 - 1/12) + 1/12."""
+    assert blur_of(learnt, shown) == pytest.approx(blur)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an avatar", b"\x08\0\0\0\0\0\0\0{}      "])

@@ -26,7 +26,7 @@ from mango.training.finetune import (
 )
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import CalibrationConfig
-from mango.training.studio import open_studio
+from mango.training.studio import open_studio, picture_learners
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,26 @@ def test_held_out_pictures_are_of_the_person(filmed, tmp_path):
     split = DialogueSet.open(filmed).splits
     config = lambda person: stage2_config(FinetuneConfig(filmed, person, tmp_path, tmp_path / "out"))  # noqa: E731
     assert "val" in split and config("p0").validation_split == "val" and config("nobody").validation_split is None
+
+
+def test_avatars_know_how_large_they_were_seen(filmed, head, tmp_path):
+    """In the largest of their own clips; known people's avatars, which they may begin as, were seen larger or smaller."""
+    config = tiny_stage2(tmp_path, filmed, head)
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    (clip, person), *_ = studio.people.items()
+    tracks = studio.lessons.pictures.tracks
+    closer = tracks[clip].intrinsics * torch.tensor([2.0, 2.0, 1.0])[:, None]
+    tracks[clip] = replace(tracks[clip], intrinsics=closer)
+    heads, _ = picture_learners(studio, studio.lessons.windows, steps=1)
+    assert sum(whose == person for whose in studio.lessons.windows.clips.values()) > 1
+    size = float(closer[0, 0] / tracks[clip].camera_from_world[0, 2, 3])
+    assert heads[person].model.pixels_per_metre == pytest.approx(size, rel=0.05)
+    seen = {person: avatar.pixels_per_metre for person, avatar in learners.avatars.items()}
+    for avatar in learners.avatars.values():
+        avatar.pixels_per_metre = 1.0
+    save_avatars(tmp_path / "known", learners.avatars)
+    _, begun = open_studio(replace(config, avatars=tmp_path / "known"), Runtime(config.runtime))
+    assert {person: avatar.pixels_per_metre for person, avatar in begun.avatars.items()} == seen
 
 
 def test_the_expected_time_costs_nothing_but_time(filmed, head, tmp_path):
