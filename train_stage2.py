@@ -37,7 +37,7 @@ def main(config: Stage2Config) -> int:
                     run.log(step, "validation", held_out.losses)
                     run.log_pictures(step, "recorded and drawn", held_out.pictures)
             if run.due(step, config.every.save) or run.stopping:
-                run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * config.windows, phase=active)
+                run.save(step, learners.all, learners.tensors, samples_seen=step * config.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(config.run / "avatars", learners.avatars)
     return run.exit_code

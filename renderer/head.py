@@ -6,6 +6,7 @@ vertices ──> frames of the bound triangles ──> Gaussians in the world
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -69,6 +70,13 @@ class HeadAvatar(nn.Module):
         self.opacity_logits = nn.Parameter(torch.zeros(count))
         self.albedo = nn.Parameter(torch.full((count, 3), 0.5))
         self.light = nn.Parameter(torch.zeros(4, 3))  # constant, x, y, z of the normal; per colour channel
+
+    @torch.no_grad()
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        """For as many Gaussians as ``state`` has, which is then loaded. Parameters stay the same objects: optimizers know them."""
+        for name in self.per_gaussian:
+            tensor = getattr(self, name)
+            tensor.data = tensor.new_zeros(len(state.get(name, tensor)), *tensor.shape[1:])
 
     def forward(self, vertices: Float[Tensor, "*batch verts 3"]) -> Gaussians:
         """Gaussians on posed vertices (metres, the world of the vertices)."""

@@ -34,6 +34,8 @@ STAGE_TWO_ONLY = (
     "mango/training/label_bank.py",
     "mango/training/picture_losses.py",
     "mango/training/finetune.py",
+    "mango/training/growth.py",
+    "mango/training/cut_edges.py",
     "mango/training/adapter_files.py",
     "mango/training/drawn_mouths.py",
     "mango/training/sharpening.py",

@@ -129,7 +129,7 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
                 if run.due(step, config.every.log):
                     run.log(step, active, losses)
                 if run.due(step, config.every.save) or run.stopping:
-                    run.save(step, learners.all, {"bank": learners.bank.state()}, phase=active)
+                    run.save(step, learners.all, learners.tensors, phase=active)
         save_avatars(config.run / "avatars", learners.avatars)
         return run.exit_code
 

@@ -44,6 +44,7 @@ class AvatarPrior:
     def lead(self, avatar: HeadAvatar, optimizer: torch.optim.Optimizer) -> None:
         """From now on every step of a stranger's ``optimizer`` also goes along the modes, by the slope that attributes' gradients say.
 
+        It does so until the avatar has other Gaussians than they (`renderer.density`).
         The code is zero between steps: what was gone along it is in the attributes, which are whole and the avatar's own at any time.
         """
         if avatar.person in self.known:
@@ -52,15 +53,20 @@ class AvatarPrior:
         code = nn.Parameter(torch.zeros(len(modes), device=modes.device))
         optimizer.add_param_group({"params": [code], "lr_scale": CODE_RATE, "weight_decay": 0.0})
 
+        def still_among_them() -> bool:
+            return torch.equal(avatar.triangles, self.like.triangles.to(avatar.triangles))
+
         def project(*_) -> None:
             slopes = [parameter.grad for parameter in _in_order(avatar)]
-            if all(slope is not None for slope in slopes):
+            code.grad = None
+            if still_among_them() and all(slope is not None for slope in slopes):
                 code.grad = modes @ torch.cat([slope.flatten() for slope in slopes])
 
         @torch.no_grad()
         def go(*_) -> None:
-            add(avatar, code @ modes)
-            code.zero_()
+            if code.any():
+                add(avatar, code @ modes)
+                code.zero_()
 
         optimizer.register_step_pre_hook(project)
         optimizer.register_step_post_hook(go)

@@ -87,6 +87,8 @@ def drawn(
 ) -> Rendering:
     """The pictures again, as the avatars would look: every person's Gaussians in one call of the rasterizer.
 
+    ``means2d`` and ``radii`` are ordered by person; where there is one, as the pictures are.
+
     ``carry(gaussians, person, pictures)`` may give the Gaussians of a person's pictures other channels than their colours.
     """
     order = sorted(range(len(recorded.persons)), key=lambda picture: recorded.persons[picture])
@@ -99,7 +101,7 @@ def drawn(
     camera = Camera(camera_from_world[order], recorded.intrinsics[order], width=cols, height=rows)
     rendering = draw(joined(scenes), camera, background, backend, eps2d)
     back = torch.tensor(order).argsort()
-    return Rendering(rendering.colors[back], rendering.alphas[back])
+    return Rendering(rendering.colors[back], rendering.alphas[back], rendering.means2d, rendering.radii)
 
 
 def save_avatars(folder: Path, avatars: Mapping[str, HeadAvatar]) -> None:

@@ -30,7 +30,7 @@ def begin(run: Run, studio: Studio, learners: Learners) -> None:
     known = studio.config.calibration.known
     gain = known_gain(known) if known else measured_gain(run, studio, learners)
     learners.bank = amplified(studio, learners.bank, gain)
-    learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+    learners.restore(run.restore(learners.all).tensors)
 
 
 def known_gain(run: Path) -> float:
@@ -66,7 +66,7 @@ def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> 
     schedule = Schedule((Phase("head", config.steps),), studio.config.schedule.cycle)
     studio = replace(studio, config=replace(studio.config, schedule=schedule))
     heads, cameras = picture_learners(studio, studio.lessons.windows, config.steps)
-    trial = replace(learners, heads=heads, cameras=cameras, bank=amplified(studio, learners.bank, gain))
+    trial = replace(learners, heads=heads, cameras=cameras, bank=amplified(studio, learners.bank, gain), growth=None)
     error = DrawingError(studio, trial)
     for step in range(1, config.steps + config.lessons + 1):
         if run.stopping:

@@ -97,6 +97,8 @@ def read_learner(checkpoint: Path, learner: Learner) -> None:
 def read_weights(path: Path, model: nn.Module) -> None:
     """Strict: every tensor of the model is in the file with its shape, and nothing else is."""
     contents = read_tensors(path)
+    if hasattr(model, "make_room"):  # an avatar, which may have grown
+        model.make_room(contents)
     own = model.state_dict()
     other = sorted(own.keys() ^ contents.keys()) or sorted(name for name in own if own[name].shape != contents[name].shape)
     if other:

@@ -11,28 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from mango.data.dialogues import DialogueSet
 from mango.training.adapter_files import save_adapter
 from mango.training.alternation import Phase, Schedule
-from mango.training.avatars import posed, save_avatars
+from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
+from mango.training.cut_edges import fade_at_cut_edges
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due
-from mango.training.stage2 import alternate, examination, placed, teach_head, teach_motion, with_neck
+from mango.training.stage2 import alternate, examination, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
+from renderer.density import DensityConfig
 
 HELD_OUT = "val"  # the split whose pictures say how good it became, where it shows the person
 
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
-LOOKS = 64  # lessons whose pictures say what was filmed
-OFTEN = 0.9  # of these pictures show what is kept
-UNSEEN = -12.0  # logit of an opacity that draws nothing
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,11 @@ class Effort:
 
     head_steps: int  # avatar alone, first
     cycles: int  # then in turn: one step of the avatar, three of the motion model
+    density: DensityConfig | None = None  # where the avatar gets more Gaussians
 
 
-EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 100), "best": Effort(1_600, 150)}
+FINER = DensityConfig(start=200, stop=1_200, every=100, reset_every=0, split_scale=0.002, most=15_000, new_opacity="shared")
+EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 100), "best": Effort(1_600, 150, FINER)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class FinetuneConfig:
     effort: Literal[
         "quick",  # an avatar alone, drawn by the general model's motion
         "normal",
-        "best",  # four times as long an avatar
+        "best",  # four times as long an avatar, of more Gaussians
     ] = "normal"
     head_steps: int | None = None  # of the avatar alone, instead of the effort's
     cycles: int | None = None  # of one step of the avatar and three of the motion model, instead of the effort's
@@ -89,12 +88,12 @@ def finetune(config: FinetuneConfig) -> int:
                 run.show(f"{active} {float(losses['total']):.4f}")
                 run.log(step, active, losses)
             if run.due(step, stage2.every.save) or run.stopping:
-                run.save(step, learners.all, {"bank": learners.bank.state()}, samples_seen=step * stage2.windows, phase=active)
+                run.save(step, learners.all, learners.tensors, samples_seen=step * stage2.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(stage2.run / "avatars", learners.avatars)
                     save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", learners.adapter.averaged)
         if run.exit_code == 0:
-            hide_what_was_seldom_filmed(studio, learners)
+            fade_at_cut_edges(studio, learners)
             if runtime.is_main:
                 save_avatars(stage2.run / "avatars", learners.avatars)
             run.say(quality(studio, learners))
@@ -113,34 +112,6 @@ def expected_minutes(studio: Studio, learners: Learners) -> float:
     of_motion = (config.steps - opening) * 3 // 4
     trials = 0 if config.calibration.known else len(config.calibration.gains) * (config.calibration.steps + config.calibration.lessons)
     return ((config.steps - of_motion + trials) * seconds[teach_head] + of_motion * seconds[teach_motion]) / 60
-
-
-@torch.no_grad()
-def hide_what_was_seldom_filmed(studio: Studio, learners: Learners) -> None:
-    """Gaussians beyond the edge of more than a few pictures, as a chest is, vanish.
-
-    What no picture shows looks like whomever the avatar began as; what some show, at their edge, may look like anything beyond it.
-    """
-    bank, head = learners.bank, studio.head
-    seen = {person: torch.zeros(len(avatar.triangles), device=studio.device) for person, avatar in learners.avatars.items()}
-    looked = dict.fromkeys(seen, 0)
-    for number in range(LOOKS):
-        recorded = studio.lessons.at(studio.config.steps + 1 + number).to(studio.device).recorded
-        if not recorded.shots:
-            continue
-        necks = torch.stack([bank.necks[shot[:2]][shot[2]] for shot in recorded.shots])
-        motion = with_neck(head, learners.motion.model.denormalised(bank.frames(recorded.shots)), necks)
-        vertices = posed(head, learners.avatars, recorded.persons, motion, placed(studio, recorded))
-        cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
-        size = torch.tensor(recorded.size[::-1], device=studio.device)
-        for picture, person in enumerate(recorded.persons):
-            points = learners.avatars[person](vertices[picture]).means @ cameras[picture, :3, :3].T + cameras[picture, :3, 3]
-            pixels = points @ recorded.intrinsics[picture].T
-            places = pixels[:, :2] / pixels[:, 2:]
-            seen[person] += ((places > 0) & (places < size)).all(1) & (points[:, 2] > 0)
-            looked[person] += 1
-    for person, avatar in learners.avatars.items():
-        avatar.opacity_logits[seen[person] < OFTEN * looked[person]] = UNSEEN
 
 
 def quality(studio: Studio, learners: Learners) -> str:
@@ -177,6 +148,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         people=(config.person,),
         adapter_rank=config.adapter_rank,
         avatars=config.checkpoint / "avatars",
+        density=effort.density,
         calibration=replace(defaults.calibration, known=known),
         schedule=Schedule(opening=(Phase("head", head_steps),), cycle=(Phase("head", 1), Phase("motion", 3))),
         motion_optimizer=OptimizerConfig(lr=config.lr, warmup=20, ema=0.98),

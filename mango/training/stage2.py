@@ -70,6 +70,8 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     own_step = learned_before(step - 1, "head", config.schedule) + 1
     for learner in taught:
         learner.apply(own_step)
+    if learners.growth is not None:
+        learners.growth.grow(learners.heads[lesson.people[0]], studio.head, lesson, studio.runtime, own_step)
     return studio.runtime.summed({**losses, "total": loss})
 
 
@@ -150,6 +152,8 @@ def picture_parts(
         banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
         neck = banked[:, head.layout.where("neck_pose")]
         drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded)
+        if learners.growth is not None and motion is None:
+            learners.growth.watch(drawing)
         losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
     bank.remember(lesson.shots, studio.runtime.gathered(neck, lesson.share_of_shots, len(lesson.shots)))
     return losses

@@ -13,6 +13,7 @@ from mango.training.registration import RegistrationConfig
 from mango.training.run import Every
 from mango.training.runtime import RuntimeConfig
 from mango.training.stage1 import ConditionNoise
+from renderer.density import DensityConfig
 from renderer.head import AvatarConfig
 
 
@@ -72,6 +73,7 @@ class Stage2Config:
     avatars: Path | None = None  # a folder of avatars to start from: a person's own, or what all have in common
     schedule: Schedule = field(default_factory=Schedule)
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
+    density: DensityConfig | None = None  # where the one person's avatar gets more Gaussians; None: as many as it begins with
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     bank: BankConfig = field(default_factory=BankConfig)

@@ -25,6 +25,7 @@ from mango.training.alternation import learned_before
 from mango.training.avatar_prior import avatar_prior
 from mango.training.avatars import new_avatars, parameter_groups, read_avatars
 from mango.training.camera_refinement import CameraRefinement
+from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
@@ -33,6 +34,7 @@ from mango.training.runtime import Runtime
 from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
 from mango.types import PERSONS, MotionClip
+from renderer.density import DensityConfig, DensityControl
 from renderer.head import HeadAvatar
 
 
@@ -67,10 +69,22 @@ class Learners:
     cameras: Learner
     bank: LabelBank
     adapter: Learner | None = None  # learns instead of the motion model
+    growth: Growth | None = None  # of the only avatar
 
     @property
     def all(self) -> list[Learner]:
         return [self.motion, *self.heads.values(), self.cameras, *([] if self.adapter is None else [self.adapter])]
+
+    @property
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint holds beside learners, by file."""
+        watched = {} if self.growth is None else self.growth.control.state_dict()
+        return {"bank": self.bank.state()} | ({"growth": watched} if watched else {})
+
+    def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.bank.restore(tensors.get("bank"))
+        if self.growth is not None:
+            self.growth.control.load_state_dict(tensors.get("growth", {}))
 
     @property
     def moving(self) -> Learner:
@@ -141,7 +155,15 @@ def make_learners(studio: Studio, training: Windows, model: MotionModel, descrip
         cameras=cameras,
         bank=new_bank(studio.head, training, model, neutral=config.bank.rest == "neutral"),
         adapter=adapter,
+        growth=None if config.density is None else _growth(config.density, heads),
     )
+
+
+def _growth(config: DensityConfig, heads: Mapping[str, Learner]) -> Growth:
+    if len(heads) != 1:
+        remedy = "name one person in people, or leave density out"
+        raise InputError("density", expected="one person's avatar to grow", found=f"{len(heads)}", remedy=remedy)
+    return Growth(DensityControl(config))
 
 
 def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dict[str, Learner], Learner]:

@@ -36,6 +36,8 @@ RENDERING = [  # design, section 2; stage two is several files
     "mango.training.avatar_prior",
     "mango.training.registration",
     "mango.training.finetune",
+    "mango.training.growth",
+    "mango.training.cut_edges",
     "mango.data.synthetic",
     "mango.tracking",
     "mango.inference",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_films import SIZE, make_filmed_set, tiny_stage2
+from tiny_films import make_filmed_set, tiny_stage2
 
 from mango.data.dialogues import DialogueSet
 from mango.training import finetune as finetuning
@@ -17,10 +17,8 @@ from mango.training.avatar_prior import add, attributes
 from mango.training.avatars import new_avatars, save_avatars
 from mango.training.finetune import (
     EFFORTS,
-    UNSEEN,
     FinetuneConfig,
     expected_minutes,
-    hide_what_was_seldom_filmed,
     quality,
     stage2_config,
 )
@@ -34,10 +32,11 @@ def filmed(tmp_path_factory, head):
     return make_filmed_set(tmp_path_factory.mktemp("finetune"), head)
 
 
-def test_efforts_differ_in_length_alone(filmed, tmp_path):
+def test_efforts_differ_in_length_and_in_gaussians(filmed, tmp_path):
     config = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes))  # noqa: E731
     steps = [config(effort=effort).steps for effort in EFFORTS]
     assert steps == sorted(steps) and steps[0] == EFFORTS["quick"].head_steps, "quick: an avatar alone"
+    assert [config(effort=effort).density is None for effort in EFFORTS] == [True, True, False], "more Gaussians want more steps"
     assert config(effort="best", head_steps=5, cycles=2).steps == 13
     assert config().windows * config().pictures == 8, "one person's pictures: more at once teach little more"
     assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
@@ -97,37 +96,6 @@ def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypa
     monkeypatch.setattr(finetuning, "teach_motion", lambda *_: spend(7.0))
     drawn, moved, tried = 5 + 2, 2 * 3, 2 * (3 + 1)
     assert expected_minutes(studio, learners) == pytest.approx(((drawn + tried) * 2.0 + moved * 7.0) / 60)
-
-
-def test_what_was_seldom_filmed_vanishes(filmed, head, tmp_path, monkeypatch):
-    """Planted and seen red: hidden unless in the last picture, hidden where one picture lacks it, kept where one shows it, no edges."""
-    config = tiny_stage2(tmp_path, filmed, head, people=("p0",))
-    studio, learners = open_studio(config, Runtime(config.runtime))
-    avatar, as_filmed = learners.avatars["p0"], studio.lessons.at
-    before = avatar.opacity_logits.detach().clone()
-    height = (head.template[avatar.triangles] * avatar.barycentrics[..., None]).sum(1)[:, 1]
-
-    def hidden(more_in_one_of: int):
-        """The lower part of the head is beyond the picture's edge, and of some pictures more."""
-
-        def by_a_higher_camera(step):
-            lesson = as_filmed(step)
-            intrinsics = lesson.recorded.intrinsics.clone()
-            intrinsics[:, 1, 2] += 3 * SIZE / 8 + (step % more_in_one_of == 0) * SIZE / 8
-            return replace(lesson, recorded=replace(lesson.recorded, intrinsics=intrinsics))
-
-        monkeypatch.setattr(studio.lessons, "at", by_a_higher_camera)
-        avatar.opacity_logits.data.copy_(before)
-        hide_what_was_seldom_filmed(studio, learners)
-        gone = avatar.opacity_logits == UNSEEN
-        assert torch.equal(avatar.opacity_logits[~gone], before[~gone])
-        edge = height[gone].max()
-        assert edge < height.median() and gone[height < edge - 0.02].float().mean() > 0.95, "all that is below the lower edge"
-        return gone
-
-    seldom, often, never = hidden(32), hidden(4), hidden(10**9)
-    assert torch.equal(seldom, never), "a picture in thirty that lacks it takes nothing away"
-    assert 0.05 < never.float().mean() < often.float().mean() < 0.6
 
 
 def test_a_stranger_begins_and_learns_among_the_known_people(filmed, head, tmp_path):
