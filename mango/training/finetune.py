@@ -93,10 +93,10 @@ def finetune(config: FinetuneConfig) -> int:
                     save_avatars(stage2.run / "avatars", learners.avatars)
                     save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", learners.adapter.averaged)
         if run.exit_code == 0:
+            run.say(quality(studio, learners))  # before the avatar lacks what the pictures' edges cut
             fade_at_cut_edges(studio, learners)
             if runtime.is_main:
                 save_avatars(stage2.run / "avatars", learners.avatars)
-            run.say(quality(studio, learners))
     return run.exit_code
 
 
