@@ -138,14 +138,14 @@ def markdown(options: Options, means: dict[str, dict[str, float]], clips: int, c
     ]
     for key, title in SHOWN.items():
         lines.append(f"| {title} | {' | '.join(cell(means[name].get(key)) for name in names)} |")
-    tracked, labels = means["tracked"], means["corrupted labels"]
-    lines += ["", "| asked | |", "|---|---|"]
+    labels = means["corrupted labels"]
+    lines += ["", f"| asked | {' | '.join(TRACKED)} | corrupted labels |", "|---|" + "---:|" * (len(TRACKED) + 1)]
     for what, key in (
         ("lip error no worse than the corrupted labels'", "lve_max"),
         ("trembling of expressions below theirs", "expr"),
     ):
-        met = tracked[key] <= labels[key]
-        lines.append(f"| {what} | {tracked[key]:.4g} against {labels[key]:.4g}{'' if met else ' **not met**'} |")
+        found = [f"{means[name][key]:.4g}{'' if means[name][key] <= labels[key] else ' **not met**'}" for name in TRACKED]
+        lines.append(f"| {what} | {' | '.join(found)} | {labels[key]:.4g} |")
     return "\n".join(lines)
 
 

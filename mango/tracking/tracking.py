@@ -32,6 +32,7 @@ from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Picture, pictures_of, voice_of
 from mango.tracking.fitting import Fit, FitConfig, fit
 from mango.tracking.point_flow import steadied
+from mango.tracking.rest import with_mouth_at_rest
 from mango.types import FRAME_RATE, MotionClip, PersonTrack, Side
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
@@ -136,8 +137,10 @@ def track(
     from mango.audio.activity import speaking_indicator
 
     speaking = speaking_indicator(audio)[: film.frames]
+    silent = (speaking < 0.5) & speaking.any()  # of a film without speech nobody knows
+    motion = with_mouth_at_rest(head, fitted.clip, silent, keep)
     side = Side(
-        person, audio, speaking, fitted.clip,
+        person, audio, speaking, motion,
         PersonTrack(keep, fitted.camera_from_world, cropped, points68, seen.points.confidence.clamp(0, 1)), video, matte,
     )  # fmt: skip
     return Tracked(side, scores(fitted, keep, seen, square, film, colour), (*said, *_words(film, seen, keep)))

@@ -41,8 +41,12 @@ class Effort:
     density: DensityConfig | None = None  # where the avatar gets more Gaussians
 
 
-FINER = DensityConfig(start=200, stop=1_200, every=100, reset_every=0, split_scale=0.002, most=15_000, new_opacity="shared")
-EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 100), "best": Effort(1_600, 150, FINER)}
+FINER = DensityConfig(start=100, stop=350, every=50, reset_every=0, split_scale=0.002, most=12_000, new_opacity="shared")
+EFFORTS = {
+    "quick": Effort(200, 0),
+    "normal": Effort(400, 100, FINER),
+    "best": Effort(1_600, 150, replace(FINER, start=200, stop=1_200, every=100, most=15_000)),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class FinetuneConfig:
     effort: Literal[
         "quick",  # an avatar alone, drawn by the general model's motion
         "normal",
-        "best",  # four times as long an avatar, of more Gaussians
+        "best",  # four times as long an avatar
     ] = "normal"
     head_steps: int | None = None  # of the avatar alone, instead of the effort's
     cycles: int | None = None  # of one step of the avatar and three of the motion model, instead of the effort's

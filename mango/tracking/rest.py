@@ -1,0 +1,32 @@
+"""A tracked face at rest.
+
+Lips of a shape that no fitted identity has are explained by an expression, the same in every frame: of films of unseen people that was half
+of the error. What a person's mouth does all the time is their face, not an expression.
+"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mango.head.model import Head
+from mango.types import FRAME_RATE, MotionClip
+
+ENOUGH = FRAME_RATE  # silent frames: a second
+NEARLY_CLOSED = 1 / 3  # of the frames of somebody who is never silent, or of whom nothing is heard
+
+
+def with_mouth_at_rest(head: Head, clip: MotionClip, silent: Bool[Tensor, "time"], keep: Bool[Tensor, "time"]) -> MotionClip:
+    """Expressions of the lower face and the jaw as changes from what they are in the median silent frame.
+
+    ``silent``: by the sound; ``keep``: to be believed. Without a second of silence the frames of least lip opening stand for it.
+    """
+    rest = silent & keep
+    if rest.sum() < ENOUGH:
+        person = head.with_shape(torch.zeros(head.identities))
+        opening = head.lip_opening(person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose))
+        rest = keep & (opening <= opening[keep].quantile(NEARLY_CLOSED))
+    mouth = head.expressions_of("lower_face") & ~head.expressions_of("eyelids")
+    usual = torch.where(mouth, clip.expr[rest].median(0).values, 0.0)
+    return replace(clip, expr=clip.expr - usual, jaw_pose=clip.jaw_pose - clip.jaw_pose[rest].median(0).values)
