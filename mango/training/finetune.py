@@ -17,6 +17,7 @@ from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
 from mango.training.cut_edges import fade_at_cut_edges
+from mango.training.growth import Growth
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
@@ -24,7 +25,7 @@ from mango.training.sharpening import sharpen_when_due
 from mango.training.stage2 import alternate, examination, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
-from renderer.density import DensityConfig
+from renderer.density import DensityConfig, DensityControl
 
 HELD_OUT = "val"  # the split whose pictures say how good it became, where it shows the person
 
@@ -105,9 +106,12 @@ def finetune(config: FinetuneConfig) -> int:
 
 
 def expected_minutes(studio: Studio, learners: Learners) -> float:
-    """By one step of each kind on copies, after one that warms up."""
+    """By one step of each kind on copies, after one that warms up; an avatar that will grow has grown in that one."""
     tried, config, lesson = copy.deepcopy(learners), studio.config, studio.lessons.at(studio.config.steps + 1).to(studio.device)
     seconds = {}
+    if tried.growth is not None:
+        at_once = replace(tried.growth.control.config, start=1, every=1, grow_gradient=0.0)
+        tried.growth = Growth(DensityControl(at_once))
     for teach in (teach_head, teach_head, teach_motion):
         begun = time.perf_counter()
         teach(studio, tried, lesson, 1)

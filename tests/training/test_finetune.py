@@ -80,6 +80,22 @@ def test_the_expected_time_costs_nothing_but_time(filmed, head, tmp_path):
     assert "PSNR" in quality(studio, learners)
 
 
+def test_the_expected_time_is_that_of_an_avatar_that_has_grown(filmed, head, tmp_path, monkeypatch):
+    """A step costs more then: what is timed is not the avatar as it begins."""
+    config = tiny_stage2(tmp_path, filmed, head, people=("p0",), density=replace(EFFORTS["normal"].density, most=310))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    teach, sizes = finetuning.teach_head, []
+
+    def counted(studio, tried, lesson, step):
+        sizes.append(len(tried.avatars["p0"].offsets))
+        return teach(studio, tried, lesson, step)
+
+    monkeypatch.setattr(finetuning, "teach_head", counted)
+    expected_minutes(studio, learners)
+    assert sizes[0] == 200 < sizes[1] <= 310 and len(learners.avatars["p0"].offsets) == 200
+    assert not learners.growth.control.state_dict()
+
+
 def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypatch):
     """Planted and seen red: steps of one kind timed as the other, trials of the calibration left out, the step that warms up counted."""
     schedule = Schedule((Phase("head", 5),), (Phase("head", 1), Phase("motion", 3)))
