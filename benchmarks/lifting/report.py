@@ -193,6 +193,7 @@ def summary(contents: Sequence[Mapping]) -> str:
     if len(ratios) > 1:
         low, high = prediction_interval(list(ratios.values()))
         lines.append(f"One more seed is expected within {low:.3f}-{high:.3f} (95 %: mean +- t s sqrt(1 + 1/n), n = {len(ratios)}).")
+    lines += ["", over_longer(contents)]
     seeds = [content["facts"]["seed"] for content in contents]
     asked = {verdict["what"]: verdict for content in contents for verdict in content["verdicts"]}
     lines += ["", f"| asked | limit | {' | '.join(f'seed {seed}' for seed in seeds)} |", f"|---|---|{'---:|' * len(seeds)}"]
@@ -200,6 +201,24 @@ def summary(contents: Sequence[Mapping]) -> str:
         found = [next((one for one in content["verdicts"] if one["what"] == what), None) for content in contents]
         cells = ["" if one is None else f"{one['value']:.3f}" + ("" if one["met"] else " **not met**") for one in found]
         lines.append(f"| {what} | {'>=' if verdict['at_least'] else '<='} {verdict['limit']:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def over_longer(contents: Sequence[Mapping]) -> str:
+    """Every row's LVE max over longer stage one's, by seed, and the mean over the seeds that have it."""
+    rows = list(dict.fromkeys(row for content in contents for row in content["rows"]))
+    seeds = [content["facts"]["seed"] for content in contents]
+    lines = [
+        f"| LVE max over longer stage one's | {' | '.join(f'seed {seed}' for seed in seeds)} | mean |",
+        f"|---|{'---:|' * (len(seeds) + 1)}",
+    ]
+    for row in rows:
+        having = [content for content in contents if row in content["rows"] and longer_of(content["rows"])]
+        if not having:
+            continue
+        found = {content["facts"]["seed"]: ratio(scores_in(content), row) for content in having}
+        cells = [f"{found[seed]:.3f}" if seed in found else "" for seed in seeds]
+        lines.append(f"| {having[0]['rows'][row]['title']} | {' | '.join(cells)} | {statistics.mean(found.values()):.3f} |")
     return "\n".join(lines)
 
 

@@ -171,7 +171,15 @@ def test_the_summary_names_every_seed_and_every_miss():
     text = report.summary(contents)
     low, high = report.prediction_interval([0.75, 0.8, 0.85])
     assert "mean **0.800**" in text and f"{low:.3f}-{high:.3f}" in text
+    assert "| stage two | 0.750 | 0.800 | 0.850 | 0.800 |" in text
     assert "| stage two / longer | <= 0.9 | 0.800 | 0.900 **not met** | 1.000 **not met** |" in text
+
+
+def test_rows_over_seeds_leave_out_what_a_seed_lacks():
+    contents = [content(1, {"stage2": 3.0, "longer_steps": 4.0, "shuffled": 5.0}), content(2, {"stage2": 3.2, "longer_steps": 4.0})]
+    assert f"| {ROWS['shuffled'].title} | 1.250 |  | 1.250 |" in report.over_longer(contents)
+    only = [*contents, content(3, {"stage1": 4.0})]
+    assert "| stage two | 0.750 | 0.800 |  | 0.775 |" in report.over_longer(only), "a seed without the control tells nothing"
 
 
 def test_the_table_marks_what_is_not_defined():
