@@ -31,6 +31,7 @@ HELD_OUT = "val"  # the split whose pictures say how good it became, where it sh
 
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
+LOOKS = 30  # at every frame of a film: looked at more often a second of film was learnt by heart
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,21 @@ def quality(studio: Studio, learners: Learners) -> str:
     return f"pictures that were held out: PSNR {found.psnr:.1f} dB, 1 - SSIM {found.losses['ssim']:.3f}"
 
 
+def frames_of(dialogues: DialogueSet, split: str, person: str) -> int:
+    """In which the person is seen."""
+    described = [dialogues.describe(id) for id in dialogues.split(split)]
+    return sum(one.frames for one in described if person in one.people.values())
+
+
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
     effort, defaults = EFFORTS[config.effort], Stage2Config()
-    head_steps = effort.head_steps if config.head_steps is None else config.head_steps
-    cycles = effort.cycles if config.cycles is None else config.cycles
-    known = None if config.measure_gain else config.checkpoint
     described = DialogueSet.open(config.data, strict=config.strict)
-    held_out = HELD_OUT in described.splits and config.person in {
-        person for id in described.split(HELD_OUT) for person in described.describe(id).people.values()
-    }
+    most = max(1, LOOKS * frames_of(described, config.split, config.person) // WINDOWS)  # steps
+    head_steps = min(effort.head_steps, most) if config.head_steps is None else config.head_steps
+    cycles = min(effort.cycles, most // 4) if config.cycles is None else config.cycles
+    known = None if config.measure_gain else config.checkpoint
+    held_out = HELD_OUT in described.splits and frames_of(described, HELD_OUT, config.person) > 0
     return replace(
         defaults,
         data=config.data,

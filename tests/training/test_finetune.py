@@ -42,6 +42,18 @@ def test_efforts_differ_in_length_and_in_gaussians(filmed, tmp_path):
     assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
 
 
+def test_a_short_film_is_not_learnt_by_heart(filmed, tmp_path):
+    """No frame is looked at more than thirty times unless that is asked for."""
+    dialogues = DialogueSet.open(filmed)
+    frames = sum(dialogues.describe(id).frames for id in dialogues.split("train"))
+    assert finetuning.frames_of(dialogues, "train", "p0") == frames and finetuning.frames_of(dialogues, "train", "nobody") == 0
+    looks = 30 * frames // 8
+    of = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes))  # noqa: E731
+    assert EFFORTS["quick"].head_steps < looks < EFFORTS["best"].head_steps
+    assert [of(effort=effort).schedule.opening[0].steps for effort in EFFORTS] == [200, 400, looks]
+    assert of(effort="best").steps == looks + 4 * min(150, looks // 4) and of(head_steps=5_000, cycles=0).steps == 5_000
+
+
 def test_held_out_pictures_are_of_the_person(filmed, tmp_path):
     split = DialogueSet.open(filmed).splits
     config = lambda person: stage2_config(FinetuneConfig(filmed, person, tmp_path, tmp_path / "out"))  # noqa: E731
