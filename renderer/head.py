@@ -111,8 +111,11 @@ class HeadAvatar(nn.Module):
                 f"{path}: expected a mango avatar of format {FORMAT}, found {metadata or 'no description'}; "
                 "point to avatar.safetensors of a stage-two or fine-tuning run"
             )
+        finest = metadata.get("pixels_per_metre")
+        if finest is not None and not (isinstance(finest, int | float) and 0 < finest < float("inf")):
+            raise ValueError(f"{path}: expected a positive pixels_per_metre, found {finest!r}; fit the avatar again")
         binding = (tensors[name] for name in ("triangles", "barycentrics", "identity"))
-        avatar = HeadAvatar(*binding, metadata["head"], metadata["person"], metadata.get("pixels_per_metre"))
+        avatar = HeadAvatar(*binding, metadata["head"], metadata["person"], finest)
         avatar.load_state_dict(tensors, strict=True)
         return avatar
 

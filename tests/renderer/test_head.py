@@ -60,6 +60,15 @@ def test_the_file_says_how_fine_its_pictures_were_where_that_is_known(tmp_path):
         assert HeadAvatar.load(tmp_path / "avatar.safetensors").pixels_per_metre == known
 
 
+@pytest.mark.parametrize("wrong", [0.0, -3.0, float("nan"), float("inf"), "much", [1.0]])
+def test_a_fineness_that_none_can_have_is_refused(tmp_path, wrong):
+    _, avatar = square()
+    avatar.pixels_per_metre = wrong
+    avatar.save(tmp_path / "avatar.safetensors")
+    with pytest.raises(ValueError, match="expected a positive pixels_per_metre"):
+        HeadAvatar.load(tmp_path / "avatar.safetensors")
+
+
 @pytest.mark.parametrize(
     ("learnt", "shown", "blur"), [(None, 900.0, 0.3), (900.0, 900.0, 0.3), (900.0, 300.0, 0.3), (300.0, 900.0, 9 * 0.3 - 8 / 12)]
 )
