@@ -1,7 +1,7 @@
 """A tracked face at rest.
 
-Lips of a shape that no fitted identity has are explained by an expression, the same in every frame: of films of unseen people that was half
-of the error. What a person's mouth does all the time is their face, not an expression.
+Lips of a shape that no fitted identity has are explained by an expression, the same in every frame: of films of unseen people that was a
+third of the error. What a person's mouth does all the time is their face, not an expression.
 """
 
 from dataclasses import replace
