@@ -27,6 +27,5 @@ def with_mouth_at_rest(head: Head, clip: MotionClip, silent: Bool[Tensor, "time"
         person = head.with_shape(torch.zeros(head.identities))
         opening = head.lip_opening(person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose))
         rest = keep & (opening <= opening[keep].quantile(NEARLY_CLOSED))
-    mouth = head.expressions_of("lower_face") & ~head.expressions_of("eyelids")
-    usual = torch.where(mouth, clip.expr[rest].median(0).values, 0.0)
+    usual = torch.where(head.expressions_of("lower_face"), clip.expr[rest].median(0).values, 0.0)
     return replace(clip, expr=clip.expr - usual, jaw_pose=clip.jaw_pose - clip.jaw_pose[rest].median(0).values)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from mango.data.motion_files import load_motion
 from mango.data.truth import truth_folder
+from renderer.head import HeadAvatar
 
 
 def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
@@ -98,6 +99,28 @@ def test_from_two_voices_to_a_video(trained, tmp_path):
     assert len(frames) == json.loads((voices / "dialogue.json").read_text())["frames"] and frames.size == (64, 128)
     left, right = frames.frames([10])[0].float().split(64, dim=1)
     assert (left - right).abs().mean() > 1, "two people, not one twice"
+
+
+def test_a_new_avatar_fades_once_it_has_been_judged(trained, tmp_path, monkeypatch):
+    """Planted: no fading at all, fading before the judgement, fading of what a resumed run goes on from."""
+    from mango.training import finetune as finetuning
+
+    judged = []
+
+    def fade(studio, learners):
+        learners.avatars["p00"].opacity_logits.data.fill_(-5.0)
+
+    def quality(studio, learners):
+        judged.append(float(learners.avatars["p00"].opacity_logits.max()))
+        return ""
+
+    monkeypatch.setattr(finetuning, "fade_at_cut_edges", fade)
+    monkeypatch.setattr(finetuning, "quality", quality)
+    out = tmp_path / "p00"
+    config = finetuning.FinetuneConfig(trained.data, "p00", trained.stage2, out, effort="quick", head_steps=2)
+    assert finetuning.finetune(config) == 0 == finetuning.finetune(config)
+    assert (HeadAvatar.load(out / "avatars" / "p00.safetensors").opacity_logits == -5).all()
+    assert len(judged) == 2 and judged[0] == judged[1] > -5
 
 
 def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, tmp_path, capsys):

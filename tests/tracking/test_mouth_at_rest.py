@@ -1,6 +1,6 @@
 """What a mouth does all the time is no expression.
 
-Faults planted, each seen red: the mean instead of the median, doubted frames believed, the whole face laid to rest, lids laid to rest,
+Faults planted, each seen red: the mean instead of the median, doubted frames believed, the whole face laid to rest,
 frames of most opening instead of least, the jaw left out.
 """
 

@@ -37,6 +37,24 @@ def test_the_side_says_what_is_true(head, whole):
     assert found.scores.miss < 0.01 and all("nan" not in line for line in found.scores.lines())
 
 
+@pytest.mark.parametrize("with_sound", [True, False])
+def test_mouths_are_laid_to_rest_by_what_is_heard(head, tmp_path, monkeypatch, with_sound):
+    """Planted: labels as fitted, silence of a film in which nobody speaks, speech for silence, frames that are not trusted."""
+    path, _, models = film_of(tmp_path / "shot.mp4", head, with_sound=with_sound)
+    asked = []
+
+    def laid(head, clip, silent, keep):
+        asked.append((silent, keep))
+        return replace(clip, expr=clip.expr + 1.0)
+
+    monkeypatch.setattr("mango.tracking.tracking.with_mouth_at_rest", laid)
+    side = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256)).side
+    ((silent, keep),) = asked
+    assert side.motion.expr.mean() > 0.9, "the labels are what was laid to rest"
+    assert torch.equal(keep, side.track.keep)
+    assert torch.equal(silent, side.speaking < 0.5) if with_sound else not silent.any()
+
+
 def test_landmarks_lie_in_the_written_picture_where_they_were_in_the_film(head, whole):
     """Through the fitted head, the square's cut and its change of size. Planted: the square's corner added instead of taken away."""
     film, true, found = whole
