@@ -23,7 +23,7 @@ class Row:
 
 MODEL = MotionModelConfig(width=128, depth=4, heads=4, mlp_ratio=2, interaction_depth=1)
 AS_DUALTALK = MotionLossWeights(
-    parameters=1.0, velocity=1.0, vertices=0.0, vertex_velocity=0.0, neck_velocity=0.0
+    parameters=1.0, velocity=1.0, vertices=0.0, vertex_velocity=0.0, neck_velocity=0.0, blink=0.0
 )  # its losses and no others
 WITHOUT_CONTEXT = ConditionNoise(context=1.0)  # a regressor is not told what came before
 ROWS = {

@@ -55,10 +55,14 @@ def schedule(config: DiffusionConfig) -> Schedule:
     return Schedule(noise_scheduler(config).alphas_cumprod.clone())
 
 
-def levels(batch: int, schedule: Schedule, generator: Generator) -> Int[Tensor, "batch"]:
-    """Uniform levels, one per batch element, spread evenly over the batch: the same marginals, less variance (VDM, arXiv 2107.00630)."""
+def levels(batch: int, schedule: Schedule, generator: Generator, high: float = 1.0) -> Int[Tensor, "batch"]:
+    """Levels, one per batch element, spread evenly over the batch: the same marginals, less variance (VDM, arXiv 2107.00630).
+
+    Uniform, or with ``high`` above 1 oftener high: a share of x^(1/high) is among the highest x of all levels.
+    """
     offset = torch.rand((), generator=generator)
     spread = (offset + torch.arange(batch) / batch) % 1.0
+    spread = spread if high == 1 else 1 - (1 - spread) ** high
     return (spread[torch.randperm(batch, generator=generator)] * schedule.levels).long().clamp(max=schedule.levels - 1)
 
 

@@ -36,7 +36,7 @@ class MotionLossWeights:
     vertex_velocity: float = 0.1
     neck_velocity: float = 0.1
     closure: float = 0.0  # of lips that stay open at p, b and m: needs phones (docs/data.md); 0.02 is strong
-    blink: float = 0.0  # of eyes that are more or less open than the label's
+    blink: float = 0.06  # of eyes that are more or less open than the label's
 
 
 # The order of difference that each loss looks at: a difference over so many steps belongs to its last frame.

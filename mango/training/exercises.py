@@ -28,7 +28,8 @@ def exercises(config: Stage1Config, windows: Windows, schedule: Schedule, parts:
 
     def exercise(step: int) -> Exercise:
         whole = sometimes_muted(windows.batch(config.seed, step, config.batch), silence, config.muted, (config.seed, step))
-        draws = random_draws(whole, schedule, config.conditions, config.context, (config.seed, step, 0))  # 0: as runs have drawn so far
+        position = (config.seed, step, 0)  # 0: as runs have drawn so far
+        draws = random_draws(whole, schedule, config.conditions, config.context, position, config.high_levels)
         frames = frame_counts(config.losses, whole.taught & ~draws.given, whole.keep, whole.bilabial)
         return Exercise(tuple((whole.rows(part), draws.rows(part)) for part in parts), frames)
 

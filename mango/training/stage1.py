@@ -62,6 +62,7 @@ class Stage1Config:
     model: MotionModelConfig = field(default_factory=MotionModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     losses: MotionLossWeights = field(default_factory=MotionLossWeights)
+    high_levels: float = 1.6  # above 1 high noise levels, where it is decided what happens at all, are drawn oftener (`levels`)
     lip_weight: float = 8.0  # of a lip point against another point of the face, in the vertex losses
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
     muted: float = 0.3  # share of windows in which one of the two says nothing (`mango.training.muting`)
@@ -74,6 +75,9 @@ class Stage1Config:
         if self.accumulate < 1 or self.batch % self.accumulate:
             expected, remedy = f"1 or another divisor of 'batch' ({self.batch})", "choose one"
             raise InputError("accumulate", expected=expected, found=str(self.accumulate), remedy=remedy)
+        if not self.high_levels > 0:
+            remedy = "1 draws noise levels uniformly, 1.6 high ones oftener"
+            raise InputError("high_levels", expected="a number above 0", found=f"{self.high_levels:g}", remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,18 @@ class Draws:
         return Draws(**{name: drop if name == "drop" else change(value) for name, value in vars(self).items()})
 
 
-def random_draws(batch: WindowBatch, schedule: Schedule, noise: ConditionNoise, context: int, position: tuple[int | str, ...]) -> Draws:
-    """Uniformly drawn levels, noise, withheld conditions, spoilt indicators. ``position``, e.g. (seed, step), decides all of them."""
+def random_draws(
+    batch: WindowBatch,
+    schedule: Schedule,
+    noise: ConditionNoise,
+    context: int,
+    position: tuple[int | str, ...],
+    high_levels: float = 1.0,
+) -> Draws:
+    """Levels (`levels`), noise, withheld conditions, spoilt indicators. ``position``, e.g. (seed, step), decides all of them."""
     random = torch_generator(*position, "diffusion")
     return Draws(  # in the order of the generator's draws
-        level=levels(len(batch), schedule, random),
+        level=levels(len(batch), schedule, random, high_levels),
         gaussian=torch.randn(batch.motion.shape, generator=random),
         drop=_withheld(noise, len(batch), random),
         flipped=_flipped(batch.speaking.shape, noise, random),

@@ -37,6 +37,15 @@ def test_levels_are_uniform_and_spread():
     assert not torch.equal(drawn[0].sort().values, drawn[0]), "levels do not follow the batch's order"
 
 
+def test_high_levels_are_drawn_oftener():
+    curve = schedule(DiffusionConfig())
+    drawn = torch.cat([levels(16, curve, torch_generator(step), 1.6) for step in range(400)]) / 1000
+    for top in (0.1, 0.3, 0.6):
+        assert abs((drawn >= 1 - top).float().mean() - top ** (1 / 1.6)) < 0.01
+    plain, told = (levels(16, curve, torch_generator(3), *high) for high in ((), (1.0,)))
+    assert torch.equal(plain, told), "runs from before levels could be chosen go on as they began"
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampling_finds_the_distribution(name):
     """The ideal denoiser of a Gaussian, E[x0 | x] = mean + s sqrt(a) (x - sqrt(a) mean) / (s a + 1 - a), gives that Gaussian back."""

@@ -150,7 +150,7 @@ def test_names_are_the_weights_names():
     predicted, target, keep = example()
     assert set(losses(predicted, target, keep)) == set(asdict(ALL))
     assert set(frame_counts(ALL, keep, keep, keep)) == set(asdict(ALL))
-    some = MotionLossWeights(1.0, 0.0, 0.0, 0.0, 0.0, 2.0)
+    some = MotionLossWeights(1.0, 0.0, 0.0, 0.0, 0.0, 2.0, blink=0.0)
     assert set(losses(predicted, target, keep, weights=some)) == {"parameters", "neck_velocity"}
     with pytest.raises(AssertionError, match="without a weight"):
         total({"velocty": FrameLoss(torch.zeros(1, 2, 3), keep[..., :3])}, ALL)

@@ -12,9 +12,11 @@ from mango.config import load_config
 from mango.data.dialogues import DialogueSet
 from mango.data.windows import Windows
 from mango.diffusion.objective import schedule
+from mango.errors import InputError
 from mango.losses.motion import MotionLossWeights
 from mango.seeds import torch_generator
 from mango.training import stage1
+from mango.training.exercises import exercises
 from mango.training.stage1 import (
     NO_NOISE,
     ConditionNoise,
@@ -30,7 +32,7 @@ from mango.training.stage1 import (
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory, tiny_set, head):
     config = load_config(Stage1Config, tiny_yaml(tmp_path_factory.mktemp("stage1"), tiny_set))
-    config = replace(config, losses=MotionLossWeights(1.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    config = replace(config, losses=MotionLossWeights(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, blink=0.0))
     windows = Windows(DialogueSet.open(tiny_set), "train", make_encoder(config.encoder), head.layout, config.frames, config.context)
     model, _ = new_motion_model(config, windows, head)
     with torch.no_grad():  # a new model ignores its inputs
@@ -66,6 +68,27 @@ def test_context_is_clean_given_and_not_counted(setting):
     assert not (losses["parameters"].valid & draws.given).any()
     assert torch.equal(losses["parameters"].valid | draws.given, batch.keep)
     assert not random_draws(batch, curve, replace(NO_NOISE, context=1.0), config.context, (0,)).given.any()
+
+
+def test_exercises_draw_high_levels_as_often_as_the_config_says(setting):
+    """Notices an emphasis that nobody reads, and one that is no number to draw by."""
+    config, windows, _, curve = setting
+
+    def drawn(high):
+        made = exercises(replace(config, high_levels=high), windows, curve, [list(range(config.batch))])
+        return torch.cat([draws.level for step in range(1, 9) for _, draws in made.at(step).parts])
+
+    assert torch.equal(drawn(1.0), torch.cat([draws.level for draws in uniformly_drawn(config, windows, curve)]))
+    assert (drawn(3.0) >= drawn(1.0)).all() and drawn(3.0).float().mean() > drawn(1.0).float().mean() + 100
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match=r"high_levels: expected a number above 0"):
+            replace(config, high_levels=wrong)
+
+
+def uniformly_drawn(config, windows, curve):
+    for step in range(1, 9):
+        batch = windows.batch(config.seed, step, config.batch)
+        yield random_draws(batch, curve, config.conditions, config.context, (config.seed, step, 0))
 
 
 def test_conditions_are_withheld_independently_and_as_often_as_asked():
