@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.audio.encoders import make_encoder
@@ -16,6 +16,7 @@ from mango.data.windows import Windows
 from mango.diffusion.objective import Schedule as NoiseSchedule
 from mango.diffusion.objective import schedule as noise_schedule
 from mango.errors import InputError
+from mango.head.closed_lips import resting_frames
 from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
@@ -29,7 +30,7 @@ from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
-from mango.training.rest import ENOUGH, Rest, lips_at_rest, lopsided
+from mango.training.rest import ENOUGH, Rest, lip_opening, lips_at_rest, lopsided
 from mango.training.runtime import Runtime
 from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
@@ -201,7 +202,7 @@ def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> d
 
 
 def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool) -> LabelBank:
-    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound.
+    """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound, unless mouths are open in it.
 
     ``neutral``: silent faces are laid right (`mango.training.rest`); without, they stand as tracked.
     """
@@ -213,7 +214,7 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
             motion[held.id, side] = held.motion[number].to(model.motion_mean)
-            silent[held.id, side] = held.keep[number] & (held.speaking[number] < 0.5)
+            silent[held.id, side] = silence(head, held.motion[number], held.speaking[number], held.keep[number])
             necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
     rest = None
     if neutral:
@@ -224,6 +225,14 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
         rest = how_lips_rest(head, list(motion.values()), model)
     labels = {key: model.normalised(clip) for key, clip in motion.items()}
     return LabelBank(labels, silent, labelled.to(model.motion_mean.device), necks, rest)
+
+
+def silence(
+    head: Head, motion: Float[Tensor, "time width"], speaking: Float[Tensor, "time"], keep: Bool[Tensor, "time"]
+) -> Bool[Tensor, "time"]:
+    """Frames that say what rest is; where the sound has too few of them, those few."""
+    silent = keep & (speaking < 0.5)
+    return silent if silent.sum() < ENOUGH else resting_frames(lip_opening(head, motion), silent, keep, enough=ENOUGH)
 
 
 def how_lips_rest(head: Head, motion: Sequence[Float[Tensor, "_ width"]], model: MotionModel) -> Rest:

@@ -1,7 +1,7 @@
 """What a mouth does all the time is no expression.
 
 Faults planted, each seen red: the mean instead of the median, doubted frames believed, the whole face laid to rest,
-frames of most opening instead of least, the jaw left out.
+frames of most opening instead of least, the jaw left out, pauses with an open mouth taken for rest.
 """
 
 from dataclasses import replace
@@ -62,3 +62,26 @@ def test_who_is_never_silent_closes_the_lips_at_times(head, talking):
     )
     torch.testing.assert_close(found.expr, talking.expr[always], atol=0.03, rtol=0)
     torch.testing.assert_close(found.jaw_pose, talking.jaw_pose[always], atol=0.02, rtol=0)
+
+
+def test_a_pause_with_an_open_mouth_is_no_rest(head, talking):
+    """A speaker who takes breath: silent for more than a second in all, lips apart."""
+    spoken = biased(talking, head).frames(slice(60, FRAMES))
+    keep = torch.ones(len(spoken), dtype=torch.bool)
+    breaths = talking.jaw_pose[60:, 0] > 0.08
+    assert breaths.sum() > 25
+    found, unheard = (with_mouth_at_rest(head, spoken, silent, keep) for silent in (breaths, ~keep))
+    torch.testing.assert_close(found.jaw_pose, unheard.jaw_pose)
+    torch.testing.assert_close(found.expr, unheard.expr)
+
+
+def test_half_of_the_pauses_with_an_open_mouth(head, talking):
+    """Noticed: a face made of the median of every channel, which is between open and closed and neither."""
+    clip = biased(talking, head)
+    silent = torch.arange(FRAMES) < 60
+    clip.jaw_pose[20:45, 0] += 0.15  # the jaw hangs in one part of the silence, the mouth is pushed out in another
+    clip.expr[:30, head.expression_names.index("mouthFunnel")] += 0.5
+    found = with_mouth_at_rest(head, clip, silent, torch.ones(FRAMES, dtype=torch.bool))
+    person = head.with_shape(torch.zeros(head.identities))
+    opening = head.lip_opening(person.vertices(found.expr, found.neck_pose, found.jaw_pose, found.eyes_pose))
+    assert opening[silent].median().abs() < 1e-3

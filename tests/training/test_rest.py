@@ -5,6 +5,7 @@ import torch
 
 from mango.training.label_bank import LabelBank
 from mango.training.rest import lip_opening, lips_at_rest, lopsided
+from mango.training.studio import silence
 
 KEY = ("d0", "a")
 
@@ -62,6 +63,20 @@ def test_the_offset_is_along_what_labels_do(head, rest):
 def test_too_little_silence_says_nothing(clip, rest):
     motion, _ = clip
     assert torch.equal(rest.closed(motion, torch.arange(60) < 9), motion)
+
+
+def test_a_pause_with_an_open_mouth_is_no_silence(head, clip):
+    """Noticed: the indicator alone believed; frames that are not kept; a clip that hardly ever is silent judged by its mouth."""
+    motion, silent = clip
+    keep = torch.ones(60, dtype=torch.bool)
+    said, breaths = (1 - silent.float()), (motion[:, head.layout.where("jaw_pose").start] < 0.16).float()
+    assert torch.equal(silence(head, motion, said, keep), silent)
+    assert torch.equal(silence(head, motion, said, torch.arange(60) >= 5), silent & (torch.arange(60) >= 5))
+    opening = lip_opening(head, motion)
+    found = silence(head, motion, breaths, keep)
+    assert found.sum() == 20 and opening[found].max() < opening[~found].min(), "the third with the least opening"
+    few = (torch.arange(60) != 59).float()
+    assert torch.equal(silence(head, motion, few, keep), few < 0.5)
 
 
 def test_the_bank_stays_closed(head, clip, rest):

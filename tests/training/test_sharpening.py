@@ -50,6 +50,14 @@ def opened(config):
     return studio, learners
 
 
+def test_what_is_silent_is_asked_of_lips_too(scene, head, monkeypatch):
+    """Of `mango.training.studio.silence`. Noticed: a bank that believes the indicator alone."""
+    monkeypatch.setattr("mango.training.studio.silence", lambda head, motion, speaking, keep: torch.arange(len(speaking)) < 7)
+    config = config_of(scene, head)
+    _, learners = open_studio(config, Runtime(config.runtime))
+    assert all(quiet.sum() == 7 and quiet[:7].all() for quiet in learners.bank.silent.values())
+
+
 def test_what_was_smoothed_away_is_found(scene, head, tmp_path):
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = opened(config)
