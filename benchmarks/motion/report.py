@@ -27,6 +27,8 @@ SHOWN: Sequence[Key] = (
     ("FD", "exp"),
     ("FD", "pose"),
     ("S_FD_pooled", "exp"),
+    ("L_FD", "exp"),
+    ("L_FD", "pose"),
     ("L_FD_pooled", "exp"),
     ("L_FD_pooled", "pose"),
     ("P-FD_pooled", "pose"),
@@ -160,10 +162,9 @@ def verdicts(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, 
         return statistics.fmean(get(seed) for seed in seeds)
 
     if {OURS, "own"} <= set(rows):
-        for part in ("exp", "pose"):
-            key = ("L_FD_pooled", part)
+        for key in (("L_FD", "exp"), ("L_FD", "pose"), ("L_FD_pooled", "exp"), ("L_FD_pooled", "pose")):
             ratio = mean_of(lambda seed, key=key: value(seed, OURS, key) / value(seed, "own", key))
-            check(f"L_FD_pooled {part}, ours over single speaker", ratio, lambda x: x < 1, "below 1")
+            check(f"{' '.join(key)}, ours over single speaker", ratio, lambda x: x < 1, "below 1")
         truth = mean_of(lambda seed: value(seed, OURS, ("nod_sync_truth", "all")))
         gap = {row: abs(mean_of(lambda seed, row=row: value(seed, row, ("nod_sync", "all"))) - truth) for row in (OURS, "own")}
         check("nod_sync: distance from the truth's, ours less single speaker's", gap[OURS] - gap["own"], lambda x: x < 0, "below 0")

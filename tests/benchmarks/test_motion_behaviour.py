@@ -136,7 +136,8 @@ def judged(lips: float, listening: float, muted: float) -> dict:
     def row(lips: float, listening: float, nods: float) -> dict:
         parts = {"exp": listening, "pose": listening}
         flat = {"nod_sync": nods, "nod_sync_truth": 0.5}
-        return {"metrics": {"LVE_max": {"speaking": lips}, "L_FD_pooled": parts} | {name: {"all": value} for name, value in flat.items()}}
+        listened = {"L_FD": parts, "L_FD_pooled": parts}
+        return {"metrics": {"LVE_max": {"speaking": lips}} | listened | {name: {"all": value} for name, value in flat.items()}}
 
     rows = {
         "separate": row(lips, listening, 0.4),
@@ -161,7 +162,7 @@ def test_verdicts_say_what_was_reached():
     good = report.verdicts([judged(2.05, 0.9, 0.04)] * 2, ["separate", "own"], speeds)
     assert {
         verdict_of(good, told)
-        for told in ("L_FD_pooled exp", "nod_sync", "speaking LVE", "listening heads", "opening of speaking lips", "real-time")
+        for told in ("L_FD exp", "L_FD_pooled exp", "nod_sync", "speaking LVE", "listening heads", "opening of speaking lips", "real-time")
     } == {"reached"}
     assert verdict_of(good, "real exchanges, indicator told: the same") == "NOT REACHED", "the worse of both orders counts"
     bad = report.verdicts([judged(2.1, 1.1, 0.06)] * 2, ["separate", "own"], {**speeds, "encoding, log-mel": 0.2})
