@@ -8,7 +8,7 @@ from mango.head.model import Head
 from mango.training.lessons import Lesson
 from mango.training.optim import Learner
 from mango.training.runtime import Runtime
-from renderer.density import DensityControl, DensityReport
+from renderer.density import DensityControl
 from renderer.types import Rendering
 
 
@@ -25,7 +25,7 @@ class Growth:
             drawn.means2d.retain_grad()
             self.drawn = drawn
 
-    def grow(self, learner: Learner, head: Head, lesson: Lesson, runtime: Runtime, step: int) -> DensityReport:
+    def grow(self, learner: Learner, head: Head, lesson: Lesson, runtime: Runtime, step: int) -> None:
         """After the ``step``-th step of the avatar's ``learner``. Every process sees what all pictures asked for, and does the same."""
         avatar, (rows, cols) = learner.model, lesson.recorded.size
         gradients, radii = avatar.offsets.new_zeros(2, 0, len(avatar.offsets), 2)
@@ -37,4 +37,4 @@ class Growth:
             scales = avatar(head.with_shape(avatar.identity).template).scales  # at rest
         self.control.observe(scales, gradients, radii.int(), cols, rows)
         self.drawn = None
-        return self.control.step(step, avatar, learner.optimizer)
+        self.control.step(step, avatar, learner.optimizer)
