@@ -230,7 +230,7 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
 def silence(
     head: Head, motion: Float[Tensor, "time width"], speaking: Float[Tensor, "time"], keep: Bool[Tensor, "time"]
 ) -> Bool[Tensor, "time"]:
-    """Frames that say what rest is; where the sound has too few of them, those few."""
+    """Frames that say what rest is (`resting_frames`); where the sound has too few of them, those few."""
     silent = keep & (speaking < 0.5)
     return silent if silent.sum() < ENOUGH else resting_frames(lip_opening(head, motion), silent, keep, enough=ENOUGH)
 

@@ -76,12 +76,10 @@ def test_a_pause_with_an_open_mouth_is_no_rest(head, talking):
 
 
 def test_half_of_the_pauses_with_an_open_mouth(head, talking):
-    """Noticed: a face made of the median of every channel, which is between open and closed and neither."""
+    """Noticed: all of silence taken for rest, whose median of every channel is between open and closed."""
     clip = biased(talking, head)
     silent = torch.arange(FRAMES) < 60
-    clip.jaw_pose[20:45, 0] += 0.15  # the jaw hangs in one part of the silence, the mouth is pushed out in another
-    clip.expr[:30, head.expression_names.index("mouthFunnel")] += 0.5
+    clip.jaw_pose[15:45, 0] += 0.15
     found = with_mouth_at_rest(head, clip, silent, torch.ones(FRAMES, dtype=torch.bool))
-    person = head.with_shape(torch.zeros(head.identities))
-    opening = head.lip_opening(person.vertices(found.expr, found.neck_pose, found.jaw_pose, found.eyes_pose))
-    assert opening[silent].median().abs() < 1e-3
+    torch.testing.assert_close(found.jaw_pose[45:60], talking.jaw_pose[45:60])
+    torch.testing.assert_close(found.expr[45:60], talking.expr[45:60])
