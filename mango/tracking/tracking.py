@@ -24,6 +24,7 @@ from mango.data.landmarks import landmarks_in_picture
 from mango.data.video_writing import write_video
 from mango.errors import InputError
 from mango.head.model import Head
+from mango.tracking.blinks import with_whole_blinks
 from mango.tracking.detection import Box, Following, Seen
 from mango.tracking.eyes import gaze
 from mango.tracking.face_filters import FaceFilters
@@ -138,7 +139,7 @@ def track(
 
     speaking = speaking_indicator(audio)[: film.frames]
     silent = (speaking < 0.5) & speaking.any()  # of a film without speech nobody knows
-    motion = with_mouth_at_rest(head, fitted.clip, silent, keep)
+    motion = with_whole_blinks(head, with_mouth_at_rest(head, fitted.clip, silent, keep))
     side = Side(
         person, audio, speaking, motion,
         PersonTrack(keep, fitted.camera_from_world, cropped, points68, seen.points.confidence.clamp(0, 1)), video, matte,

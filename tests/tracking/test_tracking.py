@@ -37,6 +37,13 @@ def test_the_side_says_what_is_true(head, whole):
     assert found.scores.miss < 0.01 and all("nan" not in line for line in found.scores.lines())
 
 
+def test_blinks_are_made_whole(head, tmp_path, monkeypatch):
+    """Noticed: labels as fitted."""
+    path, _, models = film_of(tmp_path / "shot.mp4", head)
+    monkeypatch.setattr("mango.tracking.tracking.with_whole_blinks", lambda head, clip: replace(clip, expr=clip.expr + 1.0))
+    assert track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256)).side.motion.expr.mean() > 0.9
+
+
 @pytest.mark.parametrize("with_sound", [True, False])
 def test_mouths_are_laid_to_rest_by_what_is_heard(head, tmp_path, monkeypatch, with_sound):
     """Planted: labels as fitted, silence of a film in which nobody speaks, speech for silence, frames that are not trusted."""
