@@ -42,8 +42,8 @@ def test_a_run_from_before_an_option_came_goes_on(copied, tmp_path, tiny_set):
     known.write_text("\n".join(kept) + "\n")
     assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "13", "--run", str(copied)) == 0
     assert "accumulate: 1" in known.read_text()
-    known.write_text(known.read_text().replace("accumulate: 1\n", "").replace("blink: 0.0", "blink: 0.5"))
-    with pytest.raises(InputError, match=r"losses\.blink was 0\.5, is 0\.0"):
+    known.write_text(known.read_text().replace("accumulate: 1\n", "").replace("blink: 0.06", "blink: 0.5"))
+    with pytest.raises(InputError, match=r"losses\.blink was 0\.5, is 0\.06"):
         train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
 
 
