@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+SIDE_BY_SIDE = "-n logical --maxprocesses 4 --dist loadfile".split()  # a file stays together: its tests share what is slow to make
 STAMP = ENVIRONMENT / "installed.txt"
 EXTRAS = {"demo": (), "test": ("dev",), "setup": ()}  # what each command needs beyond the core
 
@@ -48,7 +49,7 @@ def run_in_environment(command: str, arguments: list[str]) -> int:
         return subprocess.run([PYTHON, "-m", "mango.cli", "demo", *arguments], cwd=ROOT).returncode
     if command == "test":
         linted = subprocess.run([PYTHON, "-m", "ruff", "check", "--no-cache", ROOT]).returncode
-        return subprocess.run([PYTHON, "-m", "pytest", *arguments], cwd=ROOT).returncode or linted
+        return subprocess.run([PYTHON, "-m", "pytest", *SIDE_BY_SIDE, *arguments], cwd=ROOT).returncode or linted
     print(f"ready: {PYTHON}")
     return 0
 

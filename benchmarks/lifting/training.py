@@ -37,7 +37,7 @@ from mango.training.studio import Learners, Studio, open_studio
 from mango.types import PERSONS, MotionClip
 from renderer.head import AvatarConfig
 
-MODEL = MotionModelConfig(width=128, depth=4, heads=4, mlp_ratio=2, interaction_depth=1)
+MODEL = MotionModelConfig(width=128, depth=4, heads=4, mlp_ratio=2, interaction_depth=1, hearing="separate")  # as the evidence was run
 ONE_THREAD = RuntimeConfig(device="cpu", threads=1)
 LOSSES = MotionLossWeights(blink=0.0)  # as the evidence was run
 SAVE = 100  # steps between checkpoints

@@ -27,8 +27,8 @@ AS_DUALTALK = MotionLossWeights(
 )  # its losses and no others
 WITHOUT_CONTEXT = ConditionNoise(context=1.0)  # a regressor is not told what came before
 ROWS = {
-    "separate": Row("MANGO: separate pathways"),
-    "joint": Row("one attention, own voice added back", {"model": replace(MODEL, hearing="joint")}),
+    "joint": Row("MANGO: one attention, own voice added back"),
+    "separate": Row("separate pathways", {"model": replace(MODEL, hearing="separate")}),
     "mixed": Row("one mixed attention", {"model": replace(MODEL, hearing="mixed")}),
     "own": Row("single speaker", {"model": replace(MODEL, hearing="own")}),
     "regressor": Row(

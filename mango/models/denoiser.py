@@ -1,12 +1,11 @@
-"""The denoiser: a transformer over motion frames whose layers listen to two separate pathways.
+"""The denoiser: a transformer over motion frames whose layers listen to the dual-audio interaction.
 
     motion ----+--> self-attention (whole window) ---------- gate --+
-    own voice -+--> the same frame's, as motion asks ------- gate --+--> + motion --> feed-forward
-    dual-audio +--> attention within about half a second --- gate --+
+    dual-audio +--> attention within about half a second --- gate --+--> + motion --> feed-forward
+    own voice -+--> the same frame's, as motion asks ------- gate --+    (only with separate pathways: `MotionModelConfig.hearing`)
 
-The pathways stay separate: mixing both voices in one cross-attention nearly doubles the lip error (UniLS, arXiv 2512.09327:
-5.83 -> 11.48). The three look at the same normalised motion, side by side: one normalisation instead of three. A model whose voices
-all come through the one attention (`MotionModelConfig.hearing`) has no gate for its own, and as many weights more in its feed-forward.
+All look at the same normalised motion, side by side: one normalisation instead of three. A layer without a gate for the own voice has as
+many weights more in its feed-forward. UniLS (arXiv 2512.09327) found separate pathways far better; here they are not (docs/decisions.md).
 """
 
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ class LayerMemory:
 
 
 class DenoiserLayer(nn.Module):
-    def __init__(self, width: int, heads: int, ratio: int, *, separate: bool = True):
+    def __init__(self, width: int, heads: int, ratio: int, *, separate: bool):
         super().__init__()
         gates = ("shift", "scale", "watch", *(("voice",) if separate else ()), "listen", "mlp_shift", "mlp_scale", "mlp")
         self.modulation = Modulation(width, gates)

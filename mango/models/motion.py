@@ -33,11 +33,11 @@ class MotionModelConfig:
         "regression",  # `mango.models.regressor`: sees the partner's motion, so it can be evaluated but not generate
     ] = "diffusion"
     hearing: Literal[
-        "separate",  # own voice and what is heard on pathways of their own
-        "joint",  # both through the dual-audio interaction and one attention, as MANGO describes it
-        "mixed",  # the same without the own features added back
+        "joint",  # both voices through the dual-audio interaction and one attention, as MANGO describes it
+        "separate",  # what is heard through them, the own voice on a gated pathway of its own
+        "mixed",  # "joint" without the own features added back
         "own",  # "separate", deaf to the other: the single-speaker baseline
-    ] = "separate"
+    ] = "joint"
     width: int = 512
     depth: int = 8
     heads: int = 8

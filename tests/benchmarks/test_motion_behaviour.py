@@ -140,7 +140,7 @@ def judged(lips: float, listening: float, muted: float) -> dict:
         return {"metrics": {"LVE_max": {"speaking": lips}} | listened | {name: {"all": value} for name, value in flat.items()}}
 
     rows = {
-        "separate": row(lips, listening, 0.4),
+        "joint": row(lips, listening, 0.4),
         "own": row(2.0, 1.0, 0.1),
         **{name: row(4.0, 4.0, 0.0) for name in (*report.UNTRAINED, report.STILL)},
     }
@@ -149,7 +149,7 @@ def judged(lips: float, listening: float, muted: float) -> dict:
         "exchanged": {name: {"as_recorded": 1.0, "exchanged": 0.9} for name in ("told", "not_told")},
         "real": {name: {"mouth_sync": 0.8, "mouth_sync_exchanged": 0.2, "at_rest": 0.95, "frames": 10.0} for name in ("told", "not_told")},
     }
-    return {"scores": {"rows": rows}, "weights": {"separate": 2_000_000, "own": 2_000_000}, "behaviour": behaviours}
+    return {"scores": {"rows": rows}, "weights": {"joint": 2_000_000, "own": 2_000_000}, "behaviour": behaviours}
 
 
 def verdict_of(lines: list[str], told: str) -> str:
@@ -159,13 +159,13 @@ def verdict_of(lines: list[str], told: str) -> str:
 
 def test_verdicts_say_what_was_reached():
     speeds = {"encoding, log-mel": 0.1, "generating, log-mel, guidance off": 0.45}
-    good = report.verdicts([judged(2.05, 0.9, 0.04)] * 2, ["separate", "own"], speeds)
+    good = report.verdicts([judged(2.05, 0.9, 0.04)] * 2, ["joint", "own"], speeds)
     assert {
         verdict_of(good, told)
         for told in ("L_FD exp", "L_FD_pooled exp", "nod_sync", "speaking LVE", "listening heads", "opening of speaking lips", "real-time")
     } == {"reached"}
     assert verdict_of(good, "real exchanges, indicator told: the same") == "NOT REACHED", "the worse of both orders counts"
-    bad = report.verdicts([judged(2.1, 1.1, 0.06)] * 2, ["separate", "own"], {**speeds, "encoding, log-mel": 0.2})
+    bad = report.verdicts([judged(2.1, 1.1, 0.06)] * 2, ["joint", "own"], {**speeds, "encoding, log-mel": 0.2})
     assert {verdict_of(bad, told) for told in ("L_FD_pooled exp", "speaking LVE", "opening of speaking lips", "real-time")} == {
         "NOT REACHED"
     }
@@ -180,5 +180,5 @@ def test_an_interval_knows_how_few_seeds_there_are():
 
 
 def test_the_table_names_its_rows():
-    text = report.markdown([judged(2.05, 0.9, 0.04)] * 2, ["separate", "own"], {"encoding, log-mel": 0.1}, [1, 2], "ci")
-    assert "MANGO: separate pathways" in text and "single speaker" in text
+    text = report.markdown([judged(2.05, 0.9, 0.04)] * 2, ["joint", "own"], {"encoding, log-mel": 0.1}, [1, 2], "ci")
+    assert "MANGO: one attention" in text and "single speaker" in text

@@ -10,7 +10,12 @@ from mango.cli import main
 from mango.config import parse_command_line
 from mango.training.stage1 import Stage1Config
 
-BASELINES = {"joint": ("hearing", "joint"), "mixed": ("hearing", "mixed"), "own": ("hearing", "own"), "regressor": ("kind", "regression")}
+BASELINES = {
+    "separate": ("hearing", "separate"),
+    "mixed": ("hearing", "mixed"),
+    "own": ("hearing", "own"),
+    "regressor": ("kind", "regression"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -159,9 +159,9 @@ def test_the_context_flag_and_the_level_matter(model):
 
 
 def test_own_voice_acts_near_its_frame():
-    """With one layer that cannot watch itself, a change of the own voice reaches as far as its stem, no further."""
+    """On a pathway of its own, in a layer that cannot watch itself: as far as the stem reaches, no further."""
     torch.manual_seed(1)
-    config = MotionModelConfig(width=32, depth=1, heads=2, interaction_depth=1, voice_kernel=3)
+    config = MotionModelConfig(width=32, depth=1, heads=2, interaction_depth=1, voice_kernel=3, hearing="separate")
     model = MotionModel(config, LAYOUT, VOICE, IDENTITY).double()
     with torch.no_grad():
         for parameter in model.parameters():
