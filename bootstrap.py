@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-SIDE_BY_SIDE = "-n logical --maxprocesses 4 --dist loadfile".split()  # a file stays together: its tests share what is slow to make
+SIDE_BY_SIDE = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]  # a file stays together: its tests share fixtures
 STAMP = ENVIRONMENT / "installed.txt"
 EXTRAS = {"demo": (), "test": ("dev",), "setup": ()}  # what each command needs beyond the core
 
