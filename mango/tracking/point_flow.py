@@ -1,14 +1,16 @@
-"""Points steadied by optical flow: filters say where a point is, roughly, in each picture; flow how it moved since the one before.
+"""Points steadied by optical flow: a detector says where a point is, roughly, in each picture; flow how it moved since the one before.
 
 For each point the path p is sought that is least astonishing to both,
 
-    sum over t of  w_t |p_t - found_t|^2 / FOUND^2  +  |p_t - p_(t-1) - moved_t|^2 / (MOVED^2 + returned_t^2)
+    sum over t of  w_t |p_t - found_t|^2 / off^2  +  |p_t - p_(t-1) - moved_t|^2 / (MOVED^2 + returned_t^2)
 
 where ``returned`` is by how much flow forwards and then backwards misses the point it began at. What was found and lies far off the path
-counts little (w: Cauchy's weight). Flow alone drifts; filters alone tremble, and now and then take a closed mouth for an open one.
+counts little (w: Cauchy's weight). Flow alone drifts, and misses part of what lips do that uncover teeth; networks tremble; filters
+tremble more, and now and then take a closed mouth for an open one. Without light or detail flow stands still: it is not asked then.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,15 +20,25 @@ from mango.tracking.detection import Seen
 from mango.tracking.face_models import Picture
 from mango.tracking.face_points import SeenPoints
 
-FOUND, MOVED = 0.02, 0.0015  # of the face's size, standard deviations: of filters, and of flow between two pictures
+NETWORKS_OFF, FILTERS_OFF = 0.005, 0.02  # standard deviations of what a detector finds, of the face's size
+MOVED = 0.0015  # of flow between two pictures, the same
 FACE_PX = 256  # height of the face where flow is computed
 ROUND_IT = 1.25  # side of the part of the picture that is looked at, over the face's size
 ROUNDS = 4  # of weighting
 SURE = 0.5
+LAG = 5  # pictures over which movements are compared: what trembles has averaged out
+ALIKE = (0.5, 2.0)  # the detector's movements over flow's, within which flow is believed; in films of people they are 0.9 to 1.1
 
 
-def steadied(pictures: Iterable[Picture], seen: Seen, told: Callable[[int], None] = lambda done: None) -> tuple[Seen, float]:
-    """The same with better points; and by how much flow misses the points when it goes back, as a share of the face's size (median)."""
+@dataclass(frozen=True)
+class Steadied:
+    seen: Seen  # with better points
+    missed: float  # by how much flow misses the points when it goes back, as a share of the face's size (median)
+    believed: bool  # else the points are as they were
+
+
+def steadied(pictures: Iterable[Picture], seen: Seen, off: float, told: Callable[[int], None] = lambda done: None) -> Steadied:
+    """``off``: standard deviation of what the detector finds, of the face's size."""
     found = seen.points.points.numpy().astype(np.float64) - 0.5
     sure = seen.points.confidence.numpy() > SURE
     size = float(np.median(np.ptp(found[sure], axis=1).max(1))) if sure.any() else 1.0
@@ -38,10 +50,22 @@ def steadied(pictures: Iterable[Picture], seen: Seen, told: Callable[[int], None
             moved[number], returned[number] = movement(before, picture, found[number - 1], found[number], size)
         before = picture
         told(number + 1)
-    path = paths(found / size, moved / size, returned / size, sure, joined) * size + 0.5
-    better = SeenPoints(torch.from_numpy(path.astype(np.float32)), seen.points.confidence)
     missed = float(np.median(returned[joined])) / size if joined.any() else float("nan")
-    return Seen(better, seen.irises, seen.cuts, seen.crowded), missed
+    if not ALIKE[0] <= detected_over_flow(found, moved, joined) <= ALIKE[1]:
+        return Steadied(seen, missed, believed=False)
+    path = paths(found / size, moved / size, returned / size, sure, joined, off) * size + 0.5
+    better = SeenPoints(torch.from_numpy(path.astype(np.float32)), seen.points.confidence)
+    return Steadied(replace(seen, points=better), missed, believed=True)
+
+
+def detected_over_flow(found: Float[np.ndarray, "time points 2"], moved: Float[np.ndarray, "time points 2"], joined: np.ndarray) -> float:
+    """Slope of the detector's movements over flow's, both over LAG pictures: trembling does not change it. NaN where flow is nowhere."""
+    since = np.cumsum(moved, axis=0)
+    whole = np.flatnonzero(np.convolve(joined, np.ones(LAG), "valid") == LAG) + LAG - 1 if len(joined) >= LAG else np.zeros(0, int)
+    whole = whole[whole >= LAG]
+    detected, flowed = (each[whole] - each[whole - LAG] for each in (found, since))
+    size = float((flowed**2).sum())
+    return float((detected * flowed).sum()) / size if size > 0 else float("nan")
 
 
 def movement(
@@ -72,6 +96,7 @@ def paths(
     returned: Float[np.ndarray, "time points"],
     sure: np.ndarray,
     joined: np.ndarray,
+    off: float,
 ) -> Float[np.ndarray, "time points 2"]:
     """In shares of the face's size. ``sure`` (time): a face was found; ``joined`` (time): flow from the picture before is known."""
     from scipy.linalg import solveh_banded
@@ -79,8 +104,8 @@ def paths(
     out = found.copy()
     links = np.where(joined[:, None], 1 / (MOVED**2 + returned**2), 0.0)
     for _ in range(ROUNDS):
-        off = ((out - found) ** 2).sum(-1) / FOUND**2
-        believed = np.where(sure[:, None], 1 / (1 + off), 1e-3) / FOUND**2  # frames without a face stay where they are
+        astray = ((out - found) ** 2).sum(-1) / off**2
+        believed = np.where(sure[:, None], 1 / (1 + astray), 1e-3) / off**2  # frames without a face stay where they are
         for point in range(found.shape[1]):
             link, pulled = links[:, point], links[:, point, None] * moved[:, point]
             banded = np.zeros((2, len(found)))

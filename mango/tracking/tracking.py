@@ -1,10 +1,10 @@
 """One film of a face -> motion labels, camera, matte and voice: everything a dialogue set holds of a person.
 
-    film --25 a second--> detector --points--> fit --> motion, identity, camera      what to trust: points, residual, turn of the head
+    film --25 a second--> detector --points--> flow --> fit --> motion, identity, camera     trust: points, residual, turn of the head
       `--square about the head--> film, matte (a network's, or the fitted head's)     colours of the skin: how well the fit holds still
 
-The detector is MediaPipe's networks, or filters and optical flow, or somebody else's points. Detection is the slow part; what is detected
-is kept in ``folder``, so that a run that was stopped goes on.
+The detector is MediaPipe's networks, or filters; what they see is steadied by optical flow. Somebody else's points are taken as they are.
+Detection is the slow part; what is detected is kept in ``folder``, so that a run that was stopped goes on.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ from mango.tracking.face_models import FaceModels
 from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Picture, pictures_of, voice_of
 from mango.tracking.fitting import Fit, FitConfig, fit
-from mango.tracking.point_flow import steadied
+from mango.tracking.point_flow import FILTERS_OFF, NETWORKS_OFF, steadied
 from mango.tracking.rest import with_mouth_at_rest
 from mango.types import FRAME_RATE, MotionClip, PersonTrack, Side
 
@@ -115,12 +115,17 @@ def track(
     seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / DETECTED, filters or models, box, told)
     _refuse(film, seen, box, filters is not None)
     said = []
+    if landmarks is None:
+        off = NETWORKS_OFF if filters is None else FILTERS_OFF
+        flow = steadied(pictures_of(film), seen, off, lambda done: told("optical flow", done, film.frames))
+        seen = flow.seen
+        if not flow.believed:
+            said.append("optical flow sees little of the face move (light? detail?): points are taken as they were found")
     if filters is not None:
         sure = seen.points.confidence > 0.5
-        seen, missed = steadied(pictures_of(film), seen, lambda done: told("optical flow", done, film.frames))
         where = "where --box says" if box is not None else "without being told where"
         said.append(f"found by the built-in filters, {where}: a face surely in {100 * float(sure.float().mean()):.0f} % of frames; points "
-                    f"followed to the next picture and back return to within {100 * missed:.2g} % of the face's size")  # fmt: skip
+                    f"followed to the next picture and back return to within {100 * flow.missed:.2g} % of the face's size")  # fmt: skip
     fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
     if landmarks is None:
         fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))

@@ -1,4 +1,4 @@
-"""A film of a known head for the whole of tracking: what the pretended networks see in it is exact, its pictures are grey."""
+"""A film of a known head for the whole of tracking: pretended networks see it exactly. Its pictures are grey, with a spot at each point."""
 
 from functools import partial
 from pathlib import Path
@@ -23,5 +23,6 @@ def sound(frames: int) -> np.ndarray:
 
 def film_of(path: Path, head, *, frames: int = FRAMES, seed: int = 0, with_sound: bool = True) -> tuple[Path, Filmed, PretendedModels]:
     true = talking(head, frames, seed)
-    write_film(path, at_rate(25, frames / 25), pictures(frames), sound=sound(frames) if with_sound else None)
-    return path, true, PretendedModels([face_points(head, true)])
+    points = face_points(head, true)
+    write_film(path, at_rate(25, frames / 25), pictures(frames, spots=points), sound=sound(frames) if with_sound else None)
+    return path, true, PretendedModels([points])

@@ -14,14 +14,24 @@ STRIP = 32  # rows at the top of a picture with its number; small beside the pic
 Points = Float[np.ndarray, "time 468 2"]
 
 
-def pictures(frames: int, brightness=lambda number: 120, first: int = 0) -> list[np.ndarray]:
-    """Grey, with a number."""
+def pictures(frames: int, brightness=lambda number: 120, first: int = 0, spots: "Points | None" = None) -> list[np.ndarray]:
+    """Grey, with a number; and with a spot at each of somebody's points, so that flow sees them move."""
     made = []
     for number in range(first, first + frames):
         picture = np.full((*SIZE, 3), brightness(number), np.uint8)
+        if spots is not None:
+            draw_spots(picture, spots[number])
         picture[:STRIP] = coded(number, STRIP, SIZE[1])
         made.append(picture)
     return made
+
+
+def draw_spots(picture: np.ndarray, points: Float[np.ndarray, "468 2"]) -> None:
+    import cv2
+
+    grey = np.random.default_rng(0).integers(0, 255, len(points)).tolist()
+    for (across, down), shade in zip(points - 0.5, grey, strict=True):
+        cv2.circle(picture, (round(16 * across), round(16 * down)), 16 * 3, [shade] * 3, -1, cv2.LINE_AA, shift=4)
 
 
 def face_points(head: Head, film: Filmed) -> Points:

@@ -1,13 +1,15 @@
-"""Points steadied by flow: a textured picture that moves as it is told, and filters that tremble, err, and lose it."""
+"""Points steadied by flow: a textured picture that moves as it is told, and a detector that trembles, errs, and loses it."""
 
 import numpy as np
+import pytest
 import torch
 
 from mango.tracking.detection import Seen
 from mango.tracking.face_points import SeenPoints
-from mango.tracking.point_flow import FOUND, MOVED, movement, paths, steadied
+from mango.tracking.point_flow import MOVED, movement, paths, steadied
 
 SIZE, FRAMES = 160.0, 40  # of the "face", pixels
+OFF = 0.02
 
 
 def texture() -> np.ndarray:
@@ -56,11 +58,12 @@ def test_trembling_goes_and_nothing_drifts():
     movement added to the wrong frame; no flow at all.
     """
     pictures, places = moving()
-    noise = FOUND * SIZE * np.random.default_rng(1).normal(size=places.shape)
+    noise = OFF * SIZE * np.random.default_rng(1).normal(size=places.shape)
     before = seen_of(places + noise)
-    after, missed = steadied(pictures, before)
-    left = np.sqrt(2) * FOUND * SIZE * np.sqrt(1 / FRAMES + MOVED / FOUND)  # of a walk that is seen anew in every frame
-    assert error(after, places) < left < 0.5 * error(before, places) and missed < MOVED
+    found = steadied(pictures, before, OFF)
+    after = found.seen
+    left = np.sqrt(2) * OFF * SIZE * np.sqrt(1 / FRAMES + MOVED / OFF)  # of a walk that is seen anew in every frame
+    assert error(after, places) < left < 0.5 * error(before, places) and found.missed < MOVED and found.believed
     assert torch.equal(after.points.confidence, before.points.confidence)
 
 
@@ -69,7 +72,7 @@ def test_points_that_leap_are_not_followed():
     pictures, places = moving()
     wrong = places.copy()
     wrong[[11, 30], 100:140] += [0.0, 0.2 * SIZE]
-    after, _ = steadied(pictures, seen_of(wrong))
+    after = steadied(pictures, seen_of(wrong), OFF).seen
     assert np.abs(after.points.points.numpy() - 0.5 - places)[:, 100:140].max() < 0.1 * 0.2 * SIZE
 
 
@@ -81,18 +84,37 @@ def test_cuts_and_lost_faces_join_nothing():
     elsewhere[20:] = 399 - places[20:]
     sure = np.ones(FRAMES)
     sure[5:8], elsewhere[5:8] = 0.1, 0.0  # nothing was found there
-    after, _ = steadied(pictures, seen_of(elsewhere, sure, cuts=[20]))
+    after = steadied(pictures, seen_of(elsewhere, sure, cuts=[20]), OFF).seen
     kept = sure > 0.5
     assert np.abs(after.points.points.numpy() - 0.5 - elsewhere)[kept].max() < 0.01 * SIZE
 
 
 def test_frames_without_flow_stay_where_they_are():
     found = np.random.default_rng(0).normal(size=(5, 3, 2))
-    alone = paths(found, np.zeros_like(found), np.zeros((5, 3)), np.ones(5, bool), np.zeros(5, bool))
+    alone = paths(found, np.zeros_like(found), np.zeros((5, 3)), np.ones(5, bool), np.zeros(5, bool), OFF)
     np.testing.assert_allclose(alone, found)
 
 
 def test_a_film_without_a_face_stays_as_it_is():
     pictures, places = moving(3)
-    after, missed = steadied(pictures, seen_of(places, np.zeros(3)))
-    assert error(after, places) < 1e-3 and np.isnan(missed)
+    found = steadied(pictures, seen_of(places, np.zeros(3)), OFF)
+    assert error(found.seen, places) < 1e-3 and np.isnan(found.missed) and not found.believed
+
+
+@pytest.mark.parametrize("what", ["dark", "of somebody else"])
+def test_flow_that_sees_something_else_is_not_believed(what):
+    """Planted: flow believed always. It stands still in the dark, and held quick movements back."""
+    rng, (pictures, places) = np.random.default_rng(0), moving()
+    shown = [rng.integers(0, 4, picture.shape, np.uint8) for picture in pictures] if what == "dark" else pictures[::-1]
+    found = steadied(shown, seen_of(places), OFF)
+    assert error(found.seen, places) < 1e-3 and not found.believed
+
+
+def test_flow_that_trembles_less_than_the_detector_is_believed():
+    """A head that hardly moves, and filters that tremble ten times as far."""
+    pictures, places = moving()
+    still = [pictures[k % 3] for k in range(FRAMES)]
+    true = places[[k % 3 for k in range(FRAMES)]]
+    noise = OFF * SIZE * np.random.default_rng(2).normal(size=places.shape)
+    found = steadied(still, seen_of(true + noise), OFF)
+    assert found.believed and error(found.seen, true) < 0.5 * error(seen_of(true + noise), true)

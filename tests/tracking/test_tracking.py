@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from moving_head import SIZE, lip_opening_mm
+from coded_films import at_rate, write_film
+from moving_head import SIZE, lip_opening_mm, talking
 from pretended_films import FRAMES, QUICK, film_of
-from pretended_models import PretendedModels
+from pretended_models import PretendedModels, face_points, pictures
 
 from mango.data.video import VideoFrames
 from mango.errors import InputError
 from mango.tracking.detection import Box, Seen
 from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Upright, facts_of
+from mango.tracking.point_flow import NETWORKS_OFF, Steadied
 from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trembling, trusted
 from mango.types import MotionClip
 
@@ -35,6 +37,34 @@ def test_the_side_says_what_is_true(head, whole):
     assert torch.corrcoef(lips)[0, 1] > 0.97
     assert 0.3 < side.speaking.mean() < 0.9 and side.audio.abs().max() > 0.1
     assert found.scores.miss < 0.01 and all("nan" not in line for line in found.scores.lines())
+
+
+def test_flow_steadies_what_networks_see_and_no_given_points(head, tmp_path, monkeypatch):
+    """Planted: networks believed as little as filters; points as they were; given points steadied too."""
+    path, true, models = film_of(tmp_path / "shot.mp4", head)
+    asked = []
+
+    def steadied(pictures, seen, off, told):
+        asked.append(off)
+        elsewhere = SeenPoints(seen.points.points + 10.0, seen.points.confidence)
+        return Steadied(replace(seen, points=elsewhere), 0.0, believed=True)
+
+    monkeypatch.setattr("mango.tracking.tracking.steadied", steadied)
+    moved = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256))
+    given = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256), landmarks=_seen(head, true).points)
+    assert asked == [NETWORKS_OFF]
+    places = [each.side.track.landmarks - each.side.track.intrinsics[:2, 2] for each in (moved, given)]
+    square = about_the_head(_seen(head, true), facts_of(path), TrackConfig(size_px=256))
+    assert abs((places[0] - places[1]).mean() - 10.0 * square.px / square.side) < 0.2
+
+
+def test_flow_that_sees_nothing_is_said(head, tmp_path):
+    """Planted: not said."""
+    true = talking(head, FRAMES)
+    models = PretendedModels([face_points(head, true)])
+    write_film(tmp_path / "grey.mp4", at_rate(25, FRAMES / 25), pictures(FRAMES))
+    found = track(facts_of(tmp_path / "grey.mp4"), "anna", tmp_path, head, models, QUICK(size_px=128))
+    assert any(words.startswith("optical flow sees little of the face move") for words in found.words)
 
 
 def test_blinks_are_made_whole(head, tmp_path, monkeypatch):
