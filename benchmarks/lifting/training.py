@@ -107,6 +107,7 @@ def stage_two_config(bench: Bench, row: str) -> Stage2Config:
         seed=bench.seed,
         steps=scale.stage2_steps,
         motion_losses=LOSSES,
+        shut_eyes=0.0,  # as the evidence was run
         avatar=AvatarConfig(num_gaussians=scale.gaussians),
         schedule=Schedule((Phase("head", scale.opening),), (Phase("head", 1), Phase("motion", 3))),
         calibration=CalibrationConfig(steps=max(1, scale.opening // 2), lessons=max(1, scale.opening // 12)),

@@ -9,6 +9,7 @@ import torch
 import tyro
 
 from mango.errors import InputError
+from mango.head.arkit import LIDS
 from mango.head.assets import HeadArrays, read_head, with_digest, write_head
 from mango.head.flame import STATE_IT, Generation
 from mango.head.model import Head
@@ -17,7 +18,7 @@ from mango.head.regions import REGIONS
 Positional = tyro.conf.Positional
 MM = 1000.0
 SIZE = 320  # pixels of a picture of the sheet
-LIPS, SMILE, BLINK = "jawOpen", ("mouthSmileLeft", "mouthSmileRight"), ("eyeBlinkLeft", "eyeBlinkRight")
+LIPS, SMILE, BLINK = "jawOpen", ("mouthSmileLeft", "mouthSmileRight"), LIDS
 JAW_OPEN = 0.3  # radians, for heads whose jaw has no weight of ARKit's
 
 

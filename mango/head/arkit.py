@@ -19,6 +19,7 @@ ARKIT_NAMES = (
     "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
     "noseSneerLeft", "noseSneerRight", "tongueOut",
 )  # fmt: skip
+LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
 
 
 def motion_from_arkit(head: Head, weights: Float[Tensor, "*batch arkit"]) -> dict[str, Float[Tensor, "*batch part"]]:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.head.arkit import LIDS
 from mango.head.model import Head
 from mango.types import MotionClip
 
-LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
 ABOUT = 12  # frames to each side, of which the median is how the lids are held; a blink takes four to ten
 SEEN = 0.12  # weight of a film's deepest blink, from which it is one
 ALIKE = 0.4  # of the deepest one's weight, from which another is one too

@@ -66,6 +66,7 @@ class Stage2Config:
     steps: int = 20_000
     windows: int = 16  # of both people, per step
     pictures: int = 2  # per window, of either person, in every step
+    shut_eyes: float = 5.0  # how much oftener frames of shut eyes are shown than those of open ones; 0: as often
     train_split: str = "train"
     validation_split: str | None = "val"
     adapter_rank: int = 0  # above 0 the motion model stays as it is, and an adapter of the one person learns instead

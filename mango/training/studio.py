@@ -16,6 +16,7 @@ from mango.data.windows import Windows
 from mango.diffusion.objective import Schedule as NoiseSchedule
 from mango.diffusion.objective import schedule as noise_schedule
 from mango.errors import InputError
+from mango.head.arkit import LIDS
 from mango.head.closed_lips import resting_frames
 from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
@@ -116,9 +117,13 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
     background = torch.full((3,), config.background)
 
-    def supply(of: Windows, share: list[int] | None = None) -> Supply:
+    lids = [head.layout.where("expr").start + head.expression_names.index(name) for name in LIDS if name in head.expression_names]
+
+    def supply(of: Windows, share: list[int] | None = None, shut_eyes: float = 0.0) -> Supply:
         pictures = Pictures(dialogues, of.clips, background)
-        return Supply(of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures, share=share)
+        return Supply(
+            of, pictures, seed=config.seed, num_windows=config.windows, each=config.pictures, share=share, lids=lids, shut_eyes=shut_eyes
+        )
 
     surface = lip_surface(head, head.layout, lips=config.lip_weight)
     studio = Studio(
@@ -131,7 +136,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         people={clip: person for part in (training, held_out) if part for clip, person in part.clips.items()},
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
-        lessons=supply(training, share),
+        lessons=supply(training, share, config.shut_eyes),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
         facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )

@@ -2,13 +2,16 @@
 different frames, avatars that start from the wrong person."""
 
 import torch
+from tiny_films import make_filmed_set, tiny_stage2
 from torch import Tensor
 
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
 from mango.training.avatars import face_density
-from mango.training.lessons import shown
+from mango.training.lessons import oftener, shown
 from mango.training.picture_losses import MOUTH, PictureLossWeights, RegionWeights, picture_losses, pixel_weights
+from mango.training.runtime import Runtime
+from mango.training.studio import open_studio
 
 
 def recorded(rows: int = 24, cols: int = 32) -> PictureBatch:
@@ -67,12 +70,43 @@ def test_shown_frames_are_kept_and_not_context():
     keep = torch.ones(3, 2, 12, dtype=torch.bool)
     keep[1, 0] = False  # a person of whom there is nothing to learn
     keep[2, :, 6:] = False  # less to learn than is asked for
-    rows, sides, frames = shown(windows(keep), 4, 6, torch.Generator().manual_seed(0))
+    alike = torch.ones(keep.shape)
+    rows, sides, frames = shown(windows(keep), 4, 6, torch.Generator().manual_seed(0), alike)
     assert all(keep[place] and place[2] >= 4 for place in zip(rows, sides, frames, strict=True))
     assert len(set(zip(rows, sides, frames, strict=True))) == len(rows) and [rows.count(row) for row in range(3)] == [6, 6, 4]
     assert (rows, sides) == tuple(map(list, zip(*sorted(zip(rows, sides, strict=True)), strict=True)))  # a clip is decoded in one go
-    assert (rows, sides, frames) == shown(windows(keep), 4, 6, torch.Generator().manual_seed(0))
-    assert frames != shown(windows(keep), 4, 6, torch.Generator().manual_seed(1))[2]
+    assert (rows, sides, frames) == shown(windows(keep), 4, 6, torch.Generator().manual_seed(0), alike)
+    assert frames != shown(windows(keep), 4, 6, torch.Generator().manual_seed(1), alike)[2]
+
+
+def test_shut_eyes_are_shown_oftener():
+    """Planted: a weight of each lid alone; linear; of everybody's eyes; drawn again and again; nothing to see an error."""
+    keep = torch.ones(1, 2, 40, dtype=torch.bool)
+    batch = windows(keep)
+    batch.motion[0, 1, 30, 3:5] = 0.75
+    batch.motion[0, 1, 31, 3:5] = 1.5  # more than shut is shut
+    batch.motion[0, 0, 10, 3] = 0.75  # a wink is half
+    often = oftener(batch, [3, 4], 8.0)
+    expected = torch.ones(1, 2, 40)
+    expected[0, 1, 30:32], expected[0, 0, 10] = 9.0, 3.0
+    torch.testing.assert_close(often, expected)
+    assert (oftener(batch, [], 8.0) == 1).all()  # a head without lids
+    random, counts = torch.Generator().manual_seed(0), torch.zeros(2, 40)
+    for _ in range(3000):
+        _, (side,), (frame,) = shown(batch, 0, 1, random, often)
+        counts[side, frame] += 1
+    assert abs(counts[1, 30:32].sum() / 3000 - 18 / 98) < 0.03
+    nobody = torch.zeros_like(keep)
+    assert shown(windows(nobody), 0, 2, random, often) == ([], [], [])
+
+
+def test_what_is_judged_is_shown_evenly(head, tmp_path):
+    """Planted: held-out frames chosen by their eyelids; the columns of other expressions."""
+    config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head, shut_eyes=3.0)
+    studio, _ = open_studio(config, Runtime(config.runtime))
+    assert (studio.lessons.shut_eyes, studio.examination.shut_eyes) == (3.0, 0.0)
+    first = head.layout.where("expr").start
+    assert [head.expression_names[column - first] for column in studio.lessons.lids] == ["eyeBlinkLeft", "eyeBlinkRight"]
 
 
 def people(head, *names: str) -> dict[str, Tensor]:
