@@ -100,13 +100,21 @@ def test_shut_eyes_are_shown_oftener():
     assert shown(windows(nobody), 0, 2, random, often) == ([], [], [])
 
 
-def test_what_is_judged_is_shown_evenly(head, tmp_path):
-    """Planted: held-out frames chosen by their eyelids; the columns of other expressions."""
+def test_what_is_judged_is_shown_evenly(head, tmp_path, monkeypatch):
+    """Planted: held-out frames chosen by their eyelids; the columns of other expressions; frames shown evenly."""
     config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head, shut_eyes=3.0)
     studio, _ = open_studio(config, Runtime(config.runtime))
     assert (studio.lessons.shut_eyes, studio.examination.shut_eyes) == (3.0, 0.0)
     first = head.layout.where("expr").start
     assert [head.expression_names[column - first] for column in studio.lessons.lids] == ["eyeBlinkLeft", "eyeBlinkRight"]
+
+    def only_one(batch, lids, shut_eyes):
+        often = torch.zeros(batch.keep.shape)
+        often[..., 12] = shut_eyes
+        return often
+
+    monkeypatch.setattr("mango.training.lessons.oftener", only_one)
+    assert set(studio.lessons.at(1).places[2]) == {12}
 
 
 def people(head, *names: str) -> dict[str, Tensor]:
