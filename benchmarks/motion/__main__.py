@@ -1,4 +1,4 @@
-"""python -m benchmarks.motion [--seeds 1 2 3] [--scale ci|small] [--rows separate,own] [--out DIR] [--to docs/results.md]
+"""python -m benchmarks.motion [--seeds 1 2 3] [--scale ci|small] [--rows joint,own] [--out DIR] [--to docs/results.md]
 
 For every seed: makes dialogues, trains the motion model and its baselines on them (two rows at a time, one thread each), scores all of
 them by `mango evaluate`'s code on held-out dialogues, and asks our model how it behaves (muted partner, exchanged tracks, wrong

@@ -166,7 +166,7 @@ def track(
         box: x,y,width,height in pixels of the first picture: which face, where there are several
         size: pixels of the square film about the head that is written; smaller heads are not enlarged
         head: the head that is fitted
-        detector: what finds faces: MediaPipe's networks; "builtin": filters of this package, and optical flow, less exact; "auto": the
+        detector: what finds faces: MediaPipe's networks; "builtin": filters of this package, less exact; "auto": the
             networks where they are, else the filters, and says so
         models: the folder of MediaPipe's networks (without, where `mango assets get mediapipe` puts them)
         split: the film shows both people, side by side or one above the other: its halves become a dialogue

@@ -6,7 +6,7 @@ For each point the path p is sought that is least astonishing to both,
 
 where ``returned`` is by how much flow forwards and then backwards misses the point it began at. What was found and lies far off the path
 counts little (w: Cauchy's weight). Flow alone drifts, and misses part of what lips do that uncover teeth; networks tremble; filters
-tremble more, and now and then take a closed mouth for an open one. Without light or detail flow stands still: it is not asked then.
+tremble more, and now and then take a closed mouth for an open one. Without light or detail flow stands still: it is not believed then.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,14 +27,15 @@ ROUND_IT = 1.25  # side of the part of the picture that is looked at, over the f
 ROUNDS = 4  # of weighting
 SURE = 0.5
 LAG = 5  # pictures over which movements are compared: what trembles has averaged out
-ALIKE = (0.5, 2.0)  # the detector's movements over flow's, within which flow is believed; in films of people they are 0.9 to 1.1
+ABOUT = 25  # pictures, a second, in which they are
+ALIKE = (0.5, 2.0)  # the detector's movements over flow's, within which flow is believed; over whole films of people they are 0.9 to 1.1
 
 
 @dataclass(frozen=True)
 class Steadied:
     seen: Seen  # with better points
     missed: float  # by how much flow misses the points when it goes back, as a share of the face's size (median)
-    believed: bool  # else the points are as they were
+    believed: float  # share of the pictures in which flow moves as the points do; in the others they are as they were
 
 
 def steadied(pictures: Iterable[Picture], seen: Seen, off: float, told: Callable[[int], None] = lambda done: None) -> Steadied:
@@ -51,21 +52,24 @@ def steadied(pictures: Iterable[Picture], seen: Seen, off: float, told: Callable
         before = picture
         told(number + 1)
     missed = float(np.median(returned[joined])) / size if joined.any() else float("nan")
-    if not ALIKE[0] <= detected_over_flow(found, moved, joined) <= ALIKE[1]:
-        return Steadied(seen, missed, believed=False)
-    path = paths(found / size, moved / size, returned / size, sure, joined, off) * size + 0.5
+    believed = believable(found, moved, joined)
+    path = paths(found / size, moved / size, returned / size, sure, believed, off) * size + 0.5
     better = SeenPoints(torch.from_numpy(path.astype(np.float32)), seen.points.confidence)
-    return Steadied(replace(seen, points=better), missed, believed=True)
+    return Steadied(replace(seen, points=better), missed, float(believed.sum() / max(1, joined.sum())))
 
 
-def detected_over_flow(found: Float[np.ndarray, "time points 2"], moved: Float[np.ndarray, "time points 2"], joined: np.ndarray) -> float:
-    """Slope of the detector's movements over flow's, both over LAG pictures: trembling does not change it. NaN where flow is nowhere."""
-    since = np.cumsum(moved, axis=0)
-    whole = np.flatnonzero(np.convolve(joined, np.ones(LAG), "valid") == LAG) + LAG - 1 if len(joined) >= LAG else np.zeros(0, int)
-    whole = whole[whole >= LAG]
-    detected, flowed = (each[whole] - each[whole - LAG] for each in (found, since))
-    size = float((flowed**2).sum())
-    return float((detected * flowed).sum()) / size if size > 0 else float("nan")
+def believable(found: Float[np.ndarray, "time points 2"], moved: Float[np.ndarray, "time points 2"], joined: np.ndarray) -> np.ndarray:
+    """In which pictures flow moves as the detector's points do, in the second about them: the slope of the detector's movements over
+    flow's, both over LAG pictures, is about 1 however much the detector trembles. Where flow stands still, or runs wild, it is not.
+    """
+    since, whole = np.cumsum(moved, axis=0), np.zeros(len(joined), bool)
+    for last in range(LAG, len(joined)):
+        whole[last] = joined[last - LAG + 1 : last + 1].all()
+    detected, flowed = (np.where(whole[:, None, None], each - np.roll(each, LAG, axis=0), 0.0) for each in (found, since))
+    both, size = ((flowed * each).sum((1, 2)) for each in (detected, flowed))
+    near = np.ones(ABOUT)
+    both, size = (np.convolve(each, near, "same") if len(each) >= ABOUT else np.full(len(each), each.sum()) for each in (both, size))
+    return joined & (size > 0) & (ALIKE[0] * size <= both) & (both <= ALIKE[1] * size)
 
 
 def movement(

@@ -46,6 +46,7 @@ WORST = 4.0  # times the median residual
 LOST_FOR = 3  # frames about a lost face or a cut that are not believed
 LEAST_TRUSTED = 0.5  # of all frames
 PUT_BY_EVERY = 1500  # pictures: a minute of film
+MOSTLY = 0.8  # of a film: where flow follows less of it, that is said
 STILL = 2e-4  # mean movement of points between frames, of the face's size: a still picture
 
 
@@ -119,8 +120,9 @@ def track(
         off = NETWORKS_OFF if filters is None else FILTERS_OFF
         flow = steadied(pictures_of(film), seen, off, lambda done: told("optical flow", done, film.frames))
         seen = flow.seen
-        if not flow.believed:
-            said.append("optical flow sees little of the face move (light? detail?): points are taken as they were found")
+        if flow.believed < MOSTLY:
+            shown = f"{100 * flow.believed:.0f} %"
+            said.append(f"optical flow follows the face in {shown} of the film (light? detail?): elsewhere points are as they were found")
     if filters is not None:
         sure = seen.points.confidence > 0.5
         where = "where --box says" if box is not None else "without being told where"

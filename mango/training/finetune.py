@@ -31,7 +31,7 @@ HELD_OUT = "val"  # the split whose pictures say how good it became, where it sh
 
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
-LOOKS = 30  # at every frame of a film: looked at more often a second of film was learnt by heart
+LOOKS = 30  # at each frame of a film, on average: looked at more often a second of film was learnt by heart
 
 
 @dataclass(frozen=True)

@@ -94,3 +94,7 @@ class Stage2Config:
     every: Every = field(default_factory=Every)
     keep: int = 2
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self):
+        if not self.shut_eyes >= 0:
+            raise InputError("shut_eyes", expected="0 or more", found=str(self.shut_eyes), remedy="0 shows all frames equally often")

@@ -13,11 +13,16 @@ from pretended_models import PretendedModels, face_points, pictures
 from mango.data.video import VideoFrames
 from mango.errors import InputError
 from mango.tracking.detection import Box, Seen
+from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_points import SeenPoints
 from mango.tracking.films import FilmFacts, Upright, facts_of
-from mango.tracking.point_flow import NETWORKS_OFF, Steadied
+from mango.tracking.point_flow import FILTERS_OFF, NETWORKS_OFF, Steadied
 from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trembling, trusted
 from mango.types import MotionClip
+
+
+class PretendedFilters(PretendedModels, FaceFilters):
+    """Filters that know as much."""
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +48,18 @@ def test_flow_steadies_what_networks_see_and_no_given_points(head, tmp_path, mon
     """Planted: networks believed as little as filters; points as they were; given points steadied too."""
     path, true, models = film_of(tmp_path / "shot.mp4", head)
     asked = []
+    (tmp_path / "filters").mkdir()
 
     def steadied(pictures, seen, off, told):
         asked.append(off)
         elsewhere = SeenPoints(seen.points.points + 10.0, seen.points.confidence)
-        return Steadied(replace(seen, points=elsewhere), 0.0, believed=True)
+        return Steadied(replace(seen, points=elsewhere), 0.0, believed=1.0)
 
     monkeypatch.setattr("mango.tracking.tracking.steadied", steadied)
     moved = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256))
     given = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256), landmarks=_seen(head, true).points)
-    assert asked == [NETWORKS_OFF]
+    track(facts_of(path), "anna", tmp_path / "filters", head, None, QUICK(size_px=256), filters=PretendedFilters(models.people))
+    assert asked == [NETWORKS_OFF, FILTERS_OFF]
     places = [each.side.track.landmarks - each.side.track.intrinsics[:2, 2] for each in (moved, given)]
     square = about_the_head(_seen(head, true), facts_of(path), TrackConfig(size_px=256))
     assert abs((places[0] - places[1]).mean() - 10.0 * square.px / square.side) < 0.2
@@ -64,7 +71,7 @@ def test_flow_that_sees_nothing_is_said(head, tmp_path):
     models = PretendedModels([face_points(head, true)])
     write_film(tmp_path / "grey.mp4", at_rate(25, FRAMES / 25), pictures(FRAMES))
     found = track(facts_of(tmp_path / "grey.mp4"), "anna", tmp_path, head, models, QUICK(size_px=128))
-    assert any(words.startswith("optical flow sees little of the face move") for words in found.words)
+    assert any(words.startswith("optical flow follows the face in 0 % of the film") for words in found.words)
 
 
 def test_blinks_are_made_whole(head, tmp_path, monkeypatch):
