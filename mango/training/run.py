@@ -70,7 +70,9 @@ class Run:
         self._check_same("dataset", str(self._facts.get("dataset")))
         known = self.folder / "config.yaml"
         if known.exists():
-            _check_unchanged(known, self.config, self.folder)
+            came_since = _check_unchanged(known, self.config, self.folder)
+            if came_since:
+                self.say(f"{self.folder} was begun before these settings were there; it goes on with {', '.join(came_since)}")
         if self.writes:
             with atomic_file(known) as partial:
                 save_config(self.config, partial)
@@ -187,8 +189,10 @@ class Run:
         return self._board
 
 
-def _check_unchanged(path: Path, config: Any, folder: Path) -> None:
-    before = from_plain(type(config), load_plain(path), where=str(path))  # fields that have come since: as they are by default
+def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
+    """Settings that have come since, as they are by default."""
+    written = load_plain(path)
+    before = from_plain(type(config), written, where=str(path))
     changes = changed_fields(to_plain(before), to_plain(config))
     forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE}
     if "steps" in changes and changes["steps"][1] < changes["steps"][0]:
@@ -198,6 +202,8 @@ def _check_unchanged(path: Path, config: Any, folder: Path) -> None:
         raise InputError(
             folder, expected="the config this run was started with", found=told, remedy="undo the change or choose another --run folder"
         )
+    came_since = changed_fields(written, to_plain(before))
+    return [f"{name} {value!r}" for name, (old, value) in came_since.items() if old is None]
 
 
 def _truncate_metrics(path: Path, step: int) -> None:

@@ -90,3 +90,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_config, tmp_path, train):
     assert "Traceback" not in errors
     step = json.loads((run / "checkpoints" / "last" / "state.json").read_text())["step"]
     assert step == metrics(run)[-1]["step"]
+
+
+def test_an_older_run_says_what_it_goes_on_with(tmp_path, tiny_set, capsys):
+    """Settings that its config.yaml does not know. Planted: taken without a word; settings named that are written otherwise."""
+    config, known = tiny_yaml(tmp_path, tiny_set), tmp_path / "run" / "config.yaml"
+    assert train_here(config) == 0 and train_here(config) == 0
+    assert "it goes on with" not in capsys.readouterr().out
+    whole = known.read_text()
+    assert "lr: 0.001\n" in whole
+    lines = whole.replace("lr: 0.001\n", "lr: 1e-3\n").splitlines(keepends=True)  # the same, written otherwise
+    known.write_text("".join(line for line in lines if not line.startswith("high_levels:")))
+    assert train_here(config) == 0
+    assert "begun before these settings were there; it goes on with high_levels 1.6\n" in capsys.readouterr().out
+    assert known.read_text() == whole
