@@ -202,8 +202,7 @@ def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
         raise InputError(
             folder, expected="the config this run was started with", found=told, remedy="undo the change or choose another --run folder"
         )
-    came_since = changed_fields(written, to_plain(before))
-    return [f"{name} {value!r}" for name, (old, value) in came_since.items() if old is None]
+    return [f"{name} {value!r}" for name, (_, value) in changed_fields(written, to_plain(before)).items()]
 
 
 def _truncate_metrics(path: Path, step: int) -> None:

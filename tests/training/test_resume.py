@@ -93,7 +93,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_config, tmp_path, train):
 
 
 def test_an_older_run_says_what_it_goes_on_with(tmp_path, tiny_set, capsys):
-    """Settings that its config.yaml does not know. Planted: taken without a word; settings named that are written otherwise."""
+    """Settings that its config.yaml does not know. Planted: taken without a word."""
     config, known = tiny_yaml(tmp_path, tiny_set), tmp_path / "run" / "config.yaml"
     assert train_here(config) == 0 and train_here(config) == 0
     assert "it goes on with" not in capsys.readouterr().out
