@@ -1,4 +1,6 @@
-"""What is trained: the motion model, each baseline, all with equal data, steps, optimizer and (to half a percent) numbers of weights."""
+"""What is trained: the motion model and each baseline, all with equal data, steps and optimizer. They have equally many weights to half a
+percent, but for the regressor, which has fewer.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

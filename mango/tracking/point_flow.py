@@ -62,11 +62,12 @@ def believable(found: Float[np.ndarray, "time points 2"], moved: Float[np.ndarra
     """In which pictures flow moves as the detector's points do, in the second about them: the slope of the detector's movements over
     flow's, both over LAG pictures, is about 1 however much the detector trembles. Where flow stands still, or runs wild, it is not.
     """
-    since, whole = np.cumsum(moved, axis=0), np.zeros(len(joined), bool)
+    both, size = np.zeros(len(joined)), np.zeros(len(joined))
     for last in range(LAG, len(joined)):
-        whole[last] = joined[last - LAG + 1 : last + 1].all()
-    detected, flowed = (np.where(whole[:, None, None], each - np.roll(each, LAG, axis=0), 0.0) for each in (found, since))
-    both, size = ((flowed * each).sum((1, 2)) for each in (detected, flowed))
+        lately = slice(last - LAG + 1, last + 1)
+        if joined[lately].all():
+            detected, flowed = found[last] - found[last - LAG], moved[lately].sum(0)
+            both[last], size[last] = (flowed * detected).sum(), (flowed**2).sum()
     near = np.ones(ABOUT)
     both, size = (np.convolve(each, near, "same") if len(each) >= ABOUT else np.full(len(each), each.sum()) for each in (both, size))
     return joined & (size > 0) & (ALIKE[0] * size <= both) & (both <= ALIKE[1] * size)
