@@ -18,6 +18,7 @@ from torch import Tensor
 
 from renderer.types import Gaussians
 
+TINY = 1e-12  # square metres: a side of less than a thousandth of a millimetre tells nothing
 Plane = Float[Tensor, "*batch gaussians"]
 Vector = tuple[Tensor, Tensor, Tensor]  # three planes: x, y, z
 
@@ -51,6 +52,22 @@ def triangle_frames(vertices: Float[Tensor, "*batch verts 3"], faces: Int[Tensor
     return TriangleFrames(corners, along, normal, across, scale=0.5 * (_dot(base, along) + _dot(across, side).abs()))
 
 
+def squared_sides(frames: TriangleFrames) -> Float[Tensor, "*batch gaussians 3"]:
+    """Square metres, of the sides from the first corner to the second, from the first to the third, from the second to the third."""
+    first, second, third = frames.corners
+    sides = (_minus(second, first), _minus(third, first), _minus(third, second))
+    return torch.stack([_dot(side, side) for side in sides], dim=-1)
+
+
+def strains(sides: Float[Tensor, "*batch gaussians 3"], rest: Float[Tensor, "gaussians 3"]) -> Float[Tensor, "*batch gaussians 3"]:
+    """How much longer each side of a triangle is than at rest, tanh(log(length / length at rest)); both are `squared_sides`.
+
+    0 at rest, within -1 and 1 always. They stay as they are when a head turns and moves: what they tell is its expression, and of that
+    what happens near by.
+    """
+    return (sides - rest) / (sides + rest).clamp_min(TINY)
+
+
 @dataclass(frozen=True)
 class Places:
     """Where bound Gaussians are in the world: what the mesh alone decides."""
@@ -59,8 +76,9 @@ class Places:
     quats: Float[Tensor, "*batch gaussians 4"]  # wxyz, not normalised
     scales: Float[Tensor, "*batch gaussians 3"]
     normals: Float[Tensor, "*batch gaussians 3"]  # of their triangles, length 1 (or 0 where there is no area)
+    sides: Float[Tensor, "*batch gaussians 3"]  # of their triangles: `squared_sides`
 
-    def gaussians(self, opacities: Float[Tensor, "gaussians"], colors: Float[Tensor, "*#batch gaussians channels"]) -> Gaussians:
+    def gaussians(self, opacities: Float[Tensor, "*#batch gaussians"], colors: Float[Tensor, "*#batch gaussians channels"]) -> Gaussians:
         """With looks; ``opacities`` are plain."""
         batch = self.means.shape[:-1]
         colors = colors.expand(*batch, colors.shape[-1])
@@ -112,6 +130,7 @@ def placed_plainly(
         quats=torch.stack(quaternion_product(frame_quaternion(frames), quats.unbind(-1)), dim=-1),
         scales=frames.scale[..., None] * log_scales.exp(),
         normals=frames.normals(),
+        sides=squared_sides(frames),
     )
 
 

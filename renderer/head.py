@@ -1,8 +1,8 @@
 """The learnable head avatar: a posed mesh in, Gaussians out.
 
 vertices ──> frames of the bound triangles ──> Gaussians in the world
-                 │ normals                        ▲
-                 └──> light (first-order SH) ──> colours
+                 │ normals ──> light (first-order SH) ──> │ colours
+                 └ strains ──> tints, fades ────────────> │ colours, opacities
 """
 
 import json
@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from renderer.binding import placed, triangle_frames
+from renderer.binding import placed, squared_sides, strains, triangle_frames
 from renderer.types import Gaussians
 
-FORMAT = 1
+FORMAT = 2
 BLUR, PIXEL = 0.3, 1 / 12  # square pixels: what a picture is drawn with, and how much of that is the pixel's own width
 
 
@@ -35,23 +35,29 @@ class AvatarConfig:
 class HeadAvatar(nn.Module):
     """Gaussians bound to the triangles of one person's head, with a light of their own.
 
-    What is learnt: where each Gaussian sits beside its barycentric point, its rotation, scale, opacity, colour, and the light.
-    What is not: the triangle and the barycentric point (``renderer.density`` is what may move those).
-    Colours are ``albedo * (1 + light . (1, normal))``: shading that turns with the head, because a colour that cannot follow it would
-    be explained by wrong motion instead.
+    What is learnt: where each Gaussian sits beside its barycentric point, its rotation, scale, opacity, colour, how both change with the
+    expression, and the light. What is not: the triangle and the barycentric point (``renderer.density`` is what may move those).
+
+    Colours are ``(albedo + strain . tints) * (1 + light . (1, normal))`` and opacities ``sigmoid(opacity_logits + strain . fades)``, where
+    the strain says how much longer each side of the Gaussian's triangle is than at rest (`renderer.binding.strains`). The light turns with
+    the head, because a colour that cannot follow it would be explained by wrong motion instead. Tints and fades are what an expression
+    changes and no movement of triangles can: lids that are smooth when shut, folds, what lies between the lips.
     """
 
     # The tensors with one row per Gaussian, for `renderer.density`.
-    per_gaussian: ClassVar[tuple[str, ...]] = ("triangles", "barycentrics", "offsets", "quats", "log_scales", "opacity_logits", "albedo")
+    binding: ClassVar[tuple[str, ...]] = ("triangles", "barycentrics", "rest")
+    per_gaussian: ClassVar[tuple[str, ...]] = (*binding, "offsets", "quats", "log_scales", "opacity_logits", "albedo", "tints", "fades")
 
     triangles: Int[Tensor, "gaussians 3"]  # vertex ids
     barycentrics: Float[Tensor, "gaussians 3"]
+    rest: Float[Tensor, "gaussians 3"]  # `squared_sides` of a face without expression
     identity: Float[Tensor, "identity"]  # shape coefficients of the mesh it rides on; this package only keeps them
 
     def __init__(
         self,
         triangles: Int[Tensor, "gaussians 3"],
         barycentrics: Float[Tensor, "gaussians 3"],
+        rest: Float[Tensor, "gaussians 3"],
         identity: Float[Tensor, "identity"],
         head: str,
         person: str,
@@ -63,12 +69,15 @@ class HeadAvatar(nn.Module):
         self.pixels_per_metre = pixels_per_metre  # at the face, of the finest pictures it learns from; None: unknown
         self.register_buffer("triangles", triangles)
         self.register_buffer("barycentrics", barycentrics)
+        self.register_buffer("rest", rest)
         self.register_buffer("identity", identity)
         self.offsets = nn.Parameter(torch.zeros(count, 3))  # in units of the triangle's scale
         self.quats = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1))
         self.log_scales = nn.Parameter(torch.zeros(count, 3))  # relative to the triangle's scale
         self.opacity_logits = nn.Parameter(torch.zeros(count))
         self.albedo = nn.Parameter(torch.full((count, 3), 0.5))
+        self.tints = nn.Parameter(torch.zeros(count, 3, 3))  # per strain and colour channel
+        self.fades = nn.Parameter(torch.zeros(count, 3))  # per strain
         self.light = nn.Parameter(torch.zeros(4, 3))  # constant, x, y, z of the normal; per colour channel
 
     @torch.no_grad()
@@ -81,11 +90,18 @@ class HeadAvatar(nn.Module):
     def forward(self, vertices: Float[Tensor, "*batch verts 3"]) -> Gaussians:
         """Gaussians on posed vertices (metres, the world of the vertices)."""
         places = placed(vertices, self.triangles, self.barycentrics, self.offsets, self.quats, self.log_scales)
-        return places.gaussians(self.opacity_logits.sigmoid(), self.shaded(places.normals))
+        logits, colors = self.looks(places.normals, places.sides)
+        return places.gaussians(logits.sigmoid(), colors)
 
-    def shaded(self, normals: Float[Tensor, "*batch gaussians 3"]) -> Float[Tensor, "*batch gaussians 3"]:
-        """Colours of Gaussians whose triangles face where ``normals`` say."""
-        return self.albedo * (1 + self.light[0] + normals @ self.light[1:])
+    def looks(
+        self, normals: Float[Tensor, "*batch gaussians 3"], sides: Float[Tensor, "*batch gaussians 3"]
+    ) -> tuple[Float[Tensor, "*batch gaussians"], Float[Tensor, "*batch gaussians 3"]]:
+        """Logits of opacities, and colours in the light, of Gaussians on triangles with such normals and `squared_sides`."""
+        strain = strains(sides, self.rest)
+        albedo = self.albedo
+        for axis in range(3):
+            albedo = torch.addcmul(albedo, strain[..., axis, None], self.tints[:, axis])
+        return self.opacity_logits + (strain * self.fades).sum(-1), albedo * (1 + self.light[0] + normals @ self.light[1:])
 
     def save(self, path: Path) -> None:
         """One safetensors file: attributes, binding, and whose head it rides on (a digest, never the head itself)."""
@@ -114,7 +130,7 @@ class HeadAvatar(nn.Module):
         finest = metadata.get("pixels_per_metre")
         if finest is not None and not (isinstance(finest, int | float) and 0 < finest < float("inf")):
             raise ValueError(f"{path}: expected a positive pixels_per_metre, found {finest!r}; fit the avatar again")
-        binding = (tensors[name] for name in ("triangles", "barycentrics", "identity"))
+        binding = (tensors[name] for name in (*HeadAvatar.binding, "identity"))
         avatar = HeadAvatar(*binding, metadata["head"], metadata["person"], finest)
         avatar.load_state_dict(tensors, strict=True)
         return avatar
@@ -143,7 +159,7 @@ def new_avatar(
     places = (torch.arange(config.num_gaussians, dtype=torch.float64) + torch.rand((), generator=generator).double()) / config.num_gaussians
     chosen = torch.searchsorted(edges, places).clamp_max(len(faces) - 1)  # systematic sampling: every face within one of its due
     barycentrics = _uniform_barycentrics(config.num_gaussians, generator)
-    avatar = HeadAvatar(faces[chosen], barycentrics, identity, head, person)
+    avatar = HeadAvatar(faces[chosen], barycentrics, squared_sides(triangle_frames(template, faces[chosen])), identity, head, person)
     with torch.no_grad():
         due = weight[chosen] / weight.sum() * config.num_gaussians  # Gaussians on this face
         spacing = (areas[chosen] / due.clamp_min(1e-9)).sqrt().float()

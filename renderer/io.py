@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from renderer.binding import bound_gaussians, placed, triangle_frames
+from renderer.binding import bound_gaussians, placed, squared_sides, triangle_frames
 from renderer.head import HeadAvatar
 from renderer.spherical_harmonics import MAX_DEGREE, shade
 from renderer.types import Gaussians
@@ -160,7 +160,8 @@ def avatar_splats(avatar: HeadAvatar, template: Float[Tensor, "verts 3"], faces:
 
     On the template `posed` gives the avatar's own Gaussians. In other poses means differ a little: GaussianAvatars starts from the
     centroid of a triangle, the avatar from a barycentric point, which moves with the shear of the triangle. Its light is baked at the
-    template: a file has colours and no light. For one frame in the world use ``Splats.from_gaussians(avatar(vertices))``.
+    template, and what an expression changes of its looks: a file has colours and neither light nor strains. For one frame in the world use
+    ``Splats.from_gaussians(avatar(vertices))``.
 
     Errors: ValueError when a triangle of the avatar is not among ``faces``.
     """
@@ -168,12 +169,13 @@ def avatar_splats(avatar: HeadAvatar, template: Float[Tensor, "verts 3"], faces:
         frames = triangle_frames(template, avatar.triangles)
         from_centroid = ((avatar.barycentrics - 1 / 3)[..., None] * template[avatar.triangles]).sum(1)
         local = (frames.rotation().mT @ from_centroid[..., None])[..., 0] / frames.scale[:, None]
+        logits, colors = avatar.looks(frames.normals(), squared_sides(frames))
         return Splats(
             means=avatar.offsets + local,
             quats=avatar.quats.clone(),
             log_scales=avatar.log_scales.clone(),
-            opacity_logits=avatar.opacity_logits.clone(),
-            harmonics=_harmonics(avatar.shaded(frames.normals())),
+            opacity_logits=logits,
+            harmonics=_harmonics(colors),
             faces=_face_ids(avatar.triangles, faces),
         )
 

@@ -20,6 +20,8 @@ UNITS = {
     "log_scales": 1.0,
     "opacity_logits": 2.0,
     "albedo": 0.2,
+    "tints": 0.2,
+    "fades": 2.0,
     "light": 0.2,
 }  # what counts as a large change
 MOST_MODES = 64
@@ -98,7 +100,8 @@ def add(avatar: HeadAvatar, change: Float[Tensor, "attributes"]) -> None:
 @torch.no_grad()
 def take_binding(avatar: HeadAvatar, other: HeadAvatar) -> None:
     """``avatar`` gets the Gaussians of ``other``, on the same triangles; its own shape stays."""
-    avatar.triangles, avatar.barycentrics = other.triangles.clone(), other.barycentrics.clone()
+    for name in HeadAvatar.binding:
+        setattr(avatar, name, getattr(other, name).clone())
     for name, parameter in avatar.named_parameters():
         parameter.data = other.get_parameter(name).detach().clone()
 

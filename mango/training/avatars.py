@@ -18,7 +18,16 @@ from renderer.types import Camera, Gaussians, Rendering
 
 DENSITY = {"face": 1.0, "lips": 4.0, "left_eye": 6.0, "right_eye": 6.0, "eyelids": 3.0, "brows": 2.0, "teeth": 1.0, "mouth_cavity": 0.5}
 ELSEWHERE = 0.5  # scalp, neck
-LEARNING_RATES = {"offsets": 1.0, "quats": 1.0, "log_scales": 1.0, "opacity_logits": 2.0, "albedo": 3.0, "light": 1.0}
+LEARNING_RATES = {
+    "offsets": 1.0,
+    "quats": 1.0,
+    "log_scales": 1.0,
+    "opacity_logits": 2.0,
+    "fades": 2.0,
+    "albedo": 3.0,
+    "tints": 3.0,
+    "light": 1.0,
+}
 
 
 def face_density(head: Head) -> Float[Tensor, "faces"]:

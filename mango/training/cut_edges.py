@@ -22,7 +22,10 @@ NOTHING = 1e-6  # an opacity that draws nothing
 
 @torch.no_grad()
 def fade_at_cut_edges(studio: Studio, learners: Learners) -> None:
-    """Opacities go to nothing towards edges that cut, and colours there to what a picture can show; beyond any edge nothing is left."""
+    """Opacities go to nothing towards edges that cut, and colours there to what a picture can show; beyond any edge nothing is left.
+
+    What an expression would add goes with them.
+    """
     lengths = {person: [] for person in learners.avatars}
     for number in range(LOOKS):
         recorded = studio.lessons.at(studio.config.steps + 1 + number).to(studio.device).recorded
@@ -37,6 +40,7 @@ def fade_at_cut_edges(studio: Studio, learners: Learners) -> None:
             opacities = (share * avatar.opacity_logits.sigmoid()).clamp(min=NOTHING)
             avatar.opacity_logits[faded] = torch.logit(opacities[faded])
             avatar.albedo[faded] = avatar.albedo[faded].clamp(0, 1)
+            avatar.tints[faded], avatar.fades[faded] = 0.0, 0.0
 
 
 def _lengths(studio: Studio, learners: Learners, recorded: PictureBatch) -> list[tuple[str, Float[Tensor, "gaussians"]]]:

@@ -26,16 +26,16 @@ def mesh(vertices: Tensor, triangles: Tensor) -> Mesh:
 @torch.library.custom_op("renderer::bind", mutates_args=(), device_types="cpu")
 def bind_op(
     vertices: Tensor, triangles: Tensor, barycentrics: Tensor, offsets: Tensor, quats: Tensor, sizes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Means, quaternions, scales and normals: axes ``batch gaussians``. ``sizes`` are scales in units of the triangle's."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Means, quaternions, scales, normals and squared sides: axes ``batch gaussians``. ``sizes`` are scales in units of the triangle's."""
     results = bind_results(vertices, triangles)
     check_faces(triangles, vertices.shape[1])
     call("bind_forward", mesh(vertices, triangles), vertices, triangles, barycentrics, offsets, quats, sizes, *results)
     return results
 
 
-def bind_results(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return tuple(vertices.new_empty(len(vertices), len(triangles), width) for width in (3, 4, 3, 3))
+def bind_results(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return tuple(vertices.new_empty(len(vertices), len(triangles), width) for width in (3, 4, 3, 3, 3))
 
 
 @bind_op.register_fake
@@ -55,9 +55,10 @@ def vertex_gradient_op(
     g_quats: Tensor | None,
     g_scales: Tensor | None,
     g_normals: Tensor | None,
+    g_sides: Tensor | None,
 ) -> Tensor:
     result = torch.empty_like(vertices, memory_format=torch.contiguous_format)
-    inputs = (vertices, triangles, barycentrics, offsets, quats, sizes, g_means, g_quats, g_scales, g_normals)
+    inputs = (vertices, triangles, barycentrics, offsets, quats, sizes, g_means, g_quats, g_scales, g_normals, g_sides)
     call("bind_vertex_gradient", mesh(vertices, triangles), *inputs, result)
     return result
 

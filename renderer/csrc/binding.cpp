@@ -108,17 +108,18 @@ INLINE Attributes attributes_of(const float* weights, const float* offsets, cons
 }
 
 struct Gradients {  // of what the mesh made of LANES Gaussians
-    Vec mean[3] = {}, q[4] = {}, scale[3] = {}, normal[3] = {};
+    Vec mean[3] = {}, q[4] = {}, scale[3] = {}, normal[3] = {}, side2[3] = {};
 };
 
-INLINE Gradients gradients_of(const float* g_means, const float* g_quats, const float* g_scales, const float* g_normals, int64_t i,
-                              int64_t count) {
+INLINE Gradients gradients_of(const float* g_means, const float* g_quats, const float* g_scales, const float* g_normals,
+                              const float* g_sides, int64_t i, int64_t count) {
     const float nothing[4] = {};
     Gradients g;
     if (g_means) gather(g_means + 3 * i, 3, count, nothing, g.mean);
     if (g_quats) gather(g_quats + 4 * i, 4, count, nothing, g.q);
     if (g_scales) gather(g_scales + 3 * i, 3, count, nothing, g.scale);
     if (g_normals) gather(g_normals + 3 * i, 3, count, nothing, g.normal);
+    if (g_sides) gather(g_sides + 3 * i, 3, count, nothing, g.side2);
     return g;
 }
 
@@ -150,6 +151,11 @@ INLINE void corner_gradients(const Frames& f, const Attributes& a, const Gradien
     cross_product(g_upright, f.along, more);
     for (int k = 0; k < 3; k++) g_side[k] += more[k];
     add_unit_gradient(f.base_length, f.along, g_along, g_base);
+    for (int k = 0; k < 3; k++) {  // squares of base, side, and side - base
+        Vec last = 2.0f * g.side2[2] * (f.side[k] - f.base[k]);
+        g_base[k] += 2.0f * g.side2[0] * f.base[k] - last;
+        g_side[k] += 2.0f * g.side2[1] * f.side[k] + last;
+    }
     for (int k = 0; k < 3; k++) {
         g_corner[0][k] = a.weight[0] * g.mean[k] - g_base[k] - g_side[k];
         g_corner[1][k] = a.weight[1] * g.mean[k] + g_base[k];
@@ -174,15 +180,17 @@ void for_blocks(const Mesh& n, const Work& work) {
 
 // Axes: vertices batch x vertices x 3; weights, offsets, quats, sizes: Gaussians; results: batch x Gaussians.
 extern "C" int bind_forward(const Mesh* mesh, const float* vertices, const int64_t* triangles, const float* weights, const float* offsets,
-                            const float* quats, const float* sizes, float* means, float* turned, float* scales, float* normals) try {
+                            const float* quats, const float* sizes, float* means, float* turned, float* scales, float* normals, float* sides) try {
     const Mesh& n = *mesh;
     for_blocks(n, [&](int64_t first, int64_t count) {
         const Attributes a = attributes_of(weights + 3 * first, offsets + 3 * first, quats + 4 * first, sizes + 3 * first, count);
         for (int64_t b = 0; b < n.batch; b++) {
             const Frames f = frames_of(vertices + 3 * b * n.vertices, triangles + 3 * first, count);
-            Vec q[4], mean[3], quat[4], scale[3];
+            Vec q[4], mean[3], quat[4], scale[3], last[3];
             quaternion_of(f, q);
             product(q, a.q, quat);
+            for (int k = 0; k < 3; k++) last[k] = f.side[k] - f.base[k];
+            const Vec side2[3] = {dot(f.base, f.base), dot(f.side, f.side), dot(last, last)};
             for (int k = 0; k < 3; k++) {
                 Vec pushed = f.along[k] * a.offset[0] + f.normal[k] * a.offset[1] + f.across[k] * a.offset[2];
                 Vec point = a.weight[0] * f.corner[0][k] + a.weight[1] * f.corner[1][k] + a.weight[2] * f.corner[2][k];
@@ -194,6 +202,7 @@ extern "C" int bind_forward(const Mesh* mesh, const float* vertices, const int64
             scatter(turned + 4 * i, 4, count, quat);
             scatter(scales + 3 * i, 3, count, scale);
             scatter(normals + 3 * i, 3, count, f.normal);
+            scatter(sides + 3 * i, 3, count, side2);
         }
     });
     return 0;
@@ -201,10 +210,11 @@ extern "C" int bind_forward(const Mesh* mesh, const float* vertices, const int64
     return 1;
 }
 
-// Any of the four incoming gradients may be null. One batch element is one thread's: its vertices' sums have one order.
+// Any of the five incoming gradients may be null. One batch element is one thread's: its vertices' sums have one order.
 extern "C" int bind_vertex_gradient(const Mesh* mesh, const float* vertices, const int64_t* triangles, const float* weights,
                                     const float* offsets, const float* quats, const float* sizes, const float* g_means,
-                                    const float* g_quats, const float* g_scales, const float* g_normals, float* g_vertices) try {
+                                    const float* g_quats, const float* g_scales, const float* g_normals, const float* g_sides,
+                                    float* g_vertices) try {
     const Mesh& n = *mesh;
     Team(int(std::min<int64_t>(threads_for(n), n.batch))).parallel_for(n.batch, [&](int64_t b) {
         float* sums = g_vertices + 3 * b * n.vertices;
@@ -214,7 +224,7 @@ extern "C" int bind_vertex_gradient(const Mesh* mesh, const float* vertices, con
             const Frames f = frames_of(vertices + 3 * b * n.vertices, corners, count);
             const Attributes a = attributes_of(weights + 3 * first, offsets + 3 * first, quats + 4 * first, sizes + 3 * first, count);
             Vec g_corner[3][3];
-            corner_gradients(f, a, gradients_of(g_means, g_quats, g_scales, g_normals, b * n.gaussians + first, count), g_corner);
+            corner_gradients(f, a, gradients_of(g_means, g_quats, g_scales, g_normals, g_sides, b * n.gaussians + first, count), g_corner);
             for (int64_t i = 0; i < count; i++)
                 for (int c = 0; c < 3; c++)
                     for (int k = 0; k < 3; k++) sums[3 * corners[3 * i + c] + k] += g_corner[c][k][i];
@@ -234,7 +244,7 @@ extern "C" int bind_attribute_gradients(const Mesh* mesh, const float* vertices,
         Vec weight[3] = {}, offset[3] = {}, turn[4] = {}, size[3] = {};
         for (int64_t b = 0; b < n.batch; b++) {
             const Frames f = frames_of(vertices + 3 * b * n.vertices, triangles + 3 * first, count);
-            const Gradients g = gradients_of(g_means, g_quats, g_scales, nullptr, b * n.gaussians + first, count);
+            const Gradients g = gradients_of(g_means, g_quats, g_scales, nullptr, nullptr, b * n.gaussians + first, count);
             offset[0] += f.scale * dot(f.along, g.mean);
             offset[1] += f.scale * dot(f.normal, g.mean);
             offset[2] += f.scale * dot(f.across, g.mean);

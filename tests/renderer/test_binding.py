@@ -3,7 +3,7 @@
 import roma
 import torch
 
-from renderer.binding import bound_gaussians, frame_quaternion, triangle_frames
+from renderer.binding import bound_gaussians, frame_quaternion, squared_sides, strains, triangle_frames
 
 
 def mesh(dtype=torch.float64, triangles=7):
@@ -86,3 +86,21 @@ def test_a_triangle_without_area_gives_no_nan():
     (gaussians.means.sum() + gaussians.quats.sum() + gaussians.scales.sum()).backward()
     for tensor in (gaussians.means, gaussians.quats, gaussians.scales, vertices.grad):
         assert tensor.isfinite().all()
+
+
+def test_squared_sides_by_hand():
+    """Corners (0, 0), (2, 0), (0.5, 1), wherever they lie and however they are turned."""
+    flat = torch.tensor([[0.0, 0, 0], [2, 0, 0], [0.5, 1, 0]], dtype=torch.float64)
+    for turn in roma.random_rotmat(5, dtype=torch.float64):
+        found = squared_sides(triangle_frames(flat @ turn.T + 3.0, torch.tensor([[0, 1, 2]])))
+        torch.testing.assert_close(found, torch.tensor([[4.0, 1.25, 3.25]], dtype=torch.float64))
+
+
+def test_strains_by_hand():
+    """Twice as long, as long, no length left, and no length at any time. Planted: sides not squared."""
+    rest = torch.tensor([[1.0, 4.0, 9.0], [0.0, 1.0, 1.0]], requires_grad=True)
+    found = strains(torch.tensor([[4.0, 4.0, 0.0], [0.0, 0.25, 1.0]]), rest)
+    half = torch.tensor(2.0).log().tanh()
+    torch.testing.assert_close(found, torch.stack([half, *torch.tensor([0.0, -1.0, 0.0]), -half, torch.tensor(0.0)]).view(2, 3))
+    found.sum().backward()
+    assert torch.isfinite(rest.grad).all()

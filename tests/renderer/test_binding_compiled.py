@@ -63,7 +63,7 @@ def plainly(vertices, triangles, **attributes):
     return placed_plainly(triangle_frames(vertices, triangles), **attributes)
 
 
-def everything(place, scene, dtype=torch.float32, heeded=("means", "quats", "scales", "normals")):
+def everything(place, scene, dtype=torch.float32, heeded=("means", "quats", "scales", "normals", "sides")):
     """Places and the gradients of a random loss of those ``heeded``, by name, in float64."""
     scene = converted(scene, dtype)
     leaves = {name: value.detach().clone().requires_grad_() for name, value in scene.items() if value.is_floating_point()}
@@ -78,7 +78,8 @@ def everything(place, scene, dtype=torch.float32, heeded=("means", "quats", "sca
 @pytest.mark.parametrize("name", SCENES)
 def test_compiled_as_defined(name):
     """Planted and seen red: a sign in the gradient of a quaternion's column, the second column taken where two are equal, the
-    direction's gradient of an edge that has none, a vertex shared by two Gaussians that keeps the last one's gradient only.
+    direction's gradient of an edge that has none, a vertex shared by two Gaussians that keeps the last one's
+    gradient only, a sign in that of the last side.
     """
     exact, rounded = everything(plainly, SCENES[name], torch.float64), everything(plainly, SCENES[name])
     assert_no_worse_than(everything(placed, SCENES[name]), truth=exact, yardstick=rounded)
@@ -129,7 +130,7 @@ def test_gradients_that_nobody_asks_for_are_not_computed(frozen, idle, monkeypat
     assert {name for name, leaf in leaves.items() if leaf.grad is None} == set(frozen)
 
 
-@pytest.mark.parametrize("part", ["means", "quats", "scales", "normals"])
+@pytest.mark.parametrize("part", ["means", "quats", "scales", "normals", "sides"])
 def test_a_loss_of_one_result(part):
     """The others' gradients do not arrive as zeros but not at all. Attributes that the plain form then leaves alone get zeros."""
     exact, rounded = (everything(plainly, SCENES["many"], dtype, [part]) for dtype in (torch.float64, torch.float32))

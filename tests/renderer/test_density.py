@@ -25,6 +25,8 @@ RATES = {
     "opacity_logits": 5e-2,
     "colors": 2e-2,
     "albedo": 2e-2,
+    "tints": 2e-2,
+    "fades": 2e-2,
     "light": 0.0,
 }
 SIZE = 48
@@ -351,7 +353,7 @@ def test_children_ride_on_their_parents_triangle():
     assert report.split == 10
     for now, then in ((avatar.triangles, triangles), (avatar.barycentrics, points)):
         assert torch.equal(now, torch.cat([then[10:], then[:10], then[:10]])) and not now.requires_grad
-    assert set(dict(avatar.named_buffers())) == {"triangles", "barycentrics", "identity"}
+    assert set(dict(avatar.named_buffers())) == {"triangles", "barycentrics", "rest", "identity"}
 
 
 def test_the_cap_takes_the_most_wanted():
@@ -475,7 +477,7 @@ def test_a_resumed_fit_is_the_same_fit():
         file = io.BytesIO()
         torch.save({"avatar": part.state_dict(), "optimizer": optimizer.state_dict(), "control": control.state_dict()}, file)
         stored = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
-        resumed = HeadAvatar(*(stored["avatar"][k] for k in ("triangles", "barycentrics", "identity")), head="h", person="p")
+        resumed = HeadAvatar(*(stored["avatar"][k] for k in (*HeadAvatar.binding, "identity")), head="h", person="p")
         resumed.load_state_dict(stored["avatar"])
         optimizer, control = adam(resumed), DensityControl(config)
         optimizer.load_state_dict(stored["optimizer"])

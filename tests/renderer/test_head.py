@@ -40,6 +40,49 @@ def test_light_follows_the_normal():
     torch.testing.assert_close(turned[0], torch.tensor([0.25, 0.5, 0.5]))
 
 
+def test_rest_and_turning_change_no_looks():
+    """Planted: strains of the world's axes."""
+    template, avatar = square()
+    with torch.no_grad():
+        avatar.tints.fill_(1.0)
+        avatar.fades.fill_(4.0)
+    turn = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.4, 0.9], [0.4, 0.0, 0.3], [-0.9, -0.3, 0.0]]))
+    for vertices in (template, template @ turn.T + torch.tensor([3.0, -1.0, 2.0])):
+        torch.testing.assert_close(avatar(vertices).colors, torch.full((400, 3), 0.5), atol=1e-5, rtol=0)
+        torch.testing.assert_close(avatar(vertices).opacities, torch.full((400,), 0.7), atol=1e-5, rtol=0)
+
+
+def test_looks_follow_the_strain_of_the_triangle():
+    """By hand: of [0, 1, 2] the first side lies along x and the last along y; twice as long is a strain of tanh(log 2) = 0.6.
+
+    Planted: strains of the sides in another order; tints that are another channel's.
+    """
+    template, avatar = square()
+    with torch.no_grad():
+        avatar.tints[:, 0, 0], avatar.fades[:, 0] = 0.3, 1.0  # red where the first side is longer
+        avatar.tints[:, 2, 1] = 0.5  # green where the last one is
+    on_first = (avatar.triangles == torch.tensor([0, 1, 2])).all(-1)
+    wide = avatar(template * torch.tensor([2.0, 1.0, 1.0]))
+    torch.testing.assert_close(wide.colors[on_first], torch.tensor([0.68, 0.5, 0.5]).expand(200, 3))
+    torch.testing.assert_close(wide.opacities[on_first], (torch.logit(torch.tensor(0.7)) + 0.6).sigmoid().expand(200))
+    high = avatar(template * torch.tensor([1.0, 2.0, 1.0]))
+    torch.testing.assert_close(high.colors[on_first], torch.tensor([0.5, 0.8, 0.5]).expand(200, 3))
+    torch.testing.assert_close(high.opacities[on_first], torch.full((200,), 0.7))
+
+
+def test_an_avatar_of_an_older_format_is_refused_in_words(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    _, avatar = square()
+    avatar.save(tmp_path / "avatar.safetensors")
+    tensors = {
+        name: tensor for name, tensor in load_file(tmp_path / "avatar.safetensors").items() if name not in ("rest", "tints", "fades")
+    }
+    save_file(tensors, tmp_path / "old.safetensors", {"mango": '{"format": "1", "kind": "mango avatar", "head": "h", "person": "p"}'})
+    with pytest.raises(ValueError, match=r"format 2.*found.*'1'.*fine-tun"):
+        HeadAvatar.load(tmp_path / "old.safetensors")
+
+
 def test_the_file_holds_everything(tmp_path):
     template, avatar = square()
     for parameter in avatar.parameters():

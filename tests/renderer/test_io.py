@@ -403,9 +403,12 @@ def avatar(head):
             ("opacity_logits", 1.0),
             ("albedo", 0.1),
             ("light", 0.1),
+            ("tints", 0.1),
+            ("fades", 0.5),
         ):
             parameter = getattr(avatar, name)
             parameter += spread * torch.randn(parameter.shape, generator=random)
+        avatar.rest *= 1.0 + torch.rand(avatar.rest.shape, generator=random)  # the person's face is not the template's
     return avatar
 
 
@@ -417,7 +420,7 @@ def described(gaussians):
 
 
 def test_an_avatar_in_a_file_is_itself_on_the_template(head, avatar):
-    """Fault planted: local places without the step from centroid to barycentric point; a light left out of the colours."""
+    """Fault planted: local places without the step from centroid to barycentric point; a light or strains left out of the looks."""
     splats = splats_of_ply(ply_of_splats(avatar_splats(avatar, head.template, head.faces), "a.ply"), "a.ply")
     found = posed(splats, head.template, head.faces).gaussians()
     yardstick = avatar(head.template)

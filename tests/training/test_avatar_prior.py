@@ -126,6 +126,6 @@ def test_avatars_of_a_folder_are_known_by_name(head, people, tmp_path):
 
 
 def new_like(avatar: HeadAvatar) -> HeadAvatar:
-    copied = HeadAvatar(avatar.triangles, avatar.barycentrics, avatar.identity, avatar.head, avatar.person)
+    copied = HeadAvatar(avatar.triangles, avatar.barycentrics, avatar.rest, avatar.identity, avatar.head, avatar.person)
     take_binding(copied, avatar)
     return copied

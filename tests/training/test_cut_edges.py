@@ -45,8 +45,10 @@ def test_a_bust_fades_where_most_pictures_cut_it(filmed, head, tmp_path, monkeyp
     avatar, as_filmed = learners.avatars["p0"], studio.lessons.at
     with torch.no_grad():
         avatar.albedo.mul_(6.0)  # 3: no picture shows that
+        avatar.tints.fill_(0.5)
+        avatar.fades.fill_(9.0)
         avatar.log_scales.sub_(1.0)
-    before = {name: getattr(avatar, name).detach().clone() for name in ("opacity_logits", "albedo")}
+    before = {name: getattr(avatar, name).detach().clone() for name in ("opacity_logits", "albedo", "tints", "fades")}
     height = (head.template[avatar.triangles] * avatar.barycentrics[..., None]).sum(1)[:, 1]
 
     def left(lower_in_one_of: int, cut: bool = True):
@@ -66,6 +68,9 @@ def test_a_bust_fades_where_most_pictures_cut_it(filmed, head, tmp_path, monkeyp
         opacities = avatar.opacity_logits.sigmoid().detach()
         whole = avatar.opacity_logits == before["opacity_logits"]
         assert torch.equal(avatar.albedo[whole], before["albedo"][whole]) and (avatar.albedo[~whole] == 1).all()
+        for name in ("tints", "fades"):
+            changes = getattr(avatar, name)
+            assert torch.equal(changes[whole], before[name][whole]) and (changes[~whole] == 0).all(), "no expression brings them back"
         return opacities
 
     seldom, often, never = left(32), left(4), left(10**9)
