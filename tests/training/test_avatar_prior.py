@@ -49,7 +49,9 @@ def learnt(avatar: HeadAvatar, wanted: HeadAvatar, steps: int, prior=None, *, op
 def test_a_stranger_begins_as_the_mean_on_the_known_peoples_triangles(people, stranger):
     avatar_prior(people).begin(stranger)
     torch.testing.assert_close(stranger.albedo.data, torch.stack([other.albedo.data for other in people.values()]).mean(0))
-    assert torch.equal(stranger.triangles, people["p0"].triangles), "attributes mean something on their own binding only"
+    for name in ("triangles", "barycentrics", "rest"):
+        assert torch.equal(getattr(stranger, name), getattr(people["p0"], name)), "attributes mean something on their own binding only"
+    assert sum(parameter.numel() for parameter in stranger.parameters()) == len(attributes(stranger)), "all that is learnt is mixed"
     assert (stranger.identity == 1).all(), "the shape stays the person's own"
 
 
