@@ -122,11 +122,12 @@ class HeadAvatar(nn.Module):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{path}: expected an avatar file, found a damaged or other file ({error}); fit the avatar again") from None
-        if metadata.get("kind") != "mango avatar" or metadata.get("format") != str(FORMAT):
-            raise ValueError(
-                f"{path}: expected a mango avatar of format {FORMAT}, found {metadata or 'no description'}; "
-                "point to avatar.safetensors of a stage-two or fine-tuning run"
-            )
+        if metadata.get("kind") != "mango avatar":
+            found = metadata or "no description"
+            raise ValueError(f"{path}: expected a mango avatar, found {found}; take one from avatars/ of a stage-two or fine-tuning run")
+        if metadata.get("format") != str(FORMAT):
+            found = f"format {metadata.get('format')}, of another version of mango"
+            raise ValueError(f"{path}: expected a mango avatar of format {FORMAT}, found {found}; fit the avatar again")
         finest = metadata.get("pixels_per_metre")
         if finest is not None and not (isinstance(finest, int | float) and 0 < finest < float("inf")):
             raise ValueError(f"{path}: expected a positive pixels_per_metre, found {finest!r}; fit the avatar again")

@@ -49,18 +49,30 @@ def new_avatars(head: Head, identities: Mapping[str, Float[Tensor, "identity"]],
 
 
 def read_avatars(folder: Path, head: Head) -> dict[str, HeadAvatar]:
-    """All avatars of a folder, by person."""
+    """All avatars of a folder, by person.
+
+    Errors: InputError where there are none, or one that cannot be read or rides on another head.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise InputError(folder, expected="avatars (*.safetensors)", found="none", remedy="give a run of stage two or of fine-tuning")
-    avatars = [HeadAvatar.load(file) for file in files]
-    for file, avatar in zip(files, avatars, strict=True):
+    avatars = {file: _read(file) for file in files}
+    for file, avatar in avatars.items():
         if avatar.head != head.digest:
             found = f"one on head {avatar.head[:12]}"
             raise InputError(
                 file, expected=f"an avatar on head {head.digest[:12]}", found=found, remedy="give --head the file it was fitted with"
             )
-    return {avatar.person: avatar for avatar in avatars}
+    return {avatar.person: avatar for avatar in avatars.values()}
+
+
+def _read(file: Path) -> HeadAvatar:
+    try:
+        return HeadAvatar.load(file)
+    except (ValueError, KeyError, RuntimeError) as error:  # the renderer's own words, or tensors missing or of other shapes
+        raise InputError(
+            file, expected="an avatar", found=f"one that cannot be read ({error})", remedy="fit it again, or remove it"
+        ) from error
 
 
 def parameter_groups(avatar: HeadAvatar) -> list[dict]:

@@ -125,6 +125,9 @@ def test_avatars_of_a_folder_are_known_by_name(head, people, tmp_path):
     assert torch.equal(attributes(read_avatars(tmp_path, head)["p3"]), attributes(people["p3"]))
     with pytest.raises(InputError, match="avatars"):
         read_avatars(tmp_path / "nowhere", head)
+    (tmp_path / "p3.safetensors").write_bytes(b"half an avatar")
+    with pytest.raises(InputError, match=r"p3.safetensors: expected an avatar, found .*remove it"):
+        read_avatars(tmp_path, head)
 
 
 def new_like(avatar: HeadAvatar) -> HeadAvatar:
