@@ -61,10 +61,13 @@ def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:
 
 
 def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> float:
-    """Mean absolute error (of 255) with which avatars draw speaking mouths of further frames, having learnt from such a gain."""
+    """Mean absolute error (of 255) with which avatars draw speaking mouths of further frames, having learnt from such a gain.
+
+    All frames count alike: a gain moves lids too, and shut eyes seen oftener would have a say in the size of mouths.
+    """
     config = studio.config.calibration
     schedule = Schedule((Phase("head", config.steps),), studio.config.schedule.cycle)
-    studio = replace(studio, config=replace(studio.config, schedule=schedule))
+    studio = replace(studio, config=replace(studio.config, schedule=schedule), lessons=studio.lessons.evenly())
     heads, cameras = picture_learners(studio, studio.lessons.windows, config.steps)
     trial = replace(learners, heads=heads, cameras=cameras, bank=amplified(studio, learners.bank, gain), growth=None)
     error = DrawingError(studio, trial)

@@ -53,6 +53,23 @@ def test_the_lost_amplitude_is_found(scene, head, tmp_path):
         torch.testing.assert_close(after[:, ~belongs], before[:, ~belongs])
 
 
+def test_shut_eyes_have_no_greater_say(scene, head, tmp_path, monkeypatch):
+    """Frames of shut eyes are drawn oftener elsewhere; what calibration sees does not depend on how much. Planted: the run's lessons."""
+    seen = []
+    for often in (0.0, 50.0):
+        config = config_of(scene, head, run=tmp_path / str(often), shut_eyes=often)
+        studio, learners = open_studio(config, Runtime(config.runtime))
+        whole = studio.lessons.windows.batch(studio.lessons.seed, 1, studio.lessons.num_windows)
+        studio.lessons.lids = [int(whole.motion.flatten(0, -2).amax(0).argmax())]  # what moves the most passes for lids
+        shots = []
+        monkeypatch.setattr(calibration, "teach_head", lambda _studio, _trial, lesson, _step, shots=shots: shots.append(lesson.shots))
+        with Run(config.run, config) as run:
+            calibration.drawing_error(run, studio, learners, 1.0)
+        seen.append((shots, studio.lessons.at(1).shots))
+    assert seen[0][0] == seen[1][0] and len(seen[0][0]) == 1
+    assert seen[0][1] != seen[1][1], "the run itself does look at shut eyes oftener"
+
+
 def test_a_trial_is_judged_by_the_mean_over_its_lessons(scene, head, tmp_path):
     """Noticed: the last lesson's error over all lessons' frames."""
     errors = []
