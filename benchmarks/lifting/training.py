@@ -20,7 +20,6 @@ from mango.data.dialogues import DialogueSet
 from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
 from mango.head.model import load_head
-from mango.losses.motion import MotionLossWeights
 from mango.models.motion import MotionModel, MotionModelConfig
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars
@@ -37,9 +36,8 @@ from mango.training.studio import Learners, Studio, open_studio
 from mango.types import PERSONS, MotionClip
 from renderer.head import AvatarConfig
 
-MODEL = MotionModelConfig(width=128, depth=4, heads=4, mlp_ratio=2, interaction_depth=1, hearing="separate")  # as the evidence was run
+MODEL = MotionModelConfig(width=128, depth=4, heads=4, mlp_ratio=2, interaction_depth=1)
 ONE_THREAD = RuntimeConfig(device="cpu", threads=1)
-LOSSES = MotionLossWeights(blink=0.0)  # as the evidence was run
 SAVE = 100  # steps between checkpoints
 
 
@@ -86,9 +84,6 @@ def stage_one(bench: Bench, row: str, *, steps: int, after: str | None = None, l
         frames=56,
         context=8,
         start_from=bench.run(after) if after else None,
-        muted=0.0,  # as the evidence was run, every row alike
-        losses=LOSSES,
-        high_levels=1.0,
         model=MODEL,
         optimizer=continued if after else OptimizerConfig(lr=8e-4, warmup=100, final=0.05, ema=0.995),
         every=Every(log=20, validate=400, save=SAVE),
@@ -106,8 +101,6 @@ def stage_two_config(bench: Bench, row: str) -> Stage2Config:
         run=bench.run(row),
         seed=bench.seed,
         steps=scale.stage2_steps,
-        motion_losses=LOSSES,
-        shut_eyes=0.0,  # as the evidence was run
         avatar=AvatarConfig(num_gaussians=scale.gaussians),
         schedule=Schedule((Phase("head", scale.opening),), (Phase("head", 1), Phase("motion", 3))),
         calibration=CalibrationConfig(steps=max(1, scale.opening // 2), lessons=max(1, scale.opening // 12)),
