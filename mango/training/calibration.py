@@ -63,7 +63,7 @@ def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:
 def drawing_error(run: Run, studio: Studio, learners: Learners, gain: float) -> float:
     """Mean absolute error (of 255) with which avatars draw speaking mouths of further frames, having learnt from such a gain.
 
-    All frames count alike: a gain moves lids too, and shut eyes seen oftener would have a say in the size of mouths.
+    All frames count alike: how much oftener shut eyes are shown elsewhere shall have no say in the size of mouths.
     """
     config = studio.config.calibration
     schedule = Schedule((Phase("head", config.steps),), studio.config.schedule.cycle)
