@@ -178,7 +178,9 @@ def _is_number(value: float | None) -> bool:
 
 
 def _cell(value: float | None, column: Column) -> str:
-    return f"{value:.{column.digits}f}" if _is_number(value) else "\N{EN DASH}"
+    if not _is_number(value):
+        return "\N{EN DASH}"
+    return f"{round(value, column.digits) + 0.0:.{column.digits}f}"  # -0.0 + 0.0 is 0.0
 
 
 def _strip(strip: FrameStrip) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -71,6 +72,13 @@ def test_the_best_value_obeys_the_direction_and_skips_references(tmp_path):
     tie = Table("", table.columns, [Row("x", [1.0, 1.0, 5.0]), Row("y", [1.0, math.nan, 7.0])])
     assert [best_row(tie, k) for k in range(3)] == [None, None, 1]
     assert "\N{EN DASH}" in report_page(a_report(tmp_path))  # the missing value is a dash, not "nan"
+
+
+def test_a_value_that_rounds_to_nothing_has_no_sign(tmp_path):
+    """A still face has a slope of -0.0001: "-0.00" reads as if it moved the wrong way."""
+    columns = a_report(tmp_path).tables[0].columns
+    page = report_page(replace(a_report(tmp_path), tables=[Table("", columns, [Row("still", [-0.0001, -0.0001, -0.0001])])]))
+    assert ">0.0" in page and "-0.0" not in page.partition("<table")[2].partition("</table>")[0]
 
 
 def test_written_whole_or_not_at_all(tmp_path):
