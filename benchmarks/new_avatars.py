@@ -275,10 +275,22 @@ def page(options: Options, rows: list[dict]) -> str:
             known, nothing = (mean("psnr", **at, begun=beginning) for beginning in BEGINNINGS)
             steps = mean("steps", **at)
             lines.append(f"| {film:g} | {work:g} | {steps:.0f} | {known:.1f} | {nothing:.1f} | {known - nothing:+.1f} |")
-    tearing = [row["torn"] for row in rows if row["begun"] == "prior"]
-    least = min(row["least_alpha"] for row in rows if row["begun"] == "prior")
-    shown = f"{100 * max(tearing):.2f} % of the face's pixels have an alpha below {OPAQUE:g}; the least is {least:.2f}"
-    return "\n".join([*lines, "", f"Driven by another person's motion (worst row of those begun among known people): {shown}."])
+    begun = [row for row in rows if row["begun"] == "prior"]
+    most = [row for row in begun if row["film"] == max(options.film) and row["work"] == max(options.work)]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Begun among known people and driven by another person's motion, after the most work on the most film {torn_share(most)}; "
+            f"in the worst row of all {torn_share(begun)}.",
+        ]
+    )
+
+
+def torn_share(rows: list[dict]) -> str:
+    """Of the worst of them."""
+    share, least = max(row["torn"] for row in rows), min(row["least_alpha"] for row in rows)
+    return f"{100 * share:.3f} % of the face's pixels have an alpha below {OPAQUE:g} (the least is {least:.3f})"
 
 
 if __name__ == "__main__":
