@@ -44,8 +44,8 @@ class HeadAvatar(nn.Module):
     changes and no movement of triangles can: lids that are smooth when shut, folds, what lies between the lips.
     """
 
+    binding: ClassVar[tuple[str, ...]] = ("triangles", "barycentrics", "rest")  # not learnt
     # The tensors with one row per Gaussian, for `renderer.density`.
-    binding: ClassVar[tuple[str, ...]] = ("triangles", "barycentrics", "rest")
     per_gaussian: ClassVar[tuple[str, ...]] = (*binding, "offsets", "quats", "log_scales", "opacity_logits", "albedo", "tints", "fades")
 
     triangles: Int[Tensor, "gaussians 3"]  # vertex ids

@@ -55,7 +55,7 @@ def test_rest_and_turning_change_no_looks():
 def test_looks_follow_the_strain_of_the_triangle():
     """By hand: of [0, 1, 2] the first side lies along x and the last along y; twice as long is a strain of tanh(log 2) = 0.6.
 
-    Planted: strains of the sides in another order; tints that are another channel's.
+    Planted: strains of the sides in another order; tints that are another channel's; tints without the light.
     """
     template, avatar = square()
     with torch.no_grad():
@@ -68,6 +68,9 @@ def test_looks_follow_the_strain_of_the_triangle():
     high = avatar(template * torch.tensor([1.0, 2.0, 1.0]))
     torch.testing.assert_close(high.colors[on_first], torch.tensor([0.5, 0.8, 0.5]).expand(200, 3))
     torch.testing.assert_close(high.opacities[on_first], torch.full((200,), 0.7))
+    with torch.no_grad():
+        avatar.light[0] = -0.5
+    torch.testing.assert_close(avatar(template * torch.tensor([2.0, 1.0, 1.0])).colors[on_first], wide.colors[on_first] / 2)
 
 
 def test_an_avatar_of_an_older_format_is_refused_in_words(tmp_path):

@@ -1,4 +1,4 @@
-"""What an avatar learns from pictures."""
+"""What an expression changes of somebody's looks is learnt from pictures."""
 
 import torch
 
