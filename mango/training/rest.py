@@ -1,4 +1,4 @@
-"""Faces at rest: what is known of a tracker's static errors, which no picture shows.
+"""Faces at rest: what is known of a tracker's static errors and of its tremble, which no picture shows.
 
 An offset that all frames of a person share is absorbed by their avatar, whose Gaussians simply sit elsewhere on the mesh. Only
 knowledge about faces can tell it. We use two pieces. Silent faces are as often lopsided to one side as to the other: what is asymmetric in
@@ -8,6 +8,8 @@ over the silent frames of a clip is zero. Of all offsets that close it the most 
     offset = -opening * C g / (g^T C g),     g = d opening / d motion,  C = covariance of the labels
 
 Lip opening is taken as linear in the motion, which it nearly is while lips are near each other.
+
+And open eyes are still: what eyelids do within the size of the labels' tremble is tremble.
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from mango.head.mirroring import mirrored_expressions
 from mango.head.model import Head
 
 ENOUGH = 10  # silent frames, below which a clip stays as it is
+TREMBLE = 4.0  # standard deviations of a label's noise from frame to frame: half of a movement of that size is believed
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,21 @@ def lopsided(head: Head, resting: Float[Tensor, "clips width"]) -> Float[Tensor,
     off[expr] = (mean[expr] - mirrored_expressions(head).cpu() @ mean[expr]) / 2
     off[jaw.start + 1 : jaw.stop] = mean[jaw.start + 1 : jaw.stop]  # turns about y and z change sign in the mirror
     return off.to(resting)
+
+
+def stilled(curves: Float[Tensor, "time columns"]) -> Float[Tensor, "time columns"]:
+    """Without the tremble about the median; large movements, as blinks are, stay as they are: x^3 / (x^2 + (4 s)^2) of each deviation x.
+
+    s, the noise, is told by second differences, which are large for noise and small for whatever moves smoothly; by their median, for
+    blinks are rare. (Noise suppression calls this coring.)
+    """
+    if len(curves) < 3:
+        return curves
+    rest = curves.median(0).values
+    away = curves - rest
+    noise = curves.diff(n=2, dim=0).abs().median(0).values / (0.6745 * 6**0.5)  # of a normal distribution; 6 = 1 + 4 + 1
+    size = (TREMBLE * noise).clamp_min(1e-9)
+    return rest + away * away.square() / (away.square() + size.square())
 
 
 def lips_at_rest(

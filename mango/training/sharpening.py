@@ -29,7 +29,7 @@ def sharpen_when_due(run: Run, studio: Studio, learners: Learners, step: int) ->
     whole, done = (learned_before(steps, "motion", schedule) for steps in (studio.config.steps, step))
     if phase_at(step - 1, schedule).learner != "motion" or done not in {round(share * whole) for share in config.at}:
         return
-    errors = {amount: drawing_error(studio, learners, step, amount) for amount in config.amounts}
+    errors = drawing_errors(studio, learners, step)
     best = lowest(errors)
     path = run.folder / FILE
     known = read_json(path) if path.exists() else {}
@@ -38,16 +38,25 @@ def sharpen_when_due(run: Run, studio: Studio, learners: Learners, step: int) ->
     learners.bank.bank = sharpened(studio, learners.bank, best)
 
 
-def drawing_error(studio: Studio, learners: Learners, step: int, amount: float) -> float:
-    """Mean absolute error (of 255) with which avatars draw speaking mouths from the bank, sharpened by so much."""
-    config, bank = studio.config.sharpening, learners.bank
-    tried = LabelBank(bank.labels, bank.silent, bank.held, bank.necks)
-    tried.bank = sharpened(studio, bank, amount)
-    trial = replace(learners, bank=tried)
-    error = DrawingError(studio, trial)
-    for number in range(config.lessons):
-        error.add(studio.lessons.at(studio.config.steps + step * config.lessons + number).to(studio.device))  # pictures of no step
-    return error.mean()
+def drawing_errors(studio: Studio, learners: Learners, step: int) -> dict[float, float]:
+    """By amount: the mean absolute error (of 255) with which avatars draw speaking mouths from the bank, sharpened by so much.
+
+    Head pose is registered for the first amount and serves all: it is most of the work, and lips have no say in it.
+    """
+    config, bank, errors = studio.config.sharpening, learners.bank, {}
+    tried = LabelBank(bank.labels, bank.silent, bank.held, bank.necks)  # remembers poses that the run shall not know
+    for amount in config.amounts:
+        tried.bank = sharpened(studio, bank, amount)
+        error = DrawingError(as_registered(studio) if errors else studio, replace(learners, bank=tried))
+        for number in range(config.lessons):
+            error.add(studio.lessons.at(studio.config.steps + step * config.lessons + number).to(studio.device))  # pictures of no step
+        errors[amount] = error.mean()
+    return errors
+
+
+def as_registered(studio: Studio) -> Studio:
+    """Where head poses are those that the bank remembers."""
+    return replace(studio, config=replace(studio.config, registration=replace(studio.config.registration, iterations=0)))
 
 
 def sharpened(studio: Studio, bank: LabelBank, amount: float) -> dict[tuple[str, str], Float[Tensor, "time width"]]:

@@ -31,7 +31,7 @@ from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
-from mango.training.rest import ENOUGH, Rest, lip_opening, lips_at_rest, lopsided
+from mango.training.rest import ENOUGH, Rest, lip_opening, lips_at_rest, lopsided, stilled
 from mango.training.runtime import Runtime
 from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
@@ -209,20 +209,23 @@ def mean_shapes(clips: Mapping[Key, str], placed: Mapping[Key, MotionClip]) -> d
 def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool) -> LabelBank:
     """The tracker's labels, normalised; silence by the speaking indicator, which is computed from the sound, unless mouths are open in it.
 
-    ``neutral``: silent faces are laid right (`mango.training.rest`); without, they stand as tracked.
+    ``neutral``: silent faces are laid right and open eyes held still (`mango.training.rest`); without, they stand as tracked.
     """
     motion, silent, necks = {}, {}, {}
     neck = model.layout.where("neck_pose")
-    labelled = torch.zeros(model.layout.width, dtype=torch.bool)
+    lids = torch.zeros(model.layout.width, dtype=torch.bool)
+    lids[model.layout.where("expr")] = head.expressions_of("eyelids").cpu()
+    labelled = lids.clone()
     labelled[neck] = True
-    labelled[model.layout.where("expr")] = head.expressions_of("eyelids").cpu()
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
-            motion[held.id, side] = held.motion[number].to(model.motion_mean)
+            motion[held.id, side] = held.motion[number].to(model.motion_mean, copy=True)
             silent[held.id, side] = silence(head, held.motion[number], held.speaking[number], held.keep[number])
             necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
     rest = None
     if neutral:
+        for clip in motion.values():
+            clip[:, lids] = stilled(clip[:, lids])
         resting = [clip[silent[key]].median(0).values for key, clip in motion.items() if silent[key].sum() >= ENOUGH]
         if resting:
             off = lopsided(head, torch.stack(resting))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mango.training.label_bank import LabelBank
-from mango.training.rest import lip_opening, lips_at_rest, lopsided
+from mango.training.rest import lip_opening, lips_at_rest, lopsided, stilled
 from mango.training.studio import silence
 
 KEY = ("d0", "a")
@@ -104,3 +104,19 @@ def test_what_prefers_a_side_is_taken_away(head):
     expected = torch.zeros(layout.width)
     expected[left], expected[right], expected[jaw.start + 1], expected[jaw.start + 2] = 0.1, -0.1, 0.02, -0.01
     torch.testing.assert_close(off, expected, rtol=0, atol=1e-3)
+
+
+def test_open_eyes_are_still_and_blinks_stay():
+    """Noticed: the mean for the median, a size that noise does not set, blinks cored with the rest."""
+    random = torch.Generator().manual_seed(1)
+    clean = torch.full((400, 2), 0.1)
+    clean[100:106] = torch.tensor([0.3, 0.6, 0.9, 0.9, 0.6, 0.3])[:, None]
+    clean[:, 1] *= 10  # other units
+    noise = torch.tensor([0.01, 0.1]) * torch.randn(400, 2, generator=random)
+    found = stilled(clean + noise)
+    open_eyes = torch.ones(400, dtype=torch.bool)
+    open_eyes[98:108] = False
+    assert ((found - clean)[open_eyes].std(0) < 0.2 * noise.std(0)).all()
+    torch.testing.assert_close(found[101:105], (clean + noise)[101:105], rtol=0.02, atol=0.0)
+    assert torch.equal(stilled(clean[:2]), clean[:2])
+    torch.testing.assert_close(stilled(clean), clean)  # nothing trembles: nothing is taken out

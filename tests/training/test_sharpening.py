@@ -15,6 +15,7 @@ from mango.data.json_files import read_json
 from mango.errors import InputError
 from mango.training import sharpening
 from mango.training.alternation import Phase, Schedule
+from mango.training.registration import correction
 from mango.training.run import Run
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due, smoothed
@@ -92,9 +93,24 @@ def test_trying_changes_nothing(scene, head, tmp_path):
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = opened(config)
     state = {name: tensor.clone() for name, tensor in learners.bank.state().items()}
-    once = sharpening.drawing_error(studio, learners, 4, 1.0)
+    once = sharpening.drawing_errors(studio, learners, 4)
     assert all(torch.equal(tensor, state[name]) for name, tensor in learners.bank.state().items())
-    assert sharpening.drawing_error(studio, learners, 4, 1.0) == once
+    assert sharpening.drawing_errors(studio, learners, 4) == once
+
+
+def test_all_amounts_are_drawn_in_the_head_poses_registered_for_the_first(scene, head, tmp_path, monkeypatch):
+    """Noticed: poses as tracked for the later ones; poses registered again."""
+    corrections = []
+    monkeypatch.setattr("mango.training.stage2.correction", lambda *given: corrections.append(1) or correction(*given))
+    config = config_of(scene, head, run=tmp_path / "run")
+    config = replace(config, sharpening=replace(config.sharpening, amounts=(0.0, 1e-6)))
+    studio, learners = opened(config)
+    for neck in learners.bank.necks.values():
+        neck += 0.05
+    first, second = sharpening.drawing_errors(studio, learners, 4).values()
+    tracked, _ = sharpening.drawing_errors(sharpening.as_registered(studio), learners, 4).values()
+    assert tracked > 1.1 * first and second == pytest.approx(first, rel=0.01)  # of a frame that is shown twice the second pose stays
+    assert len(corrections) == config.sharpening.lessons * config.registration.iterations
 
 
 def test_the_mean_over_lessons_is_the_error(scene, head, tmp_path):
@@ -102,7 +118,7 @@ def test_the_mean_over_lessons_is_the_error(scene, head, tmp_path):
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = opened(config)
     few = replace(studio, config=replace(config, sharpening=replace(config.sharpening, lessons=1)))
-    assert sharpening.drawing_error(studio, learners, 4, 0.0) == pytest.approx(sharpening.drawing_error(few, learners, 4, 0.0), rel=0.4)
+    assert sharpening.drawing_errors(studio, learners, 4)[0.0] == pytest.approx(sharpening.drawing_errors(few, learners, 4)[0.0], rel=0.4)
 
 
 def test_smoothing_keeps_constants_and_the_length():

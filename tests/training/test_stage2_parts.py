@@ -1,6 +1,8 @@
 """Faults noticed: boxes in the wrong place or transposed, pictures of frames nobody should learn from, windows and pictures that belong to
 different frames, avatars that start from the wrong person."""
 
+from dataclasses import replace
+
 import torch
 from tiny_films import make_filmed_set, tiny_stage2
 from torch import Tensor
@@ -10,7 +12,9 @@ from mango.data.windows import WindowBatch
 from mango.training.avatars import face_density
 from mango.training.lessons import oftener, shown
 from mango.training.picture_losses import MOUTH, PictureLossWeights, RegionWeights, picture_losses, pixel_weights
+from mango.training.rest import stilled
 from mango.training.runtime import Runtime
+from mango.training.stage2_config import CalibrationConfig
 from mango.training.studio import open_studio
 
 
@@ -115,6 +119,23 @@ def test_what_is_judged_is_shown_evenly(head, tmp_path, monkeypatch):
 
     monkeypatch.setattr("mango.training.lessons.oftener", only_one)
     assert set(studio.lessons.at(1).places[2]) == {12}
+
+
+def test_open_eyes_of_the_bank_are_still(head, tmp_path):
+    """Noticed: labels that tremble; cheeks that are held still; the tracker's labels changed for everybody else, too."""
+    config = replace(tiny_stage2(tmp_path, make_filmed_set(tmp_path, head), head), calibration=CalibrationConfig(gains=()))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    model, layout = learners.motion.model, head.layout
+    lids = torch.zeros(layout.width, dtype=torch.bool)
+    lids[layout.where("expr")] = head.expressions_of("eyelids")
+    for number, clip in enumerate(learners.bank.bank.values()):
+        held, side = studio.lessons.windows.dialogues[number // 2], number % 2
+        tracked, banked = held.motion[side], model.denormalised(clip)
+        assert not torch.allclose(stilled(tracked[:, lids]), tracked[:, lids], atol=1e-3)
+        expected = tracked.clone()
+        expected[:, lids] = stilled(tracked[:, lids])
+        offset = banked - expected  # lips closed at rest, faces straight: the same in all frames
+        torch.testing.assert_close(offset, offset[:1].expand_as(offset), atol=1e-4, rtol=1e-3)
 
 
 def people(head, *names: str) -> dict[str, Tensor]:
