@@ -16,8 +16,8 @@ ALIKE = 0.4  # of the deepest one's weight, from which another is one too
 MOST = 3.0  # times as deep
 
 
-def with_whole_blinks(head: Head, clip: MotionClip) -> MotionClip:
-    """Blinks enlarged, all by one factor, so that the film's deepest shuts the eyes.
+def with_whole_blinks(head: Head, clip: MotionClip, keep: Bool[Tensor, "time"]) -> MotionClip:
+    """Blinks enlarged, all by one factor, so that the deepest that the film is trusted with (``keep``) shuts the eyes.
 
     Slow movements of the lids, as when somebody looks down, stay, and small ones. So does a film in which nobody blinks; and heads without
     ARKit's lids.
@@ -28,7 +28,7 @@ def with_whole_blinks(head: Head, clip: MotionClip) -> MotionClip:
     lids = clip.expr[:, columns]
     beyond = (lids - held(lids)).clamp(min=0)
     closing = beyond.mean(1)
-    deepest = float(closing.max())
+    deepest = float(closing[keep].max()) if keep.any() else 0.0
     if deepest < SEEN:
         return clip
     blinks = of_runs(closing > 0, closing) >= ALIKE * deepest

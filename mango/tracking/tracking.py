@@ -146,7 +146,7 @@ def track(
 
     speaking = speaking_indicator(audio)[: film.frames]
     silent = (speaking < 0.5) & speaking.any()  # of a film without speech nobody knows
-    motion = with_whole_blinks(head, with_mouth_at_rest(head, fitted.clip, silent, keep))
+    motion = with_whole_blinks(head, with_mouth_at_rest(head, fitted.clip, silent, keep), keep)
     side = Side(
         person, audio, speaking, motion,
         PersonTrack(keep, fitted.camera_from_world, cropped, points68, seen.points.confidence.clamp(0, 1)), video, matte,

@@ -1,7 +1,7 @@
 """The film's deepest blink shuts the eyes.
 
 Faults noticed: slow movements enlarged too, small ones enlarged, other expressions touched, eyes shut of somebody who does not blink,
-blinks beyond shut eyes, one eye moved by the other's, a whole blink made deeper.
+blinks beyond shut eyes, one eye moved by the other's, a whole blink made deeper, a hand before the eyes taken for the deepest.
 """
 
 import pytest
@@ -11,6 +11,7 @@ from mango.tracking.blinks import LIDS, MOST, held, of_runs, shut, with_whole_bl
 from mango.types import MotionClip
 
 FRAMES = 150
+ALL = torch.ones(FRAMES, dtype=torch.bool)
 
 
 def film(head, blinks: dict[int, float], slow: float = 0.0, right: float = 1.0) -> MotionClip:
@@ -33,15 +34,23 @@ def lids(head, clip: MotionClip) -> torch.Tensor:
 
 def test_the_deepest_blink_shuts_the_eyes_and_others_grow_alike(head):
     clip = film(head, {20: 0.3, 40: 0.15, 130: 0.3}, right=0.8)
-    whole = lids(head, with_whole_blinks(head, clip))
+    whole = lids(head, with_whole_blinks(head, clip, ALL))
     factor = shut(head) / (0.3 * 0.9)
     torch.testing.assert_close(whole[[20, 40, 130]], factor * torch.tensor([[0.3, 0.24], [0.15, 0.12], [0.3, 0.24]]))
     assert whole[:10].abs().max() == 0
 
 
+def test_frames_that_are_not_trusted_have_no_say(head):
+    clip = film(head, {20: 0.3, 40: 0.9, 130: 0.3})
+    keep = ALL.clone()
+    keep[30:50] = False
+    torch.testing.assert_close(lids(head, with_whole_blinks(head, clip, keep))[[20, 130]].amax(1), torch.full((2,), shut(head)))
+    assert torch.equal(with_whole_blinks(head, clip, ~ALL).expr, clip.expr)
+
+
 def test_nothing_else_moves(head):
     clip = film(head, {20: 0.3, 130: 0.05}, slow=0.2)
-    whole = with_whole_blinks(head, clip)
+    whole = with_whole_blinks(head, clip, ALL)
     others = [k for k, name in enumerate(head.expression_names) if name not in LIDS]
     assert torch.equal(whole.expr[:, others], clip.expr[:, others])
     assert torch.equal(lids(head, whole)[30:], lids(head, clip)[30:]), "looking down, and what trembles"
@@ -50,11 +59,11 @@ def test_nothing_else_moves(head):
 
 def test_who_does_not_blink_and_who_blinks_wholly(head):
     for clip in (film(head, {20: 0.1}), film(head, {}, slow=0.5), film(head, {20: shut(head)}), film(head, {20: 0.95})):
-        torch.testing.assert_close(with_whole_blinks(head, clip).expr, clip.expr)
+        torch.testing.assert_close(with_whole_blinks(head, clip, ALL).expr, clip.expr)
 
 
 def test_the_factor_has_an_end(head):
-    assert lids(head, with_whole_blinks(head, film(head, {20: 0.13})))[20].max() == pytest.approx(MOST * 0.13)
+    assert lids(head, with_whole_blinks(head, film(head, {20: 0.13}), ALL))[20].max() == pytest.approx(MOST * 0.13)
 
 
 def test_lids_are_nearest_where_they_are_shut(head):
@@ -64,7 +73,7 @@ def test_lids_are_nearest_where_they_are_shut(head):
 def test_other_heads_stay(head):
     clip = film(head, {20: 0.3})
     other = replace_names(head)
-    assert with_whole_blinks(other, clip) is clip
+    assert with_whole_blinks(other, clip, ALL) is clip
 
 
 def replace_names(head):

@@ -75,10 +75,17 @@ def test_flow_that_sees_nothing_is_said(head, tmp_path):
 
 
 def test_blinks_are_made_whole(head, tmp_path, monkeypatch):
-    """Noticed: labels as fitted."""
+    """Noticed: labels as fitted; frames that are not trusted asked."""
     path, _, models = film_of(tmp_path / "shot.mp4", head)
-    monkeypatch.setattr("mango.tracking.tracking.with_whole_blinks", lambda head, clip: replace(clip, expr=clip.expr + 1.0))
-    assert track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256)).side.motion.expr.mean() > 0.9
+    asked = []
+
+    def whole(head, clip, keep):
+        asked.append(keep)
+        return replace(clip, expr=clip.expr + 1.0)
+
+    monkeypatch.setattr("mango.tracking.tracking.with_whole_blinks", whole)
+    side = track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=256)).side
+    assert side.motion.expr.mean() > 0.9 and torch.equal(asked[0], side.track.keep)
 
 
 @pytest.mark.parametrize("with_sound", [True, False])
