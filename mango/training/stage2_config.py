@@ -88,7 +88,7 @@ class Stage2Config:
     lip_weight: float = 8.0  # as in stage one
     offset_penalty: float = 0.02  # on squared offsets of Gaussians from their triangles
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
-    motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-4, warmup=20, ema=0.99))
+    motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=5e-4, warmup=20, ema=0.99))
     head_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(1e-2))
     camera_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(3e-4))
     every: Every = field(default_factory=Every)
