@@ -2,7 +2,7 @@
 
 Gauss-Newton on reprojected points. With frames x_t and what all frames share s (identity, focal length) the normal equations are an
 arrow: s is found by eliminating every frame (Schur's complement), on a few dozen frames. Then all frames are solved for, held together by
-how fast faces move: a banded system, by conjugate gradients with each frame's own block as preconditioner.
+how fast faces move: a banded system, by conjugate gradients with each frame's own block as preconditioner, in pieces that overlap.
 
 The picture's axes are OpenCV's, the world's FLAME's: x to the person's left, y up, z out of the face. While fitting, the camera stands at
 the world's origin; at the end the world is laid so that the head's median pose in the clip is the rest pose.
@@ -22,6 +22,8 @@ from mango.tracking.face_points import PointedHead, SeenPoints, places_on
 from mango.types import FRAME_RATE, MotionClip
 
 CAMERA_FROM_FLAME = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+AT_ONCE = 64  # frames whose derivatives are held in memory
+PIECE, ABOUT = 4096, 128  # frames that are solved for together: 250 MB
 
 
 @dataclass(frozen=True)
@@ -264,32 +266,57 @@ def spread_out(
 
 
 def over_time(problem: Problem, shared: Shared, frames: Float[Tensor, "time width"], told) -> Float[Tensor, "time width"]:
-    """All frames at once: each frame's points, and that faces accelerate only so much."""
-    config, smooth = problem.config, problem.smoothness()
-    everything, rounds = torch.arange(len(frames)), max(2, config.rounds // 2)
+    """Each frame's points, and that faces accelerate only so much. Long films are solved in pieces, so that an hour fits into memory."""
+    rounds = max(2, problem.config.rounds // 2)
     for round in range(rounds):
-        normals, gradients = [], []
-        for of in everything.split(64):
-            residuals, own = problem.residuals(shared, frames[of], of), problem.derivatives(shared, frames[of], of)
-            weights = problem.weights(residuals, of)
-            normal, gradient = problem.prior_terms(frames[of])
-            normals.append(normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own))
-            gradients.append(gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals))
-        normal, gradient = torch.cat(normals), torch.cat(gradients) + smooth * _bend_twice(frames)
-        step = conjugate_gradients(normal, smooth, gradient, config.solves)
-        frames = frames - _limited(step, problem)
-        told("expressions and poses", (round + 1) / rounds)
+        held, steps = _bend_twice(frames), []
+        for piece, around in overlapping(len(frames)):
+            step = step_over_time(problem, shared, frames, held, around)
+            steps.append(step[piece.start - around.start : piece.stop - around.start])
+            told("expressions and poses", (round + piece.stop / len(frames)) / rounds)
+        frames = frames - _limited(torch.cat(steps), problem)
     return frames
 
 
+def overlapping(frames: int) -> list[tuple[slice, slice]]:
+    """Pieces of a film, and each with the frames about it that are solved for with it: motion is bound to what is near in time."""
+    firsts = range(0, frames, PIECE)
+    pieces = [slice(first, min(first + PIECE, frames)) for first in firsts]
+    return [(piece, slice(max(0, piece.start - ABOUT), min(frames, piece.stop + ABOUT))) for piece in pieces]
+
+
+def step_over_time(
+    problem: Problem, shared: Shared, frames: Float[Tensor, "time width"], held: Float[Tensor, "time width"], of: slice
+) -> Float[Tensor, "rows width"]:
+    """Gauss-Newton's step of some frames while all others stand still. ``held``: the gradient of second differences, without precision."""
+    normals, gradients, smooth = [], [], problem.smoothness()
+    for some in torch.arange(of.start, of.stop).split(AT_ONCE):
+        residuals, own = problem.residuals(shared, frames[some], some), problem.derivatives(shared, frames[some], some)
+        weights = problem.weights(residuals, some)
+        normal, gradient = problem.prior_terms(frames[some])
+        normals.append(normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own))
+        gradients.append(gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals))
+    beyond = (min(2, of.start), min(2, len(frames) - of.stop))
+    return conjugate_gradients(torch.cat(normals), smooth, torch.cat(gradients) + smooth * held[of], problem.config.solves, beyond)
+
+
 def conjugate_gradients(
-    normal: Float[Tensor, "time width width"], smooth: Float[Tensor, "width"], wanted: Float[Tensor, "time width"], steps: int
+    normal: Float[Tensor, "time width width"],
+    smooth: Float[Tensor, "width"],
+    wanted: Float[Tensor, "time width"],
+    steps: int,
+    beyond: tuple[int, int] = (0, 0),
 ) -> Float[Tensor, "time width"]:
-    """Solves (blocks of ``normal`` + ``smooth`` times second differences squared) x = ``wanted``."""
-    diagonal = _bend_twice_diagonal(len(normal))[:, None] * smooth
+    """Solves (blocks of ``normal`` + ``smooth`` times second differences squared) x = ``wanted``.
+
+    ``beyond``: how many frames there are before and after these, at which x is zero.
+    """
+    inside = slice(beyond[0], beyond[0] + len(normal))
+    diagonal = _bend_twice_diagonal(len(normal) + sum(beyond))[inside, None] * smooth
     factor = torch.linalg.cholesky(normal + torch.diag_embed(diagonal))
     precondition = lambda r: torch.cholesky_solve(r[..., None], factor)[..., 0]  # noqa: E731
-    applied = lambda x: (normal @ x[..., None])[..., 0] + smooth * _bend_twice(x)  # noqa: E731
+    bent = lambda x: _bend_twice(torch.nn.functional.pad(x, (0, 0, *beyond)))[inside]  # noqa: E731
+    applied = lambda x: (normal @ x[..., None])[..., 0] + smooth * bent(x)  # noqa: E731
     x = torch.zeros_like(wanted)
     residual = wanted.clone()
     direction = precondition(residual)
@@ -309,7 +336,7 @@ def conjugate_gradients(
 def in_the_world(problem: Problem, shared: Shared, frames: Float[Tensor, "time width"]) -> Fit:
     """The world laid so that the median head is at rest, and the camera where it stands then."""
     expr, jaw, neck, place = (frames[:, part] for part in (problem.expr, *problem.parts.values()))
-    residual = problem.residuals(shared, frames, torch.arange(len(frames)))
+    missed = [problem.residuals(shared, frames[of], of).square().sum(-1).mean(-1) for of in torch.arange(len(frames)).split(AT_ONCE)]
     turns = axis_angle_to_matrix(neck)
     good = problem.trust > 0
     median = _mean_rotation(turns[good])
@@ -334,7 +361,7 @@ def in_the_world(problem: Problem, shared: Shared, frames: Float[Tensor, "time w
         head=problem.head.digest,
         fps=float(FRAME_RATE),
     )
-    return Fit(clip, camera[None], intrinsics, residual.square().sum(-1).mean(-1).sqrt())
+    return Fit(clip, camera[None], intrinsics, torch.cat(missed).sqrt())
 
 
 def _mean_rotation(turns: Float[Tensor, "time 3 3"]) -> Float[Tensor, "3 3"]:

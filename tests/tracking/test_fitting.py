@@ -182,6 +182,21 @@ def test_derivatives_are_those_of_autograd(head, film):
     assert exact[:, picked].abs().amax((0, 1, 2)).gt(10 * allowed)[-9:].all()  # all nine of the pose are far larger than that
 
 
+def test_pieces_of_a_long_film_make_the_same_motion(head, film, monkeypatch):
+    """Noticed: pieces that nothing outside holds, pieces that do not overlap, a piece's neighbours taken for its own frames."""
+    seen = detected(head, film, noise=NOISE, lost=lost_frames(LOST))
+    whole = fit(head, seen, SIZE, QUICK)
+    for name, frames in (("PIECE", 16), ("ABOUT", 8), ("AT_ONCE", 7)):
+        monkeypatch.setattr(f"mango.tracking.fitting.{name}", frames)
+    heard = []
+    pieces = fit(head, seen, SIZE, QUICK, lambda what, share: heard.append(share) if what == "expressions and poses" else None)
+    for part in ("expr", "neck_pose", "jaw_pose", "translation"):
+        one, other = getattr(whole.clip, part), getattr(pieces.clip, part)
+        assert (one - other).std() < 0.01 * one.std(), part
+    torch.testing.assert_close(pieces.residual, whole.residual, rtol=0.01, atol=0)
+    assert heard == sorted(heard) and len(heard) == 4 * QUICK.rounds // 2 and heard[-1] == 1
+
+
 def test_conjugate_gradients_solve_the_banded_system():
     """Against the dense matrix."""
     rng = torch.Generator().manual_seed(0)
