@@ -163,10 +163,11 @@ def _table(table: Table) -> str:
 
 
 def best_row(table: Table, column: int) -> int | None:
-    """Index of the best row of a column; None without a direction, without competitors, or when the best is shared."""
-    direction = table.columns[column].direction
+    """Index of the best row of a column; None without a direction, without competitors, or when the best is shared as the page shows it."""
+    direction, digits = table.columns[column].direction, table.columns[column].digits
     key = {"lower": lambda v: v, "higher": lambda v: -v, "one": lambda v: abs(v - 1), "zero": abs}.get(direction)
-    values = {i: row.values[column] for i, row in enumerate(table.rows) if not row.reference and _is_number(row.values[column])}
+    competing = {i: row.values[column] for i, row in enumerate(table.rows) if not row.reference and _is_number(row.values[column])}
+    values = {i: round(value, digits) for i, value in competing.items()}
     if key is None or len(values) < 2:
         return None
     ranked = sorted(values, key=lambda i: key(values[i]))

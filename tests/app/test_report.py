@@ -66,11 +66,13 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_the_best_value_obeys_the_direction_and_skips_references(tmp_path):
-    """Notices 'higher' judged as 'lower', references that win, missing values that win, and ties that are awarded."""
+    """Notices 'higher' judged as 'lower', references that win, missing values that win, and ties, as the page shows them, that are awarded."""
     table = a_report(tmp_path).tables[0]
     assert [best_row(table, k) for k in range(3)] == [2, 1, None]  # slope: 0.7 is nearer to 1 than 1.4; PSNR has one competitor
     tie = Table("", table.columns, [Row("x", [1.0, 1.0, 5.0]), Row("y", [1.0, math.nan, 7.0])])
     assert [best_row(tie, k) for k in range(3)] == [None, None, 1]
+    alike = Table("", [Column("PSNR", direction="higher", digits=2)], [Row("x", [26.761]), Row("y", [26.759])])
+    assert best_row(alike, 0) is None and best_row(replace(alike, columns=[replace(alike.columns[0], digits=3)]), 0) == 0
     assert "\N{EN DASH}" in report_page(a_report(tmp_path))  # the missing value is a dash, not "nan"
 
 
