@@ -66,7 +66,7 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_the_best_value_obeys_the_direction_and_skips_references(tmp_path):
-    """Notices 'higher' judged as 'lower', references that win, missing values that win, and ties, as the page shows them, that are awarded."""
+    """Notices 'higher' judged as 'lower', references and missing values that win, and ties, as the page shows them, that are awarded."""
     table = a_report(tmp_path).tables[0]
     assert [best_row(table, k) for k in range(3)] == [2, 1, None]  # slope: 0.7 is nearer to 1 than 1.4; PSNR has one competitor
     tie = Table("", table.columns, [Row("x", [1.0, 1.0, 5.0]), Row("y", [1.0, math.nan, 7.0])])
