@@ -64,10 +64,6 @@ class Supply:
     def at(self, step: int) -> Lesson:
         return self.feed.at(step)
 
-    def evenly(self) -> "Supply":
-        """The same windows, whose frames are all looked at equally often."""
-        return Supply(self.windows, self.pictures, seed=self.seed, num_windows=self.num_windows, each=self.each, share=self.share)
-
     def _read(self, step: int) -> Lesson:
         whole = self.windows.batch(self.seed, step, self.num_windows)
         random = torch_generator(self.seed, step, "pictures")

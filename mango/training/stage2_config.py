@@ -29,11 +29,12 @@ class CalibrationConfig:
     gains: tuple[float, ...] = (1.0, 1.4, 2.0)  # sizes to try, as shares of the tracker's; none: the tracker is believed
     steps: int = 120  # that the avatars of each trial learn for
     lessons: int = 20  # further steps' pictures that they are judged by
+    people: int = 3  # whose avatars learn, those with the most pictures: avatars that are blurred still see too little movement
     known: Path | None = None  # a run whose gains are taken over: the same tracker made the labels
 
     def __post_init__(self):
-        if min(self.steps, self.lessons) < 1 or min(self.gains, default=1.0) <= 0:
-            expected = "positive gains, at least one step and one lesson"
+        if min(self.steps, self.lessons, self.people) < 1 or min(self.gains, default=1.0) <= 0:
+            expected = "positive gains, at least one step, one lesson and one person"
             raise InputError("calibration", expected=expected, found=str(self), remedy="gains: [] leaves calibration out")
 
 

@@ -1,5 +1,6 @@
 """Setting up stage two: what stays the same over a run, and what learns in it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class Studio:
     background: Float[Tensor, "3"]
     surface: Surface
     lessons: Supply
+    trials: Supply  # of the few people that calibration asks; all frames alike, for shut eyes shall have no say in the size of mouths
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
     facts: Mapping[str, Any]  # for run.json
 
@@ -113,6 +115,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     if config.motion_losses.closure:
         training.require_phones("motion_losses.closure")
     people = tuple(sorted(set(training.clips.values())))
+    asked = most_filmed(training, config.calibration.people)
     held_out = _held_out(config, dialogues, people, windows)
     placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
     background = torch.full((3,), config.background)
@@ -137,6 +140,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
         lessons=supply(training, share, config.shut_eyes),
+        trials=supply(windows(config.train_split, asked) if set(asked) < set(people) else training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
         facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
@@ -145,6 +149,15 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     runtime.compile(learners.motion.model)
     head.to(runtime.device)
     return studio, learners
+
+
+def most_filmed(windows: Windows, number: int) -> tuple[str, ...]:
+    """The people with the most frames to learn from; of equals those first in the alphabet."""
+    frames: Counter[str] = Counter()
+    for held in windows.dialogues:
+        for person, kept in zip(held.people, held.keep, strict=True):
+            frames[person] += int(kept.sum())
+    return tuple(sorted(+frames, key=lambda person: (-frames[person], person))[:number])
 
 
 def make_learners(studio: Studio, training: Windows, model: MotionModel, description: dict[str, Any]) -> Learners:

@@ -60,7 +60,9 @@ def test_shut_eyes_have_no_greater_say(scene, head, tmp_path, monkeypatch):
         config = config_of(scene, head, run=tmp_path / str(often), shut_eyes=often)
         studio, learners = open_studio(config, Runtime(config.runtime))
         whole = studio.lessons.windows.batch(studio.lessons.seed, 1, studio.lessons.num_windows)
-        studio.lessons.lids = [int(whole.motion.flatten(0, -2).amax(0).argmax())]  # what moves the most passes for lids
+        studio.lessons.lids = studio.trials.lids = [
+            int(whole.motion.flatten(0, -2).amax(0).argmax())
+        ]  # what moves the most passes for lids
         shots = []
         monkeypatch.setattr(calibration, "teach_head", lambda _studio, _trial, lesson, _step, shots=shots: shots.append(lesson.shots))
         with Run(config.run, config) as run:
@@ -68,6 +70,26 @@ def test_shut_eyes_have_no_greater_say(scene, head, tmp_path, monkeypatch):
         seen.append((shots, studio.lessons.at(1).shots))
     assert seen[0][0] == seen[1][0] and len(seen[0][0]) == 1
     assert seen[0][1] != seen[1][1], "the run itself does look at shut eyes oftener"
+
+
+def test_a_few_people_are_asked_and_all_are_told(scene, head, tmp_path):
+    """Noticed: everybody asked, those with the fewest pictures, people without labels; the bank of the others left as it was."""
+    config = config_of(scene, head, run=tmp_path / "run", bank=replace(tiny_stage2(scene, scene / "film", head).bank, rest="tracked"))
+    config = replace(config, calibration=replace(config.calibration, people=1))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    frames = dict.fromkeys(learners.heads, 0)
+    for held in studio.lessons.windows.dialogues:
+        for person, keep in zip(held.people, held.keep, strict=True):
+            frames[person] += int(keep.sum())
+    asked = max(frames, key=frames.get)
+    assert len(set(frames.values())) > 1 and set(studio.trials.windows.clips.values()) == {asked} == set(studio.trials.at(1).people)
+    before = dict(learners.bank.labels)
+    with Run(config.run, config) as run:
+        calibration.begin(run, studio, learners)
+    gain = read_json(config.run / calibration.FILE)["gain"]
+    assert gain == pytest.approx(LOST, rel=0.1)
+    for key, motion in before.items():
+        torch.testing.assert_close(learners.bank.bank[key].std(0)[faces(head)], gain * motion.std(0)[faces(head)], rtol=1e-3, atol=1e-5)
 
 
 def test_a_trial_is_judged_by_the_mean_over_its_lessons(scene, head, tmp_path):
