@@ -131,9 +131,12 @@ def _headline(figures: Mapping[str, str]) -> str:
 def _video(path: Path | None, caption: str) -> str:
     if path is None:
         return ""
+    from mango.data.video import VideoFrames
+
     data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
+    first = picture_address(VideoFrames(str(path)).frames([0])[0].numpy())  # browsers show black, or nothing, until somebody presses play
     words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    player = f'<video controls preload="metadata" src="data:video/mp4;base64,{data}"></video>'
+    player = f'<video controls preload="metadata" poster="{first}" src="data:video/mp4;base64,{data}"></video>'
     return f'<section><figure class="video">{player}{words}</figure></section>'
 
 

@@ -1,15 +1,18 @@
 """The report: self-contained, honest about the best value, and safe with any text."""
 
+import base64
 import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 
 from mango.app.charts import Chart, Curve, chart_figure, linear_ticks, running_mean
 from mango.app.report import Column, FrameStrip, Report, Row, Table, best_row, report_page, write_report
+from mango.data.video_writing import write_video
 
 
 class Reader(HTMLParser):
@@ -35,7 +38,7 @@ class Reader(HTMLParser):
 
 
 def a_report(tmp_path, **changes):
-    (tmp_path / "v.mp4").write_bytes(b"\x00\x01video")
+    write_video(tmp_path / "v.mp4", [np.full((16, 32, 3), shade, np.uint8) for shade in (200, 20)])
     columns = [Column("LVE_max", "mm", "lower", 2, "largest lip distance"), Column("slope", "", "one"), Column("PSNR", "dB", "higher", 1)]
     rows = [Row("labels", [2.0, 0.99, 40.0], reference=True), Row("stage one", [1.7, 0.7, 27.0]), Row("stage <two>", [1.3, 1.4, None])]
     picture = np.full((8, 8, 3), (250, 10, 10), np.uint8)
@@ -55,9 +58,16 @@ def test_the_page_fetches_nothing_and_is_well_formed(tmp_path):
     page = report_page(a_report(tmp_path))
     reader = Reader()
     reader.feed(page)
-    assert reader.open == [] and len(reader.addresses) == 4
+    assert reader.open == [] and len(reader.addresses) == 5
     assert all(address.startswith("data:") for address in reader.addresses)
     assert not re.search(r"https?://|url\(|@import|<script", page)
+
+
+def test_a_video_shows_its_first_frame_before_it_is_played(tmp_path):
+    """Noticed: no poster, another frame."""
+    poster = re.search(r'poster="data:image/jpeg;base64,([^"]+)"', report_page(a_report(tmp_path)))[1]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(poster), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (16, 32, 3) and abs(picture.mean() - 200) < 10
 
 
 def test_text_is_escaped(tmp_path):
