@@ -31,10 +31,10 @@ def with_whole_blinks(head: Head, clip: MotionClip, keep: Bool[Tensor, "time"]) 
     deepest = float(closing[keep].max()) if keep.any() else 0.0
     if deepest < SEEN:
         return clip
-    blinks = of_runs(closing > 0, closing) >= ALIKE * deepest
-    factor = min(MOST, max(1.0, shut(head) / deepest))
+    depths = of_runs(closing > 0, closing)
+    factors = (shut(head) / depths.clamp(min=deepest)).clamp(1.0, MOST)  # deeper ones are not trusted: they do not go beyond shut eyes
     expr = clip.expr.clone()
-    expr[:, columns] = lids + (factor - 1) * beyond * blinks[:, None]
+    expr[:, columns] = lids + ((factors - 1) * (depths >= ALIKE * deepest))[:, None] * beyond
     return replace(clip, expr=expr)
 
 

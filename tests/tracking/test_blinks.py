@@ -46,6 +46,8 @@ def test_frames_that_are_not_trusted_have_no_say(head):
     keep[30:50] = False
     torch.testing.assert_close(lids(head, with_whole_blinks(head, clip, keep))[[20, 130]].amax(1), torch.full((2,), shut(head)))
     assert torch.equal(with_whole_blinks(head, clip, ~ALL).expr, clip.expr)
+    deeper = lids(head, with_whole_blinks(head, film(head, {20: 0.3, 40: 0.6}), keep))
+    torch.testing.assert_close(deeper[[20, 40]].amax(1), torch.full((2,), shut(head)))  # neither beyond shut eyes
 
 
 def test_nothing_else_moves(head):

@@ -60,9 +60,8 @@ def test_shut_eyes_have_no_greater_say(scene, head, tmp_path, monkeypatch):
         config = config_of(scene, head, run=tmp_path / str(often), shut_eyes=often)
         studio, learners = open_studio(config, Runtime(config.runtime))
         whole = studio.lessons.windows.batch(studio.lessons.seed, 1, studio.lessons.num_windows)
-        studio.lessons.lids = studio.trials.lids = [
-            int(whole.motion.flatten(0, -2).amax(0).argmax())
-        ]  # what moves the most passes for lids
+        liveliest = int(whole.motion.flatten(0, -2).amax(0).argmax())  # passes for lids
+        studio.lessons.lids = studio.trials.lids = [liveliest]
         shots = []
         monkeypatch.setattr(calibration, "teach_head", lambda _studio, _trial, lesson, _step, shots=shots: shots.append(lesson.shots))
         with Run(config.run, config) as run:
