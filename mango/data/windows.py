@@ -1,7 +1,7 @@
 """Windows of a split: motion labels and voice features of both people over the same frames, drawn by (seed, step) alone.
 
 A window is ``context`` frames followed by ``frames`` frames. It may start before its dialogue does, up to ``context`` frames: a
-generated dialogue begins without context too. What lies outside the dialogue is zero and not kept.
+generated dialogue begins without context too. What lies outside the dialogue is zero, not heard and not kept.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -30,7 +30,8 @@ class WindowBatch:
     motion: Float[Tensor, "batch person time width"]  # labels in the head's units, flat in MotionLayout order
     voices: Float[Tensor, "batch person time features"]
     speaking: Float[Tensor, "batch person time"]
-    keep: Bool[Tensor, "batch person time"]  # inside the dialogue, labelled and trusted
+    inside: Bool[Tensor, "batch person time"]  # the dialogue: there both voices are heard, whoever is labelled
+    keep: Bool[Tensor, "batch person time"]  # inside, labelled and trusted
     taught: Bool[Tensor, "batch person time"]  # to be learnt from: all that is kept, or less
     bilabial: Bool[Tensor, "batch person time"]  # p, b or m is spoken: lips touch. False where nobody knows what is spoken
     identity: Float[Tensor, "batch person identity"]  # the head's shape coefficients
@@ -174,7 +175,9 @@ class Windows:
         for person, voice in enumerate(held.voices):
             voices[person, place] = voice[inside]
         padded = {name: _padded(getattr(held, name)[:, inside], place, self.length) for name in ("motion", "speaking", "keep", "bilabial")}
-        return {**padded, "taught": padded["keep"], "voices": torch.from_numpy(voices), "identity": held.identity}
+        whole = torch.zeros(2, self.length, dtype=torch.bool)
+        whole[:, place] = True
+        return {**padded, "inside": whole, "taught": padded["keep"], "voices": torch.from_numpy(voices), "identity": held.identity}
 
 
 def _start_count(dialogue_frames: int, frames: int, context: int) -> int:

@@ -46,15 +46,15 @@ class DualAudioInteraction(nn.Module):
         heard: Float[Tensor, "batch time width"],
         own_indicator: Float[Tensor, "batch time width"],
         heard_indicator: Float[Tensor, "batch time width"],
-        keep_own: Bool[Tensor, "batch time"],
-        keep_heard: Bool[Tensor, "batch time"],
+        inside_own: Bool[Tensor, "batch time"],
+        inside_heard: Bool[Tensor, "batch time"],
         rotary: Rotary,
     ) -> Float[Tensor, "batch time width"]:
         time = own.shape[1]
         tokens = torch.cat([self.role["own"](own) + own_indicator, self.role["heard"](heard) + heard_indicator], dim=1)
-        keep = torch.cat([keep_own, keep_heard], dim=1)
-        itself = torch.eye(2 * time, dtype=torch.bool, device=keep.device)
-        mask = ((keep[:, None, :] & keep[:, :, None]) | itself)[:, None]
+        inside = torch.cat([inside_own, inside_heard], dim=1)
+        itself = torch.eye(2 * time, dtype=torch.bool, device=inside.device)
+        mask = ((inside[:, None, :] & inside[:, :, None]) | itself)[:, None]
         for layer in self.layers[:-1]:
             tokens = layer(tokens, mask, rotary.twice(), None)
         for layer in self.layers[-1:]:  # nobody reads the heard half of the last layer: it is not computed

@@ -38,7 +38,7 @@ class VoiceStem(nn.Module):
     """Voice features of a frame and its neighbours: a phone shows in how the spectrum changes, not in one frame.
 
     Where features are several layers of an encoder side by side, their learned mix comes first. Two convolutions of ``kernel`` frames
-    see ``kernel - 1`` frames to each side. Frames that are not kept enter every convolution as zeros, exactly as if the track ended there.
+    see ``kernel - 1`` frames to each side. Frames outside the dialogue enter every convolution as zeros, as if the track ended there.
     """
 
     def __init__(self, voice_width: int, width: int, kernel: int, voice_layers: int = 1):
@@ -48,8 +48,8 @@ class VoiceStem(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(width, width, kernel, padding=kernel // 2) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, voice: Float[Tensor, "batch time features"], keep: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
-        real = keep.unsqueeze(1).to(voice.dtype)
+    def forward(self, voice: Float[Tensor, "batch time features"], inside: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
+        real = inside.unsqueeze(1).to(voice.dtype)
         x = self.project(self.mix(voice)).transpose(1, 2).contiguous()  # gelu's gradient is four times slower across frames than along them
         for convolution in self.convolutions:
             x = x + convolution(gelu(x) * real)

@@ -81,12 +81,13 @@ class Conditions:
 
     layers: tuple[LayerMemory, ...]
     identity_withheld: Bool[Tensor, "batch person"]
+    inside: Bool[Tensor, "both time"]  # frames that have a voice to listen to
 
     @classmethod
     def concatenated(cls, parts: Sequence["Conditions"]) -> "Conditions":
         """Along the batch: guidance evaluates its branches in one pass."""
         layers = tuple(LayerMemory.concatenated(same) for same in zip(*(part.layers for part in parts), strict=True))
-        return cls(layers, torch.cat([part.identity_withheld for part in parts]))
+        return cls(layers, *(torch.cat([getattr(part, name) for part in parts]) for name in ("identity_withheld", "inside")))
 
 
 class MotionModel(Normalised):
@@ -122,24 +123,26 @@ class MotionModel(Normalised):
         self,
         voices: Float[Tensor, "batch person time features"],
         speaking: Float[Tensor, "batch person time"],
-        keep: Bool[Tensor, "batch person time"],
+        inside: Bool[Tensor, "batch person time"],
         drop: PathwayDrop | None = None,
     ) -> Conditions:
-        """What each person hears of both voices. ``voices`` are the encoder's features, one row a frame."""
+        """What each person hears of both voices. ``voices`` are the encoder's features, one row a frame. Frames that are not
+        ``inside`` the dialogue are not heard; a person whose face nobody tracked is heard like any other.
+        """
         drop = drop or PathwayDrop.nothing(voices.shape[0], voices.device)
         if self.config.hearing == "own":
             drop = replace(drop, heard=torch.ones_like(drop.heard))
-        every = keep.flatten(0, 1)
+        every = inside.flatten(0, 1)
         features = self.stem(self.normalised_voices(voices).flatten(0, 1), every)  # of each person's own voice, whoever listens
         own = torch.where(drop.own.flatten()[:, None, None], self.no_own, features)
         heard = torch.where(drop.heard.flatten()[:, None, None], self.no_heard, of_partner(features))
         indicator = self.interaction.indicator(speaking.flatten(0, 1), drop.speaking.flatten())
-        others, keep_others = of_partner(indicator), of_partner(every)
+        others, inside_others = of_partner(indicator), of_partner(every)
         if self.config.hearing == "own":
-            others, keep_others = self.interaction.speaking_unknown.expand_as(indicator), every
+            others, inside_others = self.interaction.speaking_unknown.expand_as(indicator), every
         rotary = self._rotary(features)
-        dual = self.interaction(own, heard, indicator, others, every, keep_others, rotary)
-        return Conditions(tuple(layer.memory(own, dual, rotary) for layer in self.layers), drop.identity)
+        dual = self.interaction(own, heard, indicator, others, every, inside_others, rotary)
+        return Conditions(tuple(layer.memory(own, dual, rotary) for layer in self.layers), drop.identity, every)
 
     # Once per noise level --------------------------------------------------------------------------------------------------
 
@@ -159,7 +162,7 @@ class MotionModel(Normalised):
         """
         given = torch.zeros_like(keep) if given is None else given
         every = keep.flatten(0, 1)
-        masks = Masks(visible(every), visible(every, self.config.heard_reach))
+        masks = Masks(visible(every), visible(conditions.inside, self.config.heard_reach))
         motion = self.tokens(torch.cat([noisy, given[..., None].to(noisy.dtype)], dim=-1).flatten(0, 1))
         rotary = self._rotary(motion)
         condition = self._condition(level, identity, conditions.identity_withheld)

@@ -43,17 +43,17 @@ class PartnerMotionRegressor(Normalised):
         self,
         voices: Float[Tensor, "batch person time features"],
         motion: Float[Tensor, "batch person time width"],
-        keep: Bool[Tensor, "batch person time"],
+        inside: Bool[Tensor, "batch person time"],
     ) -> Float[Tensor, "batch person time width"]:
-        """Motion of both people, normalised, of which each is shown the other's. The result has no meaning where ``keep`` is False."""
-        every = keep.flatten(0, 1)
+        """Motion of both people, normalised, of which each is shown the other's. The result has no meaning where ``inside`` is False."""
+        every = inside.flatten(0, 1)
         normal = self.normalised_voices(voices).flatten(0, 1)
         heard, seen = self.heard(of_partner(normal), of_partner(every)), self.seen(of_partner(motion.flatten(0, 1)))
-        rotary = Rotary.of_frames(keep.shape[2], self.config.width // self.config.heads, seen)
+        rotary = Rotary.of_frames(inside.shape[2], self.config.width // self.config.heads, seen)
         others, both = visible(of_partner(every)), visible(every)
         enhanced = heard + self.watch(heard, self.watch.memory(seen, rotary), others, rotary)
         followed, _ = self.recurrence(enhanced * of_partner(every)[..., None])
         tokens = self.join(torch.cat([self.own(normal, every), followed], dim=-1))
         for layer in self.layers:
             tokens = layer(tokens, both, rotary, None)
-        return self.out(self.norm(tokens)).unflatten(0, keep.shape[:2])
+        return self.out(self.norm(tokens)).unflatten(0, inside.shape[:2])

@@ -152,7 +152,7 @@ def one_shot_x0(
     noisy = torch.where(given, labels, noised(labels, draws.gaussian, draws.level, schedule))
     noise = draws.voices.repeat(1, 1, 1, batch.voice_layers)  # the same on every layer: the mean of independent ones would be less
     voices = batch.voices + model.voice_std * noise.to(batch.voices)
-    conditions = model.listen(voices, speaking, batch.keep, draws.drop)
+    conditions = model.listen(voices, speaking, batch.inside, draws.drop)
     clean = model(noisy, draws.level, conditions, batch.identity, batch.keep, draws.given)
     return torch.where(given, labels, clean.to(labels.dtype))
 
@@ -160,9 +160,9 @@ def one_shot_x0(
 def regressed(
     model: PartnerMotionRegressor, batch: WindowBatch, labels: Float[Tensor, "batch person time width"], draws: Draws
 ) -> Float[Tensor, "batch person time width"]:
-    """What the baseline makes of both voices and, for each person, of the partner's labels."""
+    """What the baseline makes of both voices and, for each person, of the partner's labels: at the mean pose where there are none."""
     voices = batch.voices + model.voice_std * draws.voices.to(batch.voices)
-    return model(voices, labels, batch.keep).to(labels.dtype)
+    return model(voices, torch.where(batch.keep[..., None], labels, 0.0), batch.inside).to(labels.dtype)
 
 
 def stage1_losses(

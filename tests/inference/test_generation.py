@@ -34,7 +34,7 @@ class FakeModel(nn.Module):
     def denormalised(self, normal):
         return 2 * normal + 1
 
-    def listen(self, voices, speaking, keep, drop):
+    def listen(self, voices, speaking, inside, drop):
         self.windows.append(voices.shape[2])
         return voices, drop
 

@@ -23,7 +23,7 @@ class Echo(PartnerMotionRegressor):
         self.motion_std.fill_(2.0)
         self.ramp = 0.0
 
-    def forward(self, voices, motion, keep):
+    def forward(self, voices, motion, inside):
         return motion.flip(1) + self.ramp * torch.arange(motion.shape[2])[:, None]
 
 

@@ -26,7 +26,7 @@ class SmoothMotion(nn.Module):
     def denormalised(self, normal):
         return normal
 
-    def listen(self, voices, speaking, keep, drop):
+    def listen(self, voices, speaking, inside, drop):
         return None
 
     def forward(self, noisy, level, conditions, identity, keep, given):

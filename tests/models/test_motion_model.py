@@ -43,6 +43,7 @@ def inputs(seed: int = 0, time: int = TIME) -> dict[str, torch.Tensor]:
     return {
         "voices": normal(BATCH, 2, time, VOICE),
         "speaking": (normal(BATCH, 2, time) > 0).double(),
+        "inside": torch.ones(BATCH, 2, time, dtype=torch.bool),
         "keep": torch.ones(BATCH, 2, time, dtype=torch.bool),
         "noisy": normal(BATCH, 2, time, LAYOUT.width),
         "identity": normal(BATCH, 2, IDENTITY),
@@ -52,13 +53,13 @@ def inputs(seed: int = 0, time: int = TIME) -> dict[str, torch.Tensor]:
 
 
 def predicted(model: MotionModel, x: dict[str, torch.Tensor], drop: PathwayDrop | None = None) -> torch.Tensor:
-    conditions = model.listen(x["voices"], x["speaking"], x["keep"], drop)
+    conditions = model.listen(x["voices"], x["speaking"], x["inside"], drop)
     return model(x["noisy"], x["level"], conditions, x["identity"], x["keep"], x["given"])
 
 
 def test_exchanging_the_people_exchanges_the_output(model):
     x = inputs()
-    x["keep"][0, 1, 20:] = False
+    x["inside"][0, 1, 20:] = x["keep"][0, 1, 15:] = False
     other = {name: value if name == "level" else value.flip(1) for name, value in x.items()}
     torch.testing.assert_close(predicted(model, other), predicted(model, x).flip(1))
 
@@ -79,20 +80,39 @@ def test_padding_changes_nothing(model):
     """Two people of unequal length in one padded batch against each window alone; whatever stands in the padding."""
     short = 15
     long = inputs()
-    long["keep"][:, :, short:] = False
+    long["inside"][:, :, short:] = long["keep"][:, :, short:] = False
     for name in ("voices", "noisy", "speaking"):
         long[name][:, :, short:] = 99.0
     alone = {name: value[:, :, :short] if value.ndim > 2 and name != "identity" else value for name, value in inputs().items()}
     torch.testing.assert_close(predicted(model, long)[:, :, :short], predicted(model, alone))
 
 
-def test_a_partner_that_is_not_kept_is_not_heard(model):
-    x, y = inputs(), inputs()
+def test_a_partner_whose_face_nobody_tracked_is_heard(model):
+    """As if it was tracked: own motion never looks at the partner's. What is outside the dialogue is not heard."""
+    tracked, x, y = inputs(), inputs(), inputs()
     for each in (x, y):
         each["keep"][:, 1] = False
     y["voices"][:, 1] += 5.0
     y["speaking"][:, 1] = 1 - y["speaking"][:, 1]
+    torch.testing.assert_close(predicted(model, x)[:, 0], predicted(model, tracked)[:, 0])
+    assert not torch.allclose(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
+    for each in (x, y):
+        each["inside"][:, 1] = False
     torch.testing.assert_close(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
+
+
+def test_voices_are_heard_where_the_own_face_was_lost(model):
+    """In frames without a label the motion is unknown and not looked at; who speaks there still is."""
+    tracked, x, y = inputs(), inputs(), inputs()
+    lost, beside = slice(12, 16), slice(9, 12)
+    for each in (x, y):
+        each["keep"][:, 0, lost] = False
+    y["noisy"][:, 0, lost] += 5.0
+    torch.testing.assert_close(predicted(model, x)[:, 0, beside], predicted(model, y)[:, 0, beside])
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.watch.out.weight.zero_()  # of motion it now knows its own frame's only
+    torch.testing.assert_close(predicted(model, x)[:, 0, beside], predicted(model, tracked)[:, 0, beside])
 
 
 def test_the_single_speaker_model_is_deaf_to_the_other():
@@ -100,7 +120,7 @@ def test_the_single_speaker_model_is_deaf_to_the_other():
     model, x, y = random_model("own"), inputs(), inputs()
     y["voices"][:, 1] += 5.0
     y["speaking"][:, 1] = 1 - y["speaking"][:, 1]
-    y["keep"][:, 1, 9:] = False
+    y["inside"][:, 1, 9:] = y["keep"][:, 1, 9:] = False
     torch.testing.assert_close(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
     y["voices"][:, 0] += 5.0
     assert not torch.allclose(predicted(model, x)[:, 0], predicted(model, y)[:, 0])
@@ -180,7 +200,7 @@ def test_branches_in_one_batch_equal_branches_alone(model):
     """What guidance relies on."""
     x = inputs()
     drops = [PathwayDrop.nothing(BATCH), PathwayDrop.everywhere(BATCH, "own"), PathwayDrop.everywhere(BATCH, "identity")]
-    conditions = Conditions.concatenated([model.listen(x["voices"], x["speaking"], x["keep"], drop) for drop in drops])
+    conditions = Conditions.concatenated([model.listen(x["voices"], x["speaking"], x["inside"], drop) for drop in drops])
     thrice = {name: torch.cat([value] * 3) for name, value in x.items()}
     together = model(thrice["noisy"], thrice["level"], conditions, thrice["identity"], thrice["keep"], thrice["given"])
     torch.testing.assert_close(together, torch.cat([predicted(model, x, drop) for drop in drops]))

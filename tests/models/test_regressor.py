@@ -27,13 +27,13 @@ def inputs() -> dict[str, torch.Tensor]:
     return {
         "voices": torch.randn(BATCH, 2, TIME, VOICE, generator=random, dtype=torch.float64),
         "motion": torch.randn(BATCH, 2, TIME, LAYOUT.width, generator=random, dtype=torch.float64),
-        "keep": torch.ones(BATCH, 2, TIME, dtype=torch.bool),
+        "inside": torch.ones(BATCH, 2, TIME, dtype=torch.bool),
     }
 
 
 def test_exchanging_the_people_exchanges_the_output(model):
     x = inputs()
-    x["keep"][0, 1, 15:] = False
+    x["inside"][0, 1, 15:] = False
     torch.testing.assert_close(model(**{name: value.flip(1) for name, value in x.items()}), model(**x).flip(1))
 
 
@@ -47,11 +47,11 @@ def test_it_sees_the_partner_and_never_what_it_should_predict(model):
     assert x["motion"].grad[:, 0].abs().sum() == 0, "its own motion is the answer"
 
 
-def test_what_is_not_kept_does_not_matter(model):
+def test_what_is_outside_the_dialogue_does_not_matter(model):
     """Whatever stands in one person's padding: neither to that person nor to the partner, who goes on for longer."""
     x, y = inputs(), inputs()
     for each in (x, y):
-        each["keep"][:, 1, 15:] = False
+        each["inside"][:, 1, 15:] = False
     y["voices"][:, 1, 15:] = 9.0
     y["motion"][:, 1, 15:] = 9.0
     torch.testing.assert_close(model(**x)[:, 0], model(**y)[:, 0])

@@ -28,6 +28,7 @@ def batch() -> WindowBatch:
         motion=torch.zeros(MANY, 2, TIME, 1),
         voices=torch.rand(MANY, 2, TIME, FEATURES, generator=random),
         speaking=(torch.rand(MANY, 2, TIME, generator=random) < 0.5).float(),
+        inside=torch.ones_like(keep),
         keep=keep,
         taught=keep,
         bilabial=torch.zeros(MANY, 2, TIME, dtype=torch.bool),

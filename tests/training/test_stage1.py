@@ -24,6 +24,7 @@ from mango.training.stage1 import (
     new_motion_model,
     one_shot_x0,
     random_draws,
+    regressed,
     stage1_losses,
     validation_losses,
 )
@@ -68,6 +69,22 @@ def test_context_is_clean_given_and_not_counted(setting):
     assert not (losses["parameters"].valid & draws.given).any()
     assert torch.equal(losses["parameters"].valid | draws.given, batch.keep)
     assert not random_draws(batch, curve, replace(NO_NOISE, context=1.0), config.context, (0,)).given.any()
+
+
+def test_a_partner_without_labels_is_heard_in_training_as_in_generation(setting, head):
+    """Notices a voice masked by its face's labels: where one side is filmed, or one person is fine-tuned, training was deaf."""
+    config, windows, model, curve = setting
+    batch = windows.batch(0, 3, 4)
+    batch = replace(batch, keep=batch.keep & torch.tensor([True, False])[:, None])
+    louder = replace(batch, voices=batch.voices + 5.0 * torch.tensor([0.0, 1.0])[:, None, None])
+    labels, draws = model.normalised(batch.motion), random_draws(batch, curve, NO_NOISE, config.context, (0,))
+    before, after = (one_shot_x0(model, each, labels, curve, draws)[:, 0, config.context :] for each in (batch, louder))
+    assert not torch.allclose(before, after)
+    regressor, _ = new_motion_model(replace(config, model=replace(config.model, kind="regression")), windows, head)
+    torch.nn.init.normal_(regressor.out.weight, generator=torch_generator("regressor"))
+    unknown = labels + 9.0 * ~batch.keep[..., None]
+    assert torch.equal(regressed(regressor, batch, labels, draws), regressed(regressor, batch, unknown, draws)), "at the mean pose"
+    assert not torch.allclose(regressed(regressor, batch, labels, draws)[:, 0], regressed(regressor, louder, labels, draws)[:, 0])
 
 
 def test_exercises_draw_high_levels_as_often_as_the_config_says(setting):

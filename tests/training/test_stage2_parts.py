@@ -61,6 +61,7 @@ def windows(keep: Tensor) -> WindowBatch:
         motion=torch.zeros(batch, 2, time, 5),
         voices=torch.zeros(batch, 2, time, 3),
         speaking=torch.zeros(batch, 2, time),
+        inside=torch.ones_like(keep),
         keep=keep,
         taught=keep,
         bilabial=torch.zeros_like(keep),

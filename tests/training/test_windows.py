@@ -56,6 +56,7 @@ def test_windows_hold_the_frames_they_name(opened, tiny_set, head):
         inside = (frames >= 0) & (frames < FRAMES[name])
         assert torch.equal(batch.voices[row, 0, inside, 0], frames[inside].float()), "the sound of these frames"
         for person, side in enumerate(dialogues.dialogue(name).sides.values()):
+            assert torch.equal(batch.inside[row, person], inside)
             keep = inside.clone()
             keep[inside] = side.track.keep[frames[inside]]
             assert torch.equal(batch.keep[row, person], keep)
@@ -195,6 +196,7 @@ def test_a_side_without_labels_is_not_kept(tmp_path, head, tiny_set):
     opened = Windows(DialogueSet.open(root), "train", FrameNumbers(), head.layout, LENGTH, CONTEXT)
     batch = opened.batch(0, 0, 4)
     assert batch.keep[:, 0].any() and not batch.keep[:, 1].any()
+    assert torch.equal(batch.inside[:, 1], batch.inside[:, 0]) and batch.inside[:, 1].any(), "heard nonetheless"
     silent = Dialogue("d1", source.frames, {"a": Side("p0", b.audio, b.speaking), "b": Side("p1", b.audio, b.speaking)})
     write_dialogue(root, silent, source="test", licence="CC0", created_by="tests")
     with pytest.raises(InputError, match="expected motion labels"):
