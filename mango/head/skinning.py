@@ -1,7 +1,7 @@
 """Linear blend skinning over FLAME's tree: root -> neck -> jaw, left eye, right eye."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mango.head.assets import JOINTS, PARENTS
@@ -60,11 +60,15 @@ class Skin(nn.Module):
         return moved
 
     def blended(
-        self, points: Float[Tensor, "*batch verts 3"], turns: Float[Tensor, "*#batch joints 3 3"], shifts: Float[Tensor, "*#batch joints 3"]
-    ) -> Float[Tensor, "*batch verts 3"]:
-        """The textbook form, for tests: a weighted mean of what each joint does to the point."""
+        self,
+        points: Float[Tensor, "*batch some 3"],
+        turns: Float[Tensor, "*#batch joints 3 3"],
+        shifts: Float[Tensor, "*#batch joints 3"],
+        vertices: Int[Tensor, "some"] | slice = slice(None),
+    ) -> Float[Tensor, "*batch some 3"]:
+        """The textbook form: a weighted mean of what each joint does to the point. For tests, and for few of the ``vertices``."""
         each = torch.stack([carried(points, turns[..., j, :, :], shifts[..., j, :]) for j in range(len(JOINTS))], dim=-1)
-        return (each * self.weights[:, None, :]).sum(-1)
+        return (each * self.weights[vertices][:, None, :]).sum(-1)
 
 
 def carried(

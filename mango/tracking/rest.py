@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mango.head.closed_lips import resting_frames
+from mango.head.closed_lips import lip_openings, resting_frames
 from mango.head.model import Head
 from mango.types import MotionClip
 
@@ -22,8 +22,6 @@ def with_mouth_at_rest(head: Head, clip: MotionClip, silent: Bool[Tensor, "time"
 
     ``silent``: by the sound; ``keep``: to be believed.
     """
-    person = head.with_shape(torch.zeros(head.identities))
-    opening = head.lip_opening(person.vertices(clip.expr, clip.neck_pose, clip.jaw_pose, clip.eyes_pose))
-    rest = resting_frames(opening, silent, keep, enough=ENOUGH)
+    rest = resting_frames(lip_openings(head, head.layout.pack(clip)), silent, keep, enough=ENOUGH)
     usual = torch.where(head.expressions_of("lower_face"), clip.expr[rest].median(0).values, 0.0)
     return replace(clip, expr=clip.expr - usual, jaw_pose=clip.jaw_pose - clip.jaw_pose[rest].median(0).values)

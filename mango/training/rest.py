@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.head.closed_lips import lip_openings
 from mango.head.mirroring import mirrored_expressions
 from mango.head.model import Head
 
@@ -72,14 +73,9 @@ def lips_at_rest(
 ) -> Rest:
     """For motion normalised by ``mean`` and ``std``; ``covariance`` of labels in the head's units. The head's pose has no part in it."""
     each = torch.eye(head.layout.width) * step
-    opens = (lip_opening(head, each) - lip_opening(head, -each)) / (2 * step)
+    opens = (lip_openings(head, each) - lip_openings(head, -each)) / (2 * step)
     opens[head.layout.where("neck_pose")] = 0.0
     likely = covariance @ opens
     likely[head.layout.where("neck_pose")] = 0.0
     direction = likely / (opens @ likely).clamp_min(1e-12)
-    return Rest(lip_opening(head, torch.zeros(1, head.layout.width))[0] + mean @ opens, opens * std, direction / std)
-
-
-def lip_opening(head: Head, motion: Float[Tensor, "time width"]) -> Float[Tensor, "time"]:
-    """Metres, of the mean person; see `Head.lip_opening`."""
-    return head.lip_opening(head.with_shape(torch.zeros(head.identities)).vertices(**head.layout.unpack(motion)))
+    return Rest(lip_openings(head, torch.zeros(1, head.layout.width))[0] + mean @ opens, opens * std, direction / std)

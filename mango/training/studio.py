@@ -18,7 +18,7 @@ from mango.diffusion.objective import Schedule as NoiseSchedule
 from mango.diffusion.objective import schedule as noise_schedule
 from mango.errors import InputError
 from mango.head.arkit import LIDS
-from mango.head.closed_lips import resting_frames
+from mango.head.closed_lips import lip_openings, resting_frames
 from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
@@ -32,7 +32,7 @@ from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
-from mango.training.rest import ENOUGH, Rest, lip_opening, lips_at_rest, lopsided, stilled
+from mango.training.rest import ENOUGH, Rest, lips_at_rest, lopsided, stilled
 from mango.training.runtime import Runtime
 from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
@@ -253,7 +253,7 @@ def silence(
 ) -> Bool[Tensor, "time"]:
     """Frames that say what rest is (`resting_frames`); where the sound has too few of them, those few."""
     silent = keep & (speaking < 0.5)
-    return silent if silent.sum() < ENOUGH else resting_frames(lip_opening(head, motion), silent, keep, enough=ENOUGH)
+    return silent if silent.sum() < ENOUGH else resting_frames(lip_openings(head, motion), silent, keep, enough=ENOUGH)
 
 
 def how_lips_rest(head: Head, motion: Sequence[Float[Tensor, "_ width"]], model: MotionModel) -> Rest:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from mango.errors import InputError
+from mango.head import closed_lips
 from mango.head.arkit import ARKIT_NAMES, arkit_from_motion, motion_from_arkit
 from mango.head.assets import BUILTIN, read_head
+from mango.head.model import ShapedHead
 from mango.head.regions import REGIONS
 from mango.types import MotionClip
 
@@ -208,3 +210,23 @@ def test_speed(head, one_thread):
         person.vertices(expr, torch.zeros(48, 3), jaw, torch.zeros(48, 6)).sum().backward()
         took.append(time.thread_time() - start)
     assert min(took) < 0.1
+
+
+def test_landmarks_alone_are_those_of_the_whole_head(head):
+    """Notices vertices of another order, correctives or joints that are left out."""
+    draw = torch.Generator().manual_seed(0)
+    expr, neck, jaw, eyes = (0.3 * torch.randn(5, width, generator=draw) for width in (head.expressions, 3, 3, 6))
+    person = head.with_shape(torch.randn(head.identities, generator=draw))
+    whole = head.landmarks(person.vertices(expr, neck, jaw, eyes))
+    torch.testing.assert_close(person.landmarks(expr, neck, jaw, eyes), whole, atol=1e-6, rtol=0)
+
+
+def test_a_film_of_hours_is_posed_block_by_block(head, monkeypatch):
+    """What was 338 MB a minute of film at once, is the landmarks of some frames. Notices a block that is left out or taken twice."""
+    motion = 0.2 * torch.randn(25, head.layout.width, generator=torch.Generator().manual_seed(1))
+    nobody, posed = head.with_shape(torch.zeros(head.identities)), []
+    monkeypatch.setattr(closed_lips, "BLOCK", 10)
+    monkeypatch.setattr(ShapedHead, "landmarks", lambda *_, whole=ShapedHead.landmarks, **parts: posed.append(1) or whole(*_, **parts))
+    found = closed_lips.lip_openings(head, motion)
+    torch.testing.assert_close(found, head.lip_opening(nobody.vertices(**head.layout.unpack(motion))), atol=1e-6, rtol=0)
+    assert len(posed) == 3

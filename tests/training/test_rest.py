@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from mango.head.closed_lips import lip_openings
 from mango.training.label_bank import LabelBank
-from mango.training.rest import lip_opening, lips_at_rest, lopsided, stilled
+from mango.training.rest import lips_at_rest, lopsided, stilled
 from mango.training.studio import silence
 
 KEY = ("d0", "a")
@@ -38,10 +39,10 @@ def without_pose(head, motion):
 def test_the_median_silent_frame_is_closed_by_one_offset(head, clip, rest):
     """Noticed: an offset by the mean over speech too, one that turns the head, another sign."""
     motion, silent = clip
-    before = lip_opening(head, without_pose(head, motion[silent])).median()
+    before = lip_openings(head, without_pose(head, motion[silent])).median()
     assert before > 1e-3
     closed = rest.closed(motion, silent)
-    assert lip_opening(head, without_pose(head, closed[silent])).median().abs() < 0.3 * before  # to first order
+    assert lip_openings(head, without_pose(head, closed[silent])).median().abs() < 0.3 * before  # to first order
     offset = closed - motion
     torch.testing.assert_close(offset, offset[:1].expand_as(offset))
     assert not offset[:, head.layout.where("neck_pose")].any()
@@ -72,7 +73,7 @@ def test_a_pause_with_an_open_mouth_is_no_silence(head, clip):
     said, breaths = (1 - silent.float()), (motion[:, head.layout.where("jaw_pose").start] < 0.16).float()
     assert torch.equal(silence(head, motion, said, keep), silent)
     assert torch.equal(silence(head, motion, said, torch.arange(60) >= 5), silent & (torch.arange(60) >= 5))
-    opening = lip_opening(head, motion)
+    opening = lip_openings(head, motion)
     found = silence(head, motion, breaths, keep)
     assert found.sum() == 20 and opening[found].max() < opening[~found].min(), "the third with the least opening"
     few = (torch.arange(60) != 59).float()
