@@ -12,9 +12,11 @@ A packed set (`mango.data.shards`) has the same files in shards instead of folde
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -133,6 +135,12 @@ class DialogueSet:
             found = f"{lengths['a']} samples in a.wav, {lengths['b']} in b.wav"
             raise InputError(self.folder(id), expected="voices of one length", found=found, remedy="pad the shorter with silence")
         return Dialogue(id, described.frames, sides)
+
+    def sides(self, clips: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Side]]:
+        """Each clip, given as (dialogue, side), with what is known of it; clips of one dialogue that stand together are read together."""
+        for id, some in groupby(clips, key=itemgetter(0)):
+            dialogue = self.dialogue(id)
+            yield from ((clip, dialogue.side(clip[1])) for clip in some)
 
     def _side(self, folder: Path | PackedFolder, side: str, described: DialogueDescription) -> Side:
         frames = described.frames

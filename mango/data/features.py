@@ -1,9 +1,10 @@
-"""What models hear, computed once: ROOT/features/<encoder digest>/<id>.<side>.npy, one row a frame, mapped when it is read.
+"""What models hear, computed once: ROOT/features/<encoder digest>/<id>.<side>.npy, one row a frame, mapped while it is read.
 
 Beside each lies ``.sound``, the hash of the sound it was computed from: another sound is encoded anew.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,39 @@ def sound_digest(audio: Float[Tensor, "samples"]) -> str:
     return hashlib.sha256(audio.numpy().tobytes()).hexdigest()
 
 
-def voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> np.ndarray:
-    """(time, encoder.width), from the cache beside the set. Errors: InputError for a damaged file of the cache."""
+@dataclass(frozen=True)
+class VoiceFeatures:
+    """Of one voice, on disk. Nothing stays open: a set has more dialogues than a process may have files."""
+
+    path: Path
+    frames: int
+    width: int
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, frames: slice) -> np.ndarray:
+        """(some frames, width), a copy. Errors: InputError for a damaged file."""
+        return np.array(self._mapped()[frames])
+
+    def _mapped(self) -> np.ndarray:
+        expected = f"{self.frames} rows of {self.width}"
+        remedy = "remove this file: it will be made again"
+        try:
+            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(self.path, expected=expected, found="a damaged file", remedy=remedy) from error
+        if rows.shape != (self.frames, self.width):
+            raise InputError(self.path, expected=expected, found=f"an array of shape {rows.shape}", remedy=remedy)
+        return rows
+
+
+def voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> VoiceFeatures:
+    """From the cache beside the set. Errors: InputError for a damaged file of the cache."""
     make_voice_features(root, id, side, audio, encoder)
-    path, frames = _path(root, id, side, encoder), frame_count(len(audio))
-    expected = f"{frames} rows of {encoder.width}"
-    remedy = "remove this file: it will be made again"
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(path, expected=expected, found="a damaged file", remedy=remedy) from error
-    if rows.shape != (frames, encoder.width):
-        raise InputError(path, expected=expected, found=f"an array of shape {rows.shape}", remedy=remedy)
-    return rows
+    stored = VoiceFeatures(_path(root, id, side, encoder), frame_count(len(audio)), encoder.width)
+    stored[:0]  # whether it can be read
+    return stored
 
 
 def make_voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> bool:

@@ -67,8 +67,7 @@ class Pictures:
         self.videos: dict[tuple[str, str], tuple[VideoFrames, VideoFrames | None]] = {}
         self.tracks: dict[tuple[str, str], PersonTrack] = {}
         self.persons: dict[tuple[str, str], str] = {}
-        for id, name in clips:
-            side = dialogues.dialogue(id).side(name)
+        for (id, name), side in dialogues.sides(clips):
             if side.video is None or side.track is None:
                 missing = f"{name}.mp4" if side.video is None else f"{name}.track.npz"
                 raise InputError(

@@ -15,7 +15,7 @@ from torch import Tensor
 from mango.audio.alignment import sample_count
 from mango.audio.encoders import Encoder
 from mango.data.dialogues import DialogueSet
-from mango.data.features import voice_features
+from mango.data.features import VoiceFeatures, voice_features
 from mango.data.phones import closing_frames
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
@@ -57,7 +57,7 @@ _TENSORS = tuple(field.name for field in fields(WindowBatch) if field.name not i
 
 @dataclass(frozen=True)
 class _Held:
-    """One dialogue in memory; features stay in their cache files, mapped."""
+    """One dialogue in memory; features stay in their cache files."""
 
     id: str
     frames: int
@@ -66,7 +66,7 @@ class _Held:
     keep: Bool[Tensor, "person time"]
     bilabial: Bool[Tensor, "person time"]
     identity: Float[Tensor, "person identity"]
-    voices: tuple[np.ndarray, np.ndarray]
+    voices: tuple[VoiceFeatures, VoiceFeatures]
     people: tuple[str, str]
     phones_known: tuple[bool, bool]  # whether it is known what each says when
 
@@ -204,9 +204,9 @@ def _statistics(blocks: Iterable[Float[Tensor, "_ width"]]) -> tuple[Float[Tenso
     return mean.float(), (squares / count).sqrt().float()
 
 
-def _blocks(voices: Iterable[np.ndarray], rows: int = 1000) -> Iterator[Float[Tensor, "_ features"]]:
-    """Copies of mapped features, some rows at a time."""
-    return (torch.from_numpy(np.array(voice[first : first + rows])) for voice in voices for first in range(0, len(voice), rows))
+def _blocks(voices: Iterable[VoiceFeatures], rows: int = 1000) -> Iterator[Float[Tensor, "_ features"]]:
+    """Some rows at a time."""
+    return (torch.from_numpy(voice[first : first + rows]) for voice in voices for first in range(0, len(voice), rows))
 
 
 def _held(dialogue_set: DialogueSet, id: str, encoder: Encoder, layout: MotionLayout, people: Collection[str] | None) -> _Held:

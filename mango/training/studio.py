@@ -117,7 +117,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     people = tuple(sorted(set(training.clips.values())))
     asked = most_filmed(training, config.calibration.people)
     held_out = _held_out(config, dialogues, people, windows)
-    placed = {clip: dialogues.dialogue(clip[0]).side(clip[1]).motion for part in (training, held_out) if part for clip in part.clips}
+    placed = {clip: side.motion for part in (training, held_out) if part for clip, side in dialogues.sides(part.clips)}
     background = torch.full((3,), config.background)
 
     lids = [head.layout.where("expr").start + head.expression_names.index(name) for name in LIDS if name in head.expression_names]

@@ -63,6 +63,15 @@ def test_opening_reads_no_dialogue(sound_set, monkeypatch):
     assert opened.describe("first").frames == 30
 
 
+def test_a_dialogue_is_read_once_for_all_its_clips(sound_set, monkeypatch):
+    whole, read = DialogueSet.open(sound_set.root), []
+    monkeypatch.setattr(DialogueSet, "dialogue", lambda self, id, as_it_was=DialogueSet.dialogue: read.append(id) or as_it_was(self, id))
+    clips = [(id, side) for id in whole.ids for side in "ab"]
+    found = dict(whole.sides(clips))
+    assert read == list(whole.ids) and list(found) == clips
+    assert all(side.person == whole.describe(id).people[name] for (id, name), side in found.items())
+
+
 def test_an_unknown_split_names_those_there_are(sound_set):
     with pytest.raises(InputError, match=r"a split 'held_out', found only train, test"):
         sound_set.split("held_out")

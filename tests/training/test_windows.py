@@ -2,6 +2,7 @@
 a label and its sound from different frames, frames that no window reaches, stale features after the sound or the speech model changed, a
 tracker's distrust ignored, dead channels blown up; closures of the other person, or shifted against the labels (both planted)."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,14 @@ def test_features_are_cached_until_the_sound_changes(tmp_path, head):
     assert not torch.equal(after[:, 0], before[:, 0]) and torch.equal(after[:, 1], before[:, 1])
 
 
+def test_no_file_stays_open(opened, tiny_set, head):
+    """A map holds its file's descriptor: beyond some 500 dialogues there were no more."""
+    before = os.listdir("/dev/fd")
+    again = Windows(DialogueSet.open(tiny_set), "train", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+    assert torch.equal(again.batch(0, 0, 4).voices, opened.batch(0, 0, 4).voices) and len(again.dialogues) > 1
+    assert len(os.listdir("/dev/fd")) == len(before)
+
+
 def test_a_damaged_cache_is_an_input_error(tmp_path, head):
     root = make_tiny_set(tmp_path / "set", head)
     Windows(DialogueSet.open(root), "val", FrameNumbers(), head.layout, LENGTH, CONTEXT)
@@ -152,7 +161,7 @@ def test_a_truncated_cache_is_an_input_error(tmp_path, head, size):
 
 def test_voice_statistics_are_those_of_all_rows(opened):
     """However they are gathered. Planted once: parts of unequal length counted alike."""
-    rows = torch.cat([torch.from_numpy(np.array(voice)) for held in opened.dialogues for voice in held.voices]).double()
+    rows = torch.cat([torch.from_numpy(voice[:]) for held in opened.dialogues for voice in held.voices]).double()
     mean, std = opened.voice_statistics()
     torch.testing.assert_close(mean, rows.mean(0).float())
     torch.testing.assert_close(std, rows.std(0, correction=0).float())
