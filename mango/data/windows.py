@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mango.audio.alignment import sample_count
@@ -94,7 +94,7 @@ class Windows:
             where, whose = f"{dialogue_set.root}, split {split!r}", f" of {', '.join(sorted(people))}" if people else ""
             remedy = "name people of the set that have labels, or make labels first"
             raise InputError(where, expected=f"motion labels{whose}", found=f"none in {len(self.dialogues)} dialogues", remedy=remedy)
-        self._starts = np.array([_start_count(held.frames, frames, context) for held in self.dialogues])
+        self._starts = [_starts(held.keep.any(0).numpy(), frames) - context for held in self.dialogues]
 
     @property
     def length(self) -> int:
@@ -122,13 +122,16 @@ class Windows:
             raise InputError(key, expected=expected, found=found, remedy=remedy)
 
     def batch(self, seed: int, step: int, size: int) -> WindowBatch:
-        """The windows of one training step, a pure function of its arguments; every start of every dialogue is equally likely."""
+        """The windows of one training step, a pure function of its arguments; every start after which, context aside, there is something
+        to learn is equally likely.
+        """
         random = numpy_generator(seed, step, "windows")
-        ends = self._starts.cumsum()
+        counts = np.array([len(starts) for starts in self._starts])
+        ends = counts.cumsum()
         drawn = random.integers(ends[-1], size=size)
         which = np.searchsorted(ends, drawn, side="right")
-        starts = drawn - (ends[which] - self._starts[which]) - self.context
-        return self.at([(int(dialogue), int(start)) for dialogue, start in zip(which, starts, strict=True)])
+        place = drawn - (ends[which] - counts[which])
+        return self.at([(int(dialogue), int(self._starts[dialogue][nth])) for dialogue, nth in zip(which, place, strict=True)])
 
     def silence(self) -> Float[Tensor, "features"]:
         """A frame of features where nothing is to be heard."""
@@ -180,9 +183,11 @@ class Windows:
         return {**padded, "inside": whole, "taught": padded["keep"], "voices": torch.from_numpy(voices), "identity": held.identity}
 
 
-def _start_count(dialogue_frames: int, frames: int, context: int) -> int:
-    """Starts from ``-context`` on, as far as the window fits; a dialogue shorter than a window has one."""
-    return max(1, dialogue_frames - frames + 1)
+def _starts(kept: Bool[np.ndarray, "time"], frames: int) -> Int[np.ndarray, "some"]:
+    """First of ``frames`` frames, as far as they fit, among which one is kept; a dialogue shorter than that has one start at most."""
+    before = np.concatenate([[0], kept.cumsum()])
+    fits = np.arange(max(1, len(kept) - frames + 1))
+    return fits[before[np.minimum(fits + frames, len(kept))] > before[fits]]
 
 
 def _padded(inside: Tensor, place: slice, length: int) -> Tensor:

@@ -111,6 +111,18 @@ def test_features_are_cached_until_the_sound_changes(tmp_path, head):
     assert not torch.equal(after[:, 0], before[:, 0]) and torch.equal(after[:, 1], before[:, 1])
 
 
+def test_windows_without_anything_to_learn_are_not_drawn(tiny_set, head, tmp_path):
+    """A step of nothing but untrusted frames had no picture to learn from, and ended stage two."""
+    source, only = DialogueSet.open(tiny_set).dialogue("d0"), torch.arange(FRAMES["d0"]) == 30
+    believed = {"a": torch.zeros_like(only), "b": only}
+    sides = {name: replace(side, track=replace(side.track, keep=believed[name])) for name, side in source.sides.items()}
+    create_dialogue_set(tmp_path / "set", head, ["p0", "p1"], {"train": ["d0"], "share_people": True})
+    write_dialogue(tmp_path / "set", replace(source, sides=sides), source="test", licence="CC0", created_by="tests")
+    opened = Windows(DialogueSet.open(tmp_path / "set"), "train", FrameNumbers(), head.layout, LENGTH, CONTEXT)
+    starts = {start for step in range(30) for start in opened.batch(0, step, 16).starts}
+    assert starts == set(range(30 - CONTEXT - LENGTH + 1, 30 - CONTEXT + 1)), "the frame is each window's last, first and between"
+
+
 def test_no_file_stays_open(opened, tiny_set, head):
     """A map holds its file's descriptor: beyond some 500 dialogues there were no more."""
     before = os.listdir("/dev/fd")
