@@ -71,8 +71,8 @@ class SoundStrips:
     def __init__(self, voices: Float[Tensor, "person samples"], view: View):
         self.view, self.shots = view, view.stretches[0].shots
         self.height = view.height - self.shots[0].camera.height
-        self.seconds_per_pixel = STRIP_SECONDS / self.shots[0].camera.width
-        hop = max(1, round(self.seconds_per_pixel * SAMPLE_RATE))
+        hop = max(1, round(STRIP_SECONDS / self.shots[0].camera.width * SAMPLE_RATE))  # samples to a pixel: whole ones
+        self.seconds_per_pixel = hop / SAMPLE_RATE
         level = torch.nn.functional.pad(voices, (0, -voices.shape[1] % hop)).unflatten(1, (-1, hop)).abs().amax(2)
         self.level = (level / level.amax(1, keepdim=True).clamp(min=1e-3)).sqrt()  # quiet speech shows too
 

@@ -7,7 +7,9 @@ from mango.data.video import VideoFrames
 from mango.errors import InputError
 from mango.inference.avatars import load_avatar
 from mango.inference.backgrounds import PLAIN, background_of
+from mango.inference.captions import SoundStrips
 from mango.inference.rendering import RenderConfig, film_frames, person_layers, render_dialogue
+from mango.inference.views import view_of
 from mango.types import MotionClip
 from renderer.cameras import portrait_camera
 
@@ -181,6 +183,16 @@ def test_sound_strips_show_who_was_and_will_be_heard(drawn, make_clip, turns):
     middle = slice(size // 2 - 2, size // 2 + 2)
     assert a[: size // 2 - 2].sum() > 2 * a[size // 2 + 2 :].sum() and a[middle].max() == 16
     assert b[size // 2 + 2 :].sum() > 2 * b[: size // 2 - 2].sum()
+
+
+@pytest.mark.parametrize("width", [96, 256, 512, 720, 1024])
+def test_sound_strips_stay_with_the_film(width):
+    """A click after ten minutes lies in the middle when it is heard. Samples to a pixel were rounded, seconds to a pixel were not."""
+    click, voices = 600, torch.zeros(2, 16_000 * 605)
+    voices[0, 16_000 * click] = 1.0
+    strips = SoundStrips(voices, view_of("grid", width, torch.zeros(2, 1), 25.0))
+    shown = round(click / strips.seconds_per_pixel)
+    assert abs(int(strips.level[0].argmax()) - shown) <= 1
 
 
 @pytest.mark.parametrize(
