@@ -23,13 +23,17 @@ from mango.training.run import Run
 from mango.training.stage2 import teach_head
 from mango.training.studio import Learners, Studio, picture_learners
 
-FILE = "calibration.json"  # in the run's folder: {"errors": {gain tried: error}, "gain": the best}
+FILE = "calibration.json"  # in the run's folder: {"errors": {gain tried: error}, "gain": the best, or the known one}
 
 
 def begin(run: Run, studio: Studio, learners: Learners) -> None:
     """Everything as it stood when the run was left; a new run begins with a calibrated bank."""
     known = studio.config.calibration.known
-    gain = known_gain(known) if known else measured_gain(run, studio, learners)
+    if known:
+        gain = known_gain(known)
+        run.note(FILE, {"errors": {}, "gain": gain})
+    else:
+        gain = measured_gain(run, studio, learners)
     learners.bank = amplified(studio, learners.bank, gain)
     learners.restore(run.restore(learners.all).tensors)
 
@@ -40,7 +44,7 @@ def known_gain(run: Path) -> float:
     Errors: InputError when it has none.
     """
     if not (run / FILE).exists():
-        remedy = "give a run of stage two, or leave calibration.known away to have the gain measured"
+        remedy = "give a run of stage two, or have the gain measured (finetune: --measure-gain; stage two: no calibration.known)"
         raise InputError(run, expected=f"a run with a {FILE}", found="none", remedy=remedy)
     return float(read_json(run / FILE)["gain"])
 

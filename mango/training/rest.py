@@ -53,6 +53,18 @@ def lopsided(head: Head, resting: Float[Tensor, "clips width"]) -> Float[Tensor,
     return off.to(resting)
 
 
+def filled(motion: Float[Tensor, "time width"], keep: Bool[Tensor, "time"]) -> Float[Tensor, "time width"]:
+    """``motion`` with that of the nearest kept frame where there is none: a jump to nothing and back would be taken for a movement."""
+    kept = keep.nonzero()[:, 0]
+    if not len(kept):
+        return motion
+    frames = torch.arange(len(keep), device=keep.device)
+    after = torch.searchsorted(kept, frames).clamp(max=len(kept) - 1)
+    before = (after - 1).clamp(min=0)
+    nearest = torch.where((frames - kept[before]).abs() <= (kept[after] - frames).abs(), kept[before], kept[after])
+    return motion[nearest]
+
+
 def stilled(curves: Float[Tensor, "time columns"]) -> Float[Tensor, "time columns"]:
     """Without the tremble about the median; large movements, as blinks are, stay as they are: x^3 / (x^2 + (4 s)^2) of each deviation x.
 

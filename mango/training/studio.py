@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,13 +32,15 @@ from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
 from mango.training.optim import Learner, make_learner
-from mango.training.rest import ENOUGH, Rest, lips_at_rest, lopsided, stilled
+from mango.training.rest import ENOUGH, Rest, filled, lips_at_rest, lopsided, stilled
 from mango.training.runtime import Runtime
 from mango.training.stage1 import check_encoder, load_motion_model
 from mango.training.stage2_config import Stage2Config
 from mango.types import PERSONS, MotionClip
 from renderer.density import DensityConfig, DensityControl
 from renderer.head import HeadAvatar
+
+ROOM = 1.2  # times as many Gaussians in the end, where an avatar begins with all that density.most allows
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _growth(config: DensityConfig, heads: Mapping[str, Learner]) -> Growth:
     if len(heads) != 1:
         remedy = "name one person in people, or leave density out"
         raise InputError("density", expected="one person's avatar to grow", found=f"{len(heads)}", remedy=remedy)
-    return Growth(DensityControl(config))
+    begun = max(len(learner.model.offsets) for learner in heads.values())
+    return Growth(DensityControl(config if begun < config.most else replace(config, most=round(ROOM * begun))))
 
 
 def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dict[str, Learner], Learner]:
@@ -224,7 +227,7 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
 
     ``neutral``: silent faces are laid right and open eyes held still (`mango.training.rest`); without, they stand as tracked.
     """
-    motion, silent, necks = {}, {}, {}
+    motion, silent, necks, kept = {}, {}, {}, {}
     neck = model.layout.where("neck_pose")
     lids = torch.zeros(model.layout.width, dtype=torch.bool)
     lids[model.layout.where("expr")] = head.expressions_of("eyelids").cpu()
@@ -232,7 +235,8 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
     labelled[neck] = True
     for held in windows.dialogues:
         for number, side in enumerate(PERSONS):
-            motion[held.id, side] = held.motion[number].to(model.motion_mean, copy=True)
+            kept[held.id, side] = held.keep[number]
+            motion[held.id, side] = filled(held.motion[number], held.keep[number]).to(model.motion_mean, copy=True)
             silent[held.id, side] = silence(head, held.motion[number], held.speaking[number], held.keep[number])
             necks[held.id, side] = held.motion[number][:, neck].to(model.motion_mean)
     rest = None
@@ -243,7 +247,7 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
         if resting:
             off = lopsided(head, torch.stack(resting))
             motion = {key: clip - off for key, clip in motion.items()}
-        rest = how_lips_rest(head, list(motion.values()), model)
+        rest = how_lips_rest(head, [clip[kept[key]] for key, clip in motion.items()], model)
     labels = {key: model.normalised(clip) for key, clip in motion.items()}
     return LabelBank(labels, silent, labelled.to(model.motion_mean.device), necks, rest)
 

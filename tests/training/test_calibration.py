@@ -116,8 +116,12 @@ def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head
     with Run(config.run, config) as run:
         gain = calibration.measured_gain(run, studio, learners)
     assert tried == [1.4, 2.0] and calibration.known_gain(config.run) == gain
-    with pytest.raises(InputError, match="calibration"):
+    with pytest.raises(InputError, match=r"calibration.*--measure-gain"):
         calibration.known_gain(tmp_path)
+    taken = replace(config, run=tmp_path / "taken", calibration=replace(config.calibration, known=config.run))
+    with Run(taken.run, taken) as run:
+        calibration.begin(run, *open_studio(taken, Runtime(taken.runtime)))
+    assert calibration.known_gain(taken.run) == gain, "and from there again"
 
 
 def test_the_lowest_point():

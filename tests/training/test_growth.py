@@ -63,6 +63,13 @@ def test_only_one_persons_avatar_grows(films, head, tmp_path):
         opened(config_of(films, head, tmp_path, people=()))
 
 
+def test_an_avatar_of_many_gaussians_has_room_to_grow(films, head, tmp_path):
+    """Begun from a model of finer avatars than fine-tuning allows, it could only lose Gaussians."""
+    for most, allowed in ((230, 230), (200, 240), (100, 240)):
+        _, learners = opened(config_of(films, head, tmp_path, density=replace(SOON, most=most)))
+        assert learners.growth.control.config.most == allowed
+
+
 def test_trials_and_the_motions_pictures_change_nothing(films, head, tmp_path):
     config = config_of(films, head, tmp_path)
     studio, learners = opened(config)

@@ -2,10 +2,16 @@
 
 import pytest
 import torch
+from tiny_models import tiny_run
 
+from mango.audio.encoders import make_encoder
+from mango.data.dialogues import DialogueSet
+from mango.data.windows import Windows
 from mango.head.closed_lips import lip_openings
+from mango.training import studio
 from mango.training.label_bank import LabelBank
-from mango.training.rest import lips_at_rest, lopsided, stilled
+from mango.training.rest import filled, lips_at_rest, lopsided, stilled
+from mango.training.stage1 import load_motion_model
 from mango.training.studio import silence
 
 KEY = ("d0", "a")
@@ -78,6 +84,30 @@ def test_a_pause_with_an_open_mouth_is_no_silence(head, clip):
     assert found.sum() == 20 and opening[found].max() < opening[~found].min(), "the third with the least opening"
     few = (torch.arange(60) != 59).float()
     assert torch.equal(silence(head, motion, few, keep), few < 0.5)
+
+
+def test_frames_that_are_not_kept_take_the_nearest_kept_ones_place():
+    motion, keep = torch.arange(12.0)[:, None] + 100, torch.tensor([0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0], dtype=torch.bool)
+    motion[~keep] = 0.0  # as an untrusted frame is read
+    assert filled(motion, keep)[:, 0].tolist() == [102, 102, 102, 103, 103, 103, 108, 108, 108, 108, 110, 110]
+    assert torch.equal(filled(motion, torch.zeros(12, dtype=torch.bool)), motion)
+
+
+def test_untrusted_frames_have_no_say_in_the_bank(head, tiny_set, tmp_path, monkeypatch):
+    """Read as zeros, they were a way in which faces move, half of all rows where one person was filmed; and a step at either end."""
+    tiny_run(tmp_path / "run", head)
+    model, description, encoder = load_motion_model(tmp_path / "run", head=head)
+    windows = Windows(DialogueSet.open(tiny_set), "train", make_encoder(encoder), head.layout, description.frames, description.context)
+    asked = []
+    monkeypatch.setattr(studio, "how_lips_rest", lambda head, motion, model: asked.extend(motion))
+    bank = studio.new_bank(head, windows, model, neutral=True)
+    kept = {(held.id, side): held.keep[number] for held in windows.dialogues for number, side in enumerate("ab")}
+    assert [len(rows) for rows in asked] == [int(keep.sum()) for keep in kept.values()] and not all(keep.all() for keep in kept.values())
+    gap = next(key for key, keep in kept.items() if not keep.all())
+    untrusted = int((~kept[gap]).nonzero()[0])
+    near = (kept[gap].nonzero()[:, 0] - untrusted).abs().argmin()
+    moving = ~bank.held  # lids are held still by what surrounds them
+    torch.testing.assert_close(bank.labels[gap][untrusted, moving], bank.labels[gap][kept[gap]][near, moving])
 
 
 def test_the_bank_stays_closed(head, clip, rest):
