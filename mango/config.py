@@ -79,8 +79,8 @@ def _override(cls: type[Config], config: Config, argv: Sequence[str]) -> Config:
     )
 
 
-def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "") -> Config:
-    """A dataclass from nested plain values; ``key`` is the dotted path used in errors.
+def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "", base: Config | None = None) -> Config:
+    """A dataclass from nested plain values; ``key`` is the dotted path used in errors. What is not said is as in ``base``, or default.
 
     A class whose fields have changed may have a static method ``renewed``: values as earlier versions wrote them -> as they are now.
     """
@@ -88,17 +88,29 @@ def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "") -> 
         raise InputError(where, expected=f"a mapping for {key or cls.__name__}", found=_shown(values), remedy="write 'field: value' lines")
     values = cls.renewed(values) if hasattr(cls, "renewed") else values
     kinds = typing.get_type_hints(cls)
-    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    known = list(fields)
     for name in values:
         if name not in known:
             raise InputError(
                 where, expected=f"fields of {cls.__name__}", found=f"unknown key '{_join(key, name)}'", remedy=_nearest(name, known)
             )
-    arguments = {name: _convert(kinds[name], value, where, _join(key, name)) for name, value in values.items()}
+    defaults = {name: _default(fields[name]) if base is None else getattr(base, name) for name in values}
+    arguments = {name: _convert(kinds[name], value, where, _join(key, name), defaults[name]) for name, value in values.items()}
     try:
-        return cls(**arguments)
+        return cls(**arguments) if base is None else dataclasses.replace(base, **arguments)
     except TypeError as error:  # a field without default is missing
         raise InputError(where, expected=f"every required field of {key or cls.__name__}", found=str(error), remedy="add it") from error
+
+
+def check_least(config: Any, **least: int) -> None:
+    """For a config's ``__post_init__``.
+
+    Errors: InputError for a field below the least value it may have.
+    """
+    for name, value in least.items():
+        if not getattr(config, name) >= value:
+            raise InputError(name, expected=f"{value} or more", found=str(getattr(config, name)), remedy="correct the value")
 
 
 def to_plain(config: Any) -> Any:
@@ -131,16 +143,21 @@ def changed_fields(before: Any, after: Any, key: str = "") -> dict[str, tuple[An
     return {} if before == after else {key: (before, after)}
 
 
-def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
+def _default(field: dataclasses.Field) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _convert(kind: Any, value: Any, where: str, key: str, default: Any = None) -> Any:
+    """``default``: what a nested config that is given in part is otherwise: its owner's, which may not be that of its class."""
     origin, options = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
-        return from_plain(kind, value, where=where, key=key)
+        return from_plain(kind, value, where=where, key=key, base=default if isinstance(default, kind) else None)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in options:
             return None
         rest = [option for option in options if option is not type(None)]
         assert len(rest) == 1, f"{key}: configs use optional fields, no other unions"
-        return _convert(rest[0], value, where, key)
+        return _convert(rest[0], value, where, key, default)
     if origin is Literal:
         if value not in options:
             raise _wrong(where, key, " or ".join(repr(option) for option in options), value)

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from mango.config import check_least
+from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.models.attention import Rotary, visible
 from mango.models.denoiser import DenoiserLayer, LayerMemory, Masks
@@ -47,12 +49,13 @@ class MotionModelConfig:
     heard_reach: int = 12  # frames to each side that the dual-audio pathway attends to: reactions lag by about a third of a second
 
     def __post_init__(self):
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({2 * self.heads})")
-        if self.voice_kernel % 2 == 0:
-            raise ValueError(f"voice_kernel {self.voice_kernel} must be odd, or features would shift against frames")
-        if self.interaction_depth < 1:
-            raise ValueError("interaction_depth must be at least 1: without it nobody hears the other")
+        check_least(self, depth=1, heads=1, mlp_ratio=1, interaction_depth=1, heard_reach=0)
+        if self.width < 1 or self.width % (2 * self.heads):
+            expected, remedy = f"a multiple of twice its heads ({2 * self.heads})", "choose one: positions turn pairs of a head's channels"
+            raise InputError("model.width", expected=expected, found=str(self.width), remedy=remedy)
+        if self.voice_kernel < 1 or self.voice_kernel % 2 == 0:
+            remedy = "an even one would shift features against frames"
+            raise InputError("model.voice_kernel", expected="an odd number of frames", found=str(self.voice_kernel), remedy=remedy)
 
 
 @dataclass(frozen=True)

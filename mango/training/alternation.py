@@ -29,6 +29,11 @@ class Schedule:
     opening: tuple[Phase, ...] = (Phase("head", 240),)
     cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 3))
 
+    def __post_init__(self):
+        if not self.cycle:
+            remedy = "for avatars alone write cycle: [{learner: head, steps: 1}]"
+            raise InputError("schedule.cycle", expected="at least one phase", found="none", remedy=remedy)
+
 
 def phase_at(step: int, schedule: Schedule) -> Phase:
     """The phase that step ``step`` (counted from 0) belongs to."""

@@ -9,7 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mango.errors import InputError
 from mango.training.ema import MovingAverage
+
+LOWER_THE_RATE = "lower the optimizer's lr and run the same command: it goes on from the last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,21 @@ class Learner:
         return self.apply(step)
 
     def apply(self, step: int) -> float:
-        """The second half of ``descend``, for whoever accumulates gradients."""
+        """The second half of ``descend``, for whoever accumulates gradients.
+
+        Errors: InputError where the gradient is NaN or infinite; weights and average are as they were.
+        """
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
+        if not math.isfinite(norm):
+            where = f"step {step} of {self.name}"
+            raise InputError(where, expected="a finite gradient", found=f"one of norm {norm}", remedy=LOWER_THE_RATE)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.steps, self.config) * group.get("lr_scale", 1.0)
         self.optimizer.step()
         if self.average is not None:
             self.average.follow(self.model, step)
-        return float(norm)
+        return norm
 
     @property
     def averaged(self) -> nn.Module:

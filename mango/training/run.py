@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mango.config import changed_fields, config_digest, from_plain, load_plain, save_config, to_plain
 from mango.data.atomic import atomic_file
-from mango.data.json_files import write_json
+from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
 from mango.provenance import provenance
 from mango.training.checkpoints import forget_old, newest_checkpoint, read_learner, read_state, read_tensors, write_checkpoint
@@ -26,6 +26,7 @@ from mango.training.optim import Learner
 from mango.training.runtime import Runtime
 
 MAY_CHANGE = ("steps", "every", "runtime", "run", "keep", "accumulate", "strict")  # fields that may differ when a run goes on
+RATES = ("lr", "clip")  # and these of any optimizer, for a run that ended in NaN; it is said
 INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 
 
@@ -70,13 +71,17 @@ class Run:
         self._check_same("dataset", str(self._facts.get("dataset")))
         known = self.folder / "config.yaml"
         if known.exists():
-            came_since = _check_unchanged(known, self.config, self.folder)
-            if came_since:
-                self.say(f"{self.folder} was begun before these settings were there; it goes on with {', '.join(came_since)}")
+            for said in _check_unchanged(known, self.config, self.folder):
+                self.say(said)
+        record = {"config_digest": config_digest(self.config), **provenance(), **self._facts}
+        if (self.folder / "run.json").exists():
+            begun = _begun(self.folder / "run.json")
+            self._check_facts(begun)
+            record["begun"] = begun
         if self.writes:
             with atomic_file(known) as partial:
                 save_config(self.config, partial)
-            write_json(self.folder / "run.json", {"config_digest": config_digest(self.config), **provenance(), **self._facts})
+            write_json(self.folder / "run.json", record)
         self._former_handler = signal.signal(signal.SIGINT, self._interrupt) if _in_main_thread() else None
         return self
 
@@ -89,9 +94,21 @@ class Run:
             if file is not None:
                 file.close()
 
+    def _check_facts(self, begun: Mapping[str, Any]) -> None:
+        """Weights of one head or encoder mean nothing to another; of other dialogues they do, but not the same."""
+        for name in ("head", "encoder"):
+            before, now = begun.get(name), self._facts.get(name)
+            if before != now and None not in (before, now):
+                expected = f"{name} {str(before)[:12]}, which this run was begun with"
+                remedy = f"give it that {name}, or choose another --run folder"
+                raise InputError(self.folder, expected=expected, found=f"{name} {str(now)[:12]}", remedy=remedy)
+        if begun.get("dataset") != self._facts.get("dataset"):
+            self.say(f"the data have changed since {self.folder} was begun: it goes on with them as they are now")
+
     def restore(self, learners: Sequence[Learner]) -> Restored:
         """The newest checkpoint into ``learners``; metrics beyond it are forgotten, for they will be made again."""
         checkpoint = newest_checkpoint(self.folder / "checkpoints")
+        self._check_same("the newest checkpoint", str(checkpoint and checkpoint.name))
         restored = Restored()
         if checkpoint is not None:
             state = read_state(checkpoint)
@@ -190,11 +207,12 @@ class Run:
 
 
 def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
-    """Settings that have come since, as they are by default."""
+    """What is to be said: settings that have come since, as they are by default, and rates that are others now."""
     written = load_plain(path)
     before = from_plain(type(config), written, where=str(path))
     changes = changed_fields(to_plain(before), to_plain(config))
-    forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE}
+    rates = {name: values for name, values in changes.items() if "optimizer" in name and name.split(".")[-1] in RATES}
+    forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE and name not in rates}
     if "steps" in changes and changes["steps"][1] < changes["steps"][0]:
         forbidden["steps"] = changes["steps"]
     if forbidden:
@@ -202,7 +220,16 @@ def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
         raise InputError(
             folder, expected="the config this run was started with", found=told, remedy="undo the change or choose another --run folder"
         )
-    return [f"{name} {value!r}" for name, (_, value) in changed_fields(written, to_plain(before)).items()]
+    said = [f"{folder} goes on with {name} {after!r}, which was {before!r}" for name, (before, after) in rates.items()]
+    if came_since := [f"{name} {value!r}" for name, (_, value) in changed_fields(written, to_plain(before)).items()]:
+        said.append(f"{folder} was begun before these settings were there; it goes on with {', '.join(came_since)}")
+    return said
+
+
+def _begun(record: Path) -> Mapping[str, Any]:
+    """What the run's record says of its beginning."""
+    written = read_json(record)
+    return written.get("begun", written)
 
 
 def _truncate_metrics(path: Path, step: int) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mango.audio.encoders import Encoder, EncoderConfig
-from mango.config import changed_fields, from_plain, to_plain
+from mango.config import changed_fields, check_least, from_plain, to_plain
 from mango.data.windows import WindowBatch, Windows
 from mango.diffusion.objective import DiffusionConfig, Schedule, levels, noised
 from mango.errors import InputError
@@ -19,7 +19,7 @@ from mango.models.motion import MotionModel, MotionModelConfig, PathwayDrop
 from mango.models.regressor import PartnerMotionRegressor
 from mango.seeds import torch_generator
 from mango.training.checkpoints import newest_checkpoint, read_description, read_state, read_weights
-from mango.training.optim import OptimizerConfig
+from mango.training.optim import LOWER_THE_RATE, OptimizerConfig
 from mango.training.run import Every
 from mango.training.runtime import RuntimeConfig
 
@@ -72,6 +72,7 @@ class Stage1Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self):
+        check_least(self, steps=1, batch=1, frames=1, context=0, keep=1)
         if self.accumulate < 1 or self.batch % self.accumulate:
             expected, remedy = f"1 or another divisor of 'batch' ({self.batch})", "choose one"
             raise InputError("accumulate", expected=expected, found=str(self.accumulate), remedy=remedy)
@@ -223,7 +224,7 @@ def check_finite(losses: dict[str, FrameLoss], batch: WindowBatch, step: int) ->
         if not torch.isfinite(sums).all():
             first = int((~torch.isfinite(sums)).nonzero()[0])
             where = f"step {step}, loss {name!r}, dialogue {batch.dialogues[first]} from frame {batch.starts[first]}"
-            remedy = "check this dialogue (mango data validate), or lower optimizer.lr and go on from the last checkpoint"
+            remedy = f"check this dialogue (mango data validate), or {LOWER_THE_RATE}"
             raise InputError(where, expected="a finite loss", found=str(float(sums[first])), remedy=remedy)
 
 

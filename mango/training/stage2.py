@@ -32,6 +32,7 @@ from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
+from mango.training.optim import LOWER_THE_RATE
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
 from mango.training.registration import AXES, correction, follows_neck, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, Draws, one_shot_x0, random_draws
@@ -169,7 +170,7 @@ def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
     for name, value in losses.items():
         if not torch.isfinite(value):
             where = f"step {step}, loss {name!r}, dialogues {', '.join(sorted(set(lesson.whole.dialogues)))}"
-            remedy = "check these dialogues (mango data validate), or lower the learning rate and go on from the last checkpoint"
+            remedy = f"check these dialogues (mango data validate), or {LOWER_THE_RATE}"
             raise InputError(where, expected="a finite loss", found=str(float(value)), remedy=remedy)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mango.config import check_least
 from mango.errors import InputError
 from mango.losses.motion import MotionLossWeights
 from mango.training.alternation import Schedule
@@ -72,7 +73,7 @@ class Stage2Config:
     validation_split: str | None = "val"
     adapter_rank: int = 0  # above 0 the motion model stays as it is, and an adapter of the one person learns instead
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
-    avatars: Path | None = None  # a folder of avatars to start from: a person's own, or what all have in common
+    avatars: Path | None = None  # a folder of avatars to start from, with as many Gaussians: a person's own, or what all have in common
     schedule: Schedule = field(default_factory=Schedule)
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     density: DensityConfig | None = None  # where the one person's avatar gets more Gaussians; None: as many as it begins with
@@ -97,5 +98,9 @@ class Stage2Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self):
-        if not self.shut_eyes >= 0:
-            raise InputError("shut_eyes", expected="0 or more", found=str(self.shut_eyes), remedy="0 shows all frames equally often")
+        check_least(self, steps=1, windows=1, pictures=1, shut_eyes=0, adapter_rank=0, keep=1)
+        for name, config in (("head_optimizer", self.head_optimizer), ("camera_optimizer", self.camera_optimizer)):
+            if config.weight_decay or config.ema:
+                found = f"weight_decay {config.weight_decay:g}, ema {config.ema:g}"
+                remedy = "leave them away: avatars and cameras are quantities, not network weights"
+                raise InputError(name, expected="neither weight decay nor a moving average", found=found, remedy=remedy)

@@ -10,6 +10,7 @@ import pytest
 from mango.config import changed_fields, config_digest, load_config, parse_command_line, save_config, to_plain
 from mango.errors import InputError
 from mango.training.stage1 import Stage1Config
+from mango.training.stage2_config import Stage2Config
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -18,6 +19,12 @@ REPOSITORY = Path(__file__).parents[2]
 class Optimizer:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Rates:
+    slow: Optimizer = field(default_factory=lambda: Optimizer(1e-6, (0.5, 0.6)))
+    fast: Optimizer | None = Optimizer(0.1)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,19 @@ def test_differences_over_defaults(tmp_path):
     config = load_config(Config, written(tmp_path, text))
     assert config == Config(Path("some/where"), None, 5, False, Optimizer(1e-4), (Phase("motion", 3), Phase("head")), {"own": 2.0})
     assert load_config(Config, written(tmp_path, "")) == Config()
+
+
+def test_a_nested_part_that_is_given_in_part_stays_its_owners_otherwise(tmp_path):
+    """Not its class's: stage two's optimizers have defaults of their own, and one line of YAML brought back stage one's."""
+
+    @dataclass(frozen=True)
+    class Whole:
+        rates: Rates = field(default_factory=lambda: Rates(slow=Optimizer(1e-5, (0.7, 0.8))))
+
+    whole = load_config(Whole, written(tmp_path, "rates: {slow: {lr: 2.0}, fast: {betas: [0, 1]}}"))
+    assert whole.rates == Rates(slow=Optimizer(2.0, (0.7, 0.8)), fast=Optimizer(0.1, (0.0, 1.0)))
+    assert load_config(Rates, written(tmp_path, "slow: {betas: [0, 1]}")).slow == Optimizer(1e-6, (0.0, 1.0))
+    assert load_config(Whole, written(tmp_path, "rates: {fast: }")).rates.fast is None
 
 
 @pytest.mark.parametrize(
@@ -103,6 +123,31 @@ def test_saved_configs_load_again(tmp_path):
 def test_changed_fields_are_named():
     before, after = to_plain(Config()), to_plain(Config(steps=6, optimizer=Optimizer(2.0)))
     assert changed_fields(before, after) == {"steps": (5, 6), "optimizer.lr": (1e-3, 2.0)}
+
+
+@pytest.mark.parametrize(
+    "kind, text, said",
+    [
+        (Stage1Config, "batch: 0", "batch: expected 1 or more, found 0"),
+        (Stage1Config, "frames: 0", "frames: expected 1 or more"),
+        (Stage1Config, "keep: 0", "keep: expected 1 or more"),
+        (Stage1Config, "model: {width: 100}", "model.width: expected a multiple of twice its heads (16), found 100"),
+        (Stage2Config, "keep: 0", "keep: expected 1 or more"),
+        (Stage2Config, "windows: 0", "windows: expected 1 or more"),
+        (Stage2Config, "schedule: {cycle: []}", "schedule.cycle: expected at least one phase, found none"),
+        (
+            Stage2Config,
+            "head_optimizer: {ema: 0.9}",
+            "head_optimizer: expected neither weight decay nor a moving average",
+        ),
+        (Stage2Config, "camera_optimizer: {weight_decay: 0.1}", "camera_optimizer: expected neither"),
+    ],
+)
+def test_settings_that_cannot_work_or_do_nothing_are_refused(tmp_path, kind, text, said):
+    """``keep: 0`` forgot the checkpoint that had just been written."""
+    with pytest.raises(InputError) as error:
+        load_config(kind, written(tmp_path, text))
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("stage1*.yaml")), ids=lambda path: path.stem)

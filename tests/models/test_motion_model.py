@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.models.motion import Conditions, MotionModel, MotionModelConfig, PathwayDrop
 from mango.seeds import torch_generator
@@ -229,5 +230,5 @@ def test_normalisation_round_trip_and_state(model):
 
 @pytest.mark.parametrize("wrong", [{"width": 100, "heads": 8}, {"voice_kernel": 4}, {"interaction_depth": 0}])
 def test_sizes_that_cannot_work_are_refused(wrong):
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError, match=r"width|voice_kernel|interaction_depth"):
         MotionModelConfig(**wrong)

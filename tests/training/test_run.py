@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import tiny_yaml, train_here
 
+from mango.config import load_config
 from mango.errors import InputError
 from mango.training import stage1
 from mango.training.checkpoints import read_learner
 from mango.training.optim import OptimizerConfig, make_learner
 from mango.training.run import Run
-from mango.training.stage1 import load_motion_model
+from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.stage1 import Stage1Config, load_motion_model
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def copied(uninterrupted, tmp_path) -> Path:
 
 def test_a_changed_config_names_its_fields(copied, tmp_path, tiny_set):
     config = tiny_yaml(tmp_path, tiny_set)
-    with pytest.raises(InputError, match=r"optimizer\.lr was 0\.001, is 0\.5"):
-        train_here(config, "--steps", "12", "--run", str(copied), "--optimizer.lr", "0.5")
+    with pytest.raises(InputError, match=r"optimizer\.warmup was .*, is 7"):
+        train_here(config, "--steps", "12", "--run", str(copied), "--optimizer.warmup", "7")
     with pytest.raises(InputError, match="steps was 12, is 6"):
         train_here(config, "--run", str(copied))
 
@@ -45,6 +47,28 @@ def test_a_run_from_before_an_option_came_goes_on(copied, tmp_path, tiny_set):
     known.write_text(known.read_text().replace("accumulate: 1\n", "").replace("blink: 0.06", "blink: 0.5"))
     with pytest.raises(InputError, match=r"losses\.blink was 0\.5, is 0\.06"):
         train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
+
+
+def test_a_run_goes_on_with_another_rate_and_says_so(copied, tmp_path, tiny_set, capsys):
+    """What is advised where a loss is NaN was refused."""
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "13", "--run", str(copied), "--optimizer.lr", "0.0005") == 0
+    assert "goes on with optimizer.lr 0.0005, which was 0.001" in " ".join(capsys.readouterr().out.split())
+    assert "lr: 0.0005" in (copied / "config.yaml").read_text()
+
+
+def test_a_run_tells_what_it_was_begun_with(copied, tmp_path, tiny_set, capsys):
+    """Other dialogues are said, another encoder is refused; what the run began with stays in its record, however often it goes on."""
+    record = copied / "run.json"
+    begun = json.loads(record.read_text()) | {"dataset": "another"}
+    record.write_text(json.dumps(begun))
+    for steps in ("13", "14"):
+        assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", steps, "--run", str(copied)) == 0
+        assert "the data have changed since" in " ".join(capsys.readouterr().out.split())
+        found = json.loads(record.read_text())
+        assert found["begun"] == begun and found["dataset"] != "another"
+    record.write_text(json.dumps(begun | {"encoder": "e" * 64}))
+    with pytest.raises(InputError, match="expected encoder eeeeeeeeeeee, which this run was begun with"):
+        train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "15", "--run", str(copied))
 
 
 def test_steps_may_grow(copied, tmp_path, tiny_set):
@@ -132,6 +156,28 @@ def test_nan_stops_the_run_and_names_the_dialogue(tiny_config, monkeypatch):
     monkeypatch.setattr(stage1, "one_shot_x0", spoilt)
     with pytest.raises(InputError, match=r"step 1, loss 'parameters', dialogue d\d from frame .* expected a finite loss, found nan"):
         train_here(tiny_config)
+
+
+def test_a_gradient_that_is_nan_changes_no_weight():
+    """A finite loss may have one; weights would be NaN, and the newest checkpoint, too."""
+    learner = small_learner()
+    before = learner.model.weight.clone()
+    with pytest.raises(InputError, match="step 1 of head/p00: expected a finite gradient, found one of norm nan; lower the optimizer's lr"):
+        learner.descend((0 * learner.model(torch.ones(1, 3))).clamp_min(0).sqrt().sum(), 1)
+    assert torch.equal(learner.model.weight, before)
+
+
+def test_processes_compare_where_they_go_on_from(copied):
+    """Of several machines without a common run folder one went on and the others began anew: gradients of different weights were summed."""
+    said = []
+
+    class Compared(Runtime):
+        def check_same(self, what, value):
+            said.append((what, value))
+
+    with Run(copied, load_config(Stage1Config, copied / "config.yaml"), runtime=Compared(RuntimeConfig())) as run:
+        run.restore([])
+    assert ("the newest checkpoint", "00000012") in said
 
 
 def small_learner(name: str = "head/p00"):
