@@ -39,6 +39,17 @@ SHOWN: Sequence[Key] = (
     ("blink_rate", "all"),
     ("SID", "exp"),
 )
+BEHAVIOURS = {  # of `benchmarks.motion.behaviour`: how the inputs were changed, and what is shown
+    "muted_partner": "**Partner muted**: how much own motion changes, as a share of how much it moves.",
+    "muted_partner_in_truth": "The same of the made-up people themselves: what they would have done.",
+    "exchanged": "**Tracks exchanged**: how much more the mouth follows the own voice's loudness than the partner's (difference of"
+    " correlations), as recorded and with both voices exchanged; the speaking indicator told or not.",
+    "same_envelope": "**Noise as loud as the voice**: how much the lips change, as a share of how much they move; how often they close"
+    " on p, b and m, with the voice and with the noise.",
+    "indicator": "**Wrong speaking indicator**: errors against the true motion (mm; a slope of 1 is right).",
+    "real": "**Real exchanges**, whose motion nobody knows: as above, and the share of frames in which only the other speaks and the lips"
+    " are at rest.",
+}
 Judged = Mapping[str, object]
 
 
@@ -48,7 +59,7 @@ def markdown(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, 
         [
             "## Two people's motion: our model and what it is compared with",
             "",
-            f"`{asked}`, {commit_and_machine()}.",
+            f"`{asked}`, {commit_and_machine()}. Labels are the true motion: errors are smaller than where a tracker labels (lifting.md).",
             "",
             *table(seeds, rows),
             "",
@@ -196,18 +207,24 @@ def verdicts(seeds: Sequence[Judged], rows: Sequence[str], speeds: Mapping[str, 
 
 
 def behaviours(seeds: Sequence[Judged]) -> list[str]:
+    """A small table for each way in which the inputs were changed."""
     found = [seed["behaviour"] for seed in seeds if "behaviour" in seed]
     if not found:
         return ["(needs our row)"]
-    lines = ["| measure | mean over seeds |", "|---|---:|"]
-    lines += [f"| {name} | {_cell(values, 3)} |" for name, values in _flat(found)]
+    lines = ["Means over seeds; in brackets, the smallest and largest of them."]
+    for group, explained in BEHAVIOURS.items():
+        if group in found[0]:
+            each = [one[group] for one in found]
+            cases = each if isinstance(next(iter(each[0].values())), Mapping) else [{"": one} for one in each]
+            lines += ["", explained, "", *_case_table(cases)]
     return lines
 
 
-def _flat(found: Sequence[Mapping], before: str = "") -> list[tuple[str, list[float]]]:
-    lines = []
-    for name, inside in found[0].items():
-        told = f"{before}{name.replace('_', ' ')}"
-        each = [one[name] for one in found]
-        lines += _flat(each, f"{told}: ") if isinstance(inside, Mapping) else [(told, each)]
+def _case_table(each: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Cases are rows, measures columns; one mapping a seed."""
+    measures = next(iter(each[0].values()))
+    lines = [f"| | {' | '.join(name.replace('_', ' ') for name in measures)} |", "|---|" + "---:|" * len(measures)]
+    for case in each[0]:
+        cells = [_cell([one[case][name] for one in each], 3) for name in measures]
+        lines.append(f"| {case.replace('_', ' ')} | {' | '.join(cells)} |")
     return lines
