@@ -122,8 +122,8 @@ def channels_to_blend(request: Request, depths: Tensor) -> Tensor:
     if not per_camera:
         colors = colors.unsqueeze(len(request.batch)).expand(*lead, *colors.shape[len(lead) - 1 :])
     if request.sh_degree is not None:
-        rotation, translation = request.viewmats[..., :3, :3], request.viewmats[..., :3, 3:]
-        eyes = -(rotation.transpose(-1, -2) @ translation)[..., 0]
+        # gsplat's formula, not -R^T t: the two agree where cameras are rigid, but not in the gradient of all twelve numbers.
+        eyes = torch.inverse(request.viewmats)[..., :3, 3]
         colors = shade(request.sh_degree, request.means[..., None, :, :] - eyes[..., None, :], colors)
     return torch.cat([colors, depths[..., None]], dim=-1) if request.render_mode.startswith("RGB+") else colors
 

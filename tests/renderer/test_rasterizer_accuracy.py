@@ -9,6 +9,7 @@ from renderer import rasterize as rasterize_function
 from renderer.cameras import look_at
 from renderer.projection import project, quaternion_to_matrix
 from renderer.rasterize import BACKENDS
+from renderer.spherical_harmonics import shade
 
 SCENES = {
     "one scene, one camera": (ball(batch=()), {}),
@@ -73,11 +74,26 @@ def test_harmonics_match_the_reference_and_gsplat(degree):
     rounded = drawn(scene, "reference", torch.float32, weights, sh_degree=degree)
     assert_no_worse_than(drawn(scene, backend_or_skip("cpu"), weights=weights, sh_degree=degree), truth=exact, yardstick=rounded)
 
-    from renderer.spherical_harmonics import shade
-
     directions = torch.randn(60, 3, generator=random, dtype=torch.float64)
     theirs = _spherical_harmonics(degree, torch.nn.functional.normalize(directions, dim=-1), scene["colors"][0])
     torch.testing.assert_close(shade(degree, directions, scene["colors"][0]), (theirs + 0.5).clamp(min=0), rtol=1e-6, atol=1e-7)
+
+
+def test_cameras_gradient_with_harmonics_is_gsplats():
+    """Of every number of a camera, rigid or not, as gsplat takes its place from the inverse.
+
+    Fault planted: the place is -R^T t, which gave another gradient by a twentieth.
+    """
+    scene = ball(60, cameras=2, seed=2)
+    harmonics = torch.randn(2, 60, 16, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    cameras = scene.pop("viewmats").requires_grad_()
+    eyes = torch.inverse(cameras)[..., :3, 3]  # gsplat.rasterization, line by line
+    colors = shade(3, scene["means"][:, None] - eyes[:, :, None], harmonics[:, None].expand(2, 2, 60, 16, 3))
+    expected, found = (
+        torch.autograd.grad(rasterize_function(**{**scene, **chosen}, viewmats=cameras, backend="reference")[0].square().sum(), cameras)[0]
+        for chosen in ({"colors": colors}, {"colors": harmonics, "sh_degree": 3})
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
