@@ -112,13 +112,15 @@ def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 
 def _compiler(section: str) -> Finding:
-    name = os.environ.get("CXX") or next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
-    path = shutil.which(name) if name else None
-    if path is None:
-        found = f"$CXX names {name}, which is not there" if name else "none found"
-        return Finding(section, "C++ compiler", "problem", f"{found}; install g++ or clang++, without it rendering on the CPU is very slow")
-    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout.splitlines()
-    return Finding(section, "C++ compiler", "ok", f"{version[0] if version else 'unknown version'} ({path})")
+    """The one that the renderer would take."""
+    from renderer.backends.compilation import BuildError, compiler
+
+    try:
+        command = compiler()
+    except BuildError as error:
+        return Finding(section, "C++ compiler", "problem", f"{error}; without one rendering on the CPU is very slow")
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout.splitlines()
+    return Finding(section, "C++ compiler", "ok", f"{version[0] if version else 'unknown version'} ({' '.join(command)})")
 
 
 def _space(section: str, folder: Path) -> Finding:

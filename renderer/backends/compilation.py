@@ -1,4 +1,4 @@
-"""Builds the C++ sources once per machine, source, compiler and CPU, with the system's compiler, and loads the library.
+"""Builds the C++ sources once per machine, source, compiler and CPU, with $CXX or the system's compiler, and loads the library.
 
 Nothing but the C ABI crosses: no torch headers, no OpenMP, so any C++17 compiler will do and it takes seconds.
 """
@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -69,10 +70,8 @@ def cache_folder() -> Path:
 
 def built(folder: Path) -> Path:
     """The library in ``folder``. Two processes may build at once: each links under its own name, renaming is atomic."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
-        raise BuildError(f"no C++ compiler found (looked for {', '.join(COMPILERS)}); install one, for instance g++")
-    target = folder / f"renderer-{digest(compiler)}.so"
+    command = compiler()
+    target = folder / f"renderer-{digest(command)}.so"
     if target.exists():
         return target
     log.info("renderer: compiling the CPU kernels into %s (a few seconds, once)", target)
@@ -81,11 +80,22 @@ def built(folder: Path) -> Path:
         objects = []
         for source in sorted(SOURCES.glob("*.cpp")):
             objects.append(str(Path(workplace) / f"{source.stem}.o"))
-            run(compiler, *COMPILE, native(), "-c", str(source), "-o", objects[-1])
+            run(*command, *COMPILE, native(), "-c", str(source), "-o", objects[-1])
         linked = Path(workplace) / target.name
-        run(compiler, *LINK, *objects, "-o", str(linked))
+        run(*command, *LINK, *objects, "-o", str(linked))
         os.replace(linked, target)
     return target
+
+
+def compiler() -> list[str]:
+    """The words of $CXX, which may hold options ("ccache g++"), else the first of `COMPILERS` that is there. Raises `BuildError`."""
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    found = next(filter(None, map(shutil.which, chosen[:1] or COMPILERS)), None)
+    if found is not None:
+        return [found, *chosen[1:]]
+    if chosen:
+        raise BuildError(f"no C++ compiler found: $CXX names {chosen[0]}, which is not there; correct it, or unset it to look for others")
+    raise BuildError(f"no C++ compiler found (looked for {', '.join(COMPILERS)}); install one, for instance g++")
 
 
 def run(*command: str) -> None:
@@ -95,10 +105,10 @@ def run(*command: str) -> None:
         raise BuildError(f"{' '.join(command)} failed with code {done.returncode}: {tail}")
 
 
-def digest(compiler: str) -> str:
+def digest(command: list[str]) -> str:
     """Of everything the machine code depends on."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    known = hashlib.sha256("\0".join([version, *COMPILE, native(), *LINK, cpu()]).encode())
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    known = hashlib.sha256("\0".join([version, *command[1:], *COMPILE, native(), *LINK, cpu()]).encode())
     for source in sorted(SOURCES.iterdir()):
         known.update(source.name.encode() + b"\0" + source.read_bytes())
     return known.hexdigest()[:20]

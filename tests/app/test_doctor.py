@@ -1,5 +1,6 @@
 """The doctor says in words what cannot run, and a broken part does not stop it from examining the rest."""
 
+import sys
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -39,6 +40,16 @@ def test_a_missing_compiler_is_a_problem(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     assert named(doctor.machine())["C++ compiler"].state == "problem"
+
+
+def test_the_compiler_is_the_renderers(monkeypatch):
+    """Fault planted: names of its own, so that it was content with what the renderer does not take."""
+    monkeypatch.setenv("CXX", "nowhere-to-be-found -O1")
+    found = named(doctor.machine())["C++ compiler"]
+    assert found.state == "problem" and "$CXX names nowhere-to-be-found, which is not there" in found.words
+    monkeypatch.setattr(import_module("renderer.backends.compilation"), "compiler", lambda: [sys.executable, "-X", "utf8"])
+    found = named(doctor.machine())["C++ compiler"]
+    assert found.state == "ok" and f"Python {sys.version.split()[0]} ({sys.executable} -X utf8)" in found.words
 
 
 def test_a_missing_core_package_is_a_problem_and_a_missing_extra_is_not(monkeypatch):

@@ -96,7 +96,7 @@ def test_without_a_compiler_it_says_so(tmp_path):
         "m = torch.zeros(1, 3); e = torch.eye\n"
         "renderer.rasterize(m, torch.ones(1, 4), m, m[:, 0], m, e(4)[None], e(3)[None], 8, 8, backend='cpu')"
     )
-    done = fresh_python(code, PATH=str(tmp_path), RENDERER_CACHE=str(tmp_path))
+    done = fresh_python(code, PATH=str(tmp_path), RENDERER_CACHE=str(tmp_path), CXX="")
     assert "WARNING:renderer:renderer: backend reference (cpu cannot run: no C++ compiler found" in done.stderr
     assert "ValueError: renderer backend 'cpu' cannot run here: no C++ compiler found" in done.stderr
 
@@ -108,9 +108,26 @@ def test_a_failing_build_is_explained(tmp_path):
     compiler.write_text("#!/bin/sh\nif [ \"$1\" = --version ]; then echo fake; else echo 'error: no such luck' >&2; exit 3; fi\n")
     compiler.chmod(0o755)
     code = "from renderer.rasterize import BACKENDS; print(BACKENDS['cpu'].obstacle())"
-    done = fresh_python(code, PATH=f"{compiler.parent}:{os.environ['PATH']}", RENDERER_CACHE=str(tmp_path / "cache"))
+    done = fresh_python(code, PATH=f"{compiler.parent}:{os.environ['PATH']}", RENDERER_CACHE=str(tmp_path / "cache"), CXX="")
     assert "failed with code 3: error: no such luck" in done.stdout
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_compiler_is_the_one_that_cxx_names(cpu, tmp_path):
+    """With its options, and no other one if it is not there. Fault planted: $CXX passed over, as it was."""
+    compiler, sources, cache = tmp_path / "chosen", tmp_path / "csrc", tmp_path / "cache"
+    compiler.write_text('#!/bin/sh\n[ "$1" = --chosen ] || exit 7\nshift\nexec c++ "$@"\n')
+    compiler.chmod(0o755)
+    sources.mkdir()
+    (sources / "small.cpp").write_text('extern "C" int answer() { return 42; }')
+    code = f"import pathlib, renderer.backends.compilation as c; c.SOURCES = pathlib.Path({str(sources)!r}); print(c.library().answer())"
+
+    def build(cxx):
+        return fresh_python(code, CXX=cxx, RENDERER_CACHE=str(cache))
+
+    assert f"{compiler} -std=c++17" in (done := build(str(compiler)).stderr) and "failed with code 7" in done
+    assert build(f"{compiler} --chosen").stdout == "42\n"
+    assert "BuildError: no C++ compiler found: $CXX names nowhere-to-be-found, which is not there" in build("nowhere-to-be-found").stderr
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
