@@ -1,4 +1,4 @@
-"""What the reference and the CPU backend share: project, shade, blend, and the layout of ``meta``.
+"""What the backends share: project, shade, blend, and the layout of ``meta``.
 
 means, quats, scales, viewmats, Ks --project--> 2D Gaussians (means2d carries a gradient) --+
 colors or harmonics --shade--> channels, depth appended if asked for -----------------------+--blend--> colors, alphas
