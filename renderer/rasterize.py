@@ -89,7 +89,8 @@ def rasterize(
         near_plane, far_plane: Gaussians with their centre outside are left out.
         radius_clip: Gaussians whose radius is at most so many pixels are left out.
         eps2d: blur added to every 2D covariance, square pixels.
-        packed: a layout of gsplat's; the backends here use the unpacked one, and so does gsplat unless this is True.
+        packed: a layout of gsplat's; the backends here use the unpacked one, and so does gsplat unless this is True, which it can
+            be for one scene.
         backgrounds: colour behind everything, per camera.
         render_mode: colours, accumulated depth (D), expected depth (ED), or both, depth last.
         rasterize_mode: "antialiased" scales opacities by how much the blur widened each Gaussian (Mip-Splatting).

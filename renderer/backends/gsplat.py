@@ -33,6 +33,9 @@ def obstacle() -> str | None:
 
 
 def rasterize(request: Request) -> Result:
+    if request.packed and request.batch.numel() > 1:
+        raise ValueError(f"packed: expected one scene, found {request.batch.numel()}; gsplat's packed kernel culls all scenes by the "
+                         "opacities of the first: leave packed out, or draw them in several calls")  # fmt: skip
     if request.means.device.type != "cuda" or request.means.dtype != torch.float32:
         raise ValueError(f"backend 'gsplat': expected float32 tensors on a CUDA device, found {request.means.dtype} on "
                          f"{request.means.device}; convert them, or use backend='cpu' or 'reference'")  # fmt: skip

@@ -121,3 +121,9 @@ def test_one_scene_is_not_copied(doubles, monkeypatch):
 def test_channels_in_parts(doubles):
     scene = ball(30, channels=5, width=20, height=18)
     assert_same(drawn(scene, by_doubles, channel_chunk=2, render_mode="RGB+ED"), drawn(scene, reference.rasterize, render_mode="RGB+ED"))
+
+
+def test_several_scenes_are_not_packed():
+    """gsplat 1.5.3 would cull them all by the opacities of the first. Fault planted: passed on."""
+    with pytest.raises(ValueError, match=r"packed: expected one scene, found 2; .* leave packed out"):
+        backend.rasterize(Request(**{**REST, **ball(5), "packed": True}))
