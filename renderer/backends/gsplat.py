@@ -1,12 +1,15 @@
 """gsplat's CUDA kernels. The only file that imports gsplat."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+from renderer.backends.compilation import cache_folder
 from renderer.pipeline import TILE, Request, Result, compose
 from renderer.projection import Projection
 
@@ -23,13 +26,27 @@ def obstacle() -> str | None:
     if not torch.cuda.is_available():
         return "torch sees no CUDA device (nvidia-smi -L lists what the driver sees)"
     try:
-        from gsplat.cuda._backend import _C  # compiles on first use unless a wheel brought the kernels
+        with alone():
+            from gsplat.cuda._backend import _C  # compiles on first use unless a wheel brought the kernels
     except Exception as error:  # whatever went wrong in somebody else's build is the reason to tell
         return f"gsplat's kernels do not load ({type(error).__name__}: {error})"
     if _C is None:
         compiler = "" if shutil.which("nvcc") else "; nvcc is not on the PATH"
         return f"gsplat found no CUDA toolkit to compile its kernels with{compiler} (install one that matches CUDA {torch.version.cuda})"
     return None
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process of this user at a time: gsplat's first import empties its build folder, whoever is building there."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "gsplat.lock", "w") as lock:
+        with suppress(ImportError):  # not on Windows
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed, or its process ends
+        yield
 
 
 def rasterize(request: Request) -> Result:

@@ -1,5 +1,8 @@
 """What surrounds gsplat's kernels, on a CPU: slow doubles play them, which take the same arguments and make the same mistakes."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import gsplat
@@ -127,3 +130,21 @@ def test_several_scenes_are_not_packed():
     """gsplat 1.5.3 would cull them all by the opacities of the first. Fault planted: passed on."""
     with pytest.raises(ValueError, match=r"packed: expected one scene, found 2; .* leave packed out"):
         backend.rasterize(Request(**{**REST, **ball(5), "packed": True}))
+
+
+def test_processes_build_one_after_the_other(tmp_path):
+    """Several ranks on a new machine. Fault planted: no lock; gsplat's import removes the folder in which another process builds."""
+    backend_folder = tmp_path / "site" / "gsplat" / "cuda"
+    backend_folder.mkdir(parents=True)
+    for package in (backend_folder.parent, backend_folder):
+        (package / "__init__.py").touch()
+    building = f"import os, time\nos.mkdir({str(tmp_path / 'build')!r}); time.sleep(1); os.rmdir({str(tmp_path / 'build')!r})\n_C = 1"
+    (backend_folder / "_backend.py").write_text(building)
+    code = "import torch; torch.version.cuda = '12'; torch.cuda.is_available = lambda: True; from renderer.backends import gsplat; "
+    code += "assert gsplat.obstacle() is None, gsplat.obstacle()"
+    paths = os.pathsep.join([str(backend_folder.parents[1]), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "RENDERER_CACHE": str(tmp_path / "cache" / "renderer")}
+    running = [subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in running:
+        _, complaint = process.communicate(timeout=120)
+        assert process.returncode == 0, complaint
