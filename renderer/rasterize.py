@@ -41,6 +41,17 @@ BACKENDS = {
 }
 
 
+class NoBackend(ValueError):
+    """No backend can draw tensors of this kind here. ``reasons``: why not, backend by backend."""
+
+    def __init__(self, device: str, dtype: torch.dtype, reasons: str):
+        self.device, self.dtype, self.reasons = device, dtype, reasons
+        super().__init__(f"no renderer backend for {dtype} on {device}: {reasons}; or move the tensors to the CPU")
+
+    def __reduce__(self):  # exceptions cross process borders
+        return NoBackend, (self.device, self.dtype, self.reasons)
+
+
 def rasterize(
     means: Float[Tensor, "*batch gaussians 3"],
     quats: Float[Tensor, "*batch gaussians 4"],
@@ -196,7 +207,7 @@ def draw(
 
 @lru_cache
 def resolve(device: str, dtype: torch.dtype) -> str:
-    """The backend that "auto" means for tensors of this device and type: the first that can run. Logged once."""
+    """The backend that "auto" means for tensors of this device and type: the first that can run. Logged once. Raises `NoBackend`."""
     preferred = ("gsplat",) if device == "cuda" else ("cpu", "reference")
     if dtype != torch.float32:  # the others compute in float32 only
         preferred = ("reference",)
@@ -207,7 +218,7 @@ def resolve(device: str, dtype: torch.dtype) -> str:
             log.log(logging.WARNING if reasons else logging.INFO, "renderer: backend %s%s", name, "".join(f" ({r})" for r in reasons))
             return name
         reasons.append(f"{name} cannot run: {reason}")
-    raise ValueError(f"no renderer backend for {dtype} on {device}: {'; '.join(reasons)}; or move the tensors to the CPU")
+    raise NoBackend(device, dtype, "; ".join(reasons))
 
 
 def usable(name: str) -> Backend:

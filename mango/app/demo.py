@@ -66,9 +66,13 @@ class Folders:
 
 
 def main(out: Path, seed: int) -> int:
+    from mango.training.avatars import check_drawing
+    from mango.training.runtime import Runtime, RuntimeConfig
+
     if not (CHECKOUT / "train_stage1.py").exists():
         remedy = "clone the repository and run `python3 bootstrap.py demo` there"
         raise InputError(CHECKOUT, expected="a checkout with train_stage1.py and configs/", found="an installed package", remedy=remedy)
+    check_drawing(Runtime(RuntimeConfig()).device)  # or stage one would be trained for nothing
     out = out.resolve()
     folders, clock = Folders(out), Clock(out / "times.json")
     parts: Sequence[tuple[str, Callable[[], None]]] = (

@@ -190,15 +190,20 @@ def _broken_torchvision() -> str | None:
 
 
 def render_backends() -> Iterator[Finding]:
+    """Where there is a card gsplat is no extra: what is on the card is drawn by gsplat or not at all."""
+    import torch
+
     from renderer.rasterize import BACKENDS
 
+    card = torch.cuda.is_available()
     for name, backend in BACKENDS.items():
         try:
             reason = backend.obstacle()
         except Exception as error:  # a backend that cannot even be asked is one that cannot run
             reason = f"{type(error).__name__}: {error}"
-        state = "ok" if reason is None else "absent" if name == "gsplat" else "problem"
-        yield Finding("Render backends", name, state, "can run" if reason is None else f"cannot run: {reason}")
+        state = "ok" if reason is None else "absent" if name == "gsplat" and not card else "problem"
+        remedy = "; or run on the CPU, with CUDA_VISIBLE_DEVICES= before the command" if name == "gsplat" and card else ""
+        yield Finding("Render backends", name, state, "can run" if reason is None else f"cannot run: {reason}{remedy}")
 
 
 def head_files() -> Iterator[Finding]:

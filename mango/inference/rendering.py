@@ -26,6 +26,7 @@ from mango.inference.backgrounds import PLAIN, Background, background_of
 from mango.inference.captions import SoundStrips, over, write_names
 from mango.inference.retiming import at_rate
 from mango.inference.views import Shot, View, ViewName, view_of
+from mango.training.avatars import check_drawing
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.types import PERSONS, SAMPLE_RATE, MotionClip
 from renderer import draw
@@ -135,6 +136,7 @@ def render_dialogue(
         longer = max(lengths, key=lengths.get)
         found = f"a of {lengths['a']} and b of {lengths['b']}: {longer} is longer by {abs(lengths['a'] - lengths['b'])}"
         raise InputError("motion clips", expected="the same number of frames", found=found, remedy="generate both from one recording")
+    check_drawing(Runtime(RuntimeConfig()).device)
     fps = config.fps or float(clips["a"].fps)
     clips = {person: at_rate(clip, fps) for person, clip in clips.items()}
     frames = Timed(film_frames(clips, avatars, voices, config, background))

@@ -13,7 +13,7 @@ from mango.errors import InputError
 from mango.head.model import Head
 from mango.types import MotionClip
 from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
-from renderer.rasterize import draw
+from renderer.rasterize import NoBackend, draw, resolve
 from renderer.types import Camera, Gaussians, Rendering
 
 DENSITY = {"face": 1.0, "lips": 4.0, "left_eye": 6.0, "right_eye": 6.0, "eyelids": 3.0, "brows": 2.0, "teeth": 1.0, "mouth_cavity": 0.5}
@@ -94,6 +94,15 @@ def posed(
     moved = any(bool(place.any()) for place in places.values())  # asked where the clips are: no waiting for a device
     where = {name: place.to(motion) for name, place in places.items()} if moved else {}
     return head.with_shape(identity).vertices(**parts, **where)[:, 0]
+
+
+def check_drawing(device: torch.device) -> None:
+    """InputError where nothing can be drawn on ``device``: asked before the work whose end is pictures. Compiles what has to be."""
+    try:
+        resolve(device.type, torch.float32)
+    except NoBackend as error:
+        remedy = "mend that, or run on the CPU, with CUDA_VISIBLE_DEVICES= before the command"
+        raise InputError("renderer", expected=f"a backend that draws on {device}", found=f"none: {error.reasons}", remedy=remedy) from None
 
 
 def drawn(

@@ -26,7 +26,7 @@ from mango.models.adapters import Adapter
 from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before
 from mango.training.avatar_prior import avatar_prior
-from mango.training.avatars import new_avatars, parameter_groups, read_avatars
+from mango.training.avatars import check_drawing, new_avatars, parameter_groups, read_avatars
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
@@ -104,6 +104,7 @@ class Learners:
 
 def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learners]:
     """Everything a run needs, before any checkpoint of its own is read."""
+    check_drawing(runtime.device)
     share = runtime.share(config.windows, "windows")
     head, dialogues = load_head(config.head), DialogueSet.open(config.data, strict=config.strict, films=True)
     model, description, encoder_config = load_motion_model(config.stage1, head=head)

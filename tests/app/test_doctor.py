@@ -17,6 +17,7 @@ def test_backends_that_cannot_run_say_why(monkeypatch):
     def broken():
         raise OSError("no such library")
 
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     backends = {"reference": lambda: None, "cpu": lambda: "no C++ compiler", "gsplat": broken}
     monkeypatch.setattr(
         import_module("renderer.rasterize"), "BACKENDS", {name: SimpleNamespace(obstacle=probe) for name, probe in backends.items()}
@@ -24,6 +25,16 @@ def test_backends_that_cannot_run_say_why(monkeypatch):
     found = named(doctor.render_backends())
     assert (found["reference"].state, found["cpu"].state, found["gsplat"].state) == ("ok", "problem", "absent")
     assert "no C++ compiler" in found["cpu"].words and "no such library" in found["gsplat"].words
+
+
+def test_a_card_that_cannot_draw_is_a_problem(monkeypatch):
+    """Fault planted: gsplat is always an extra, so that all was well until stage two."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(
+        import_module("renderer.rasterize").Backend, "obstacle", lambda self: "no CUDA toolkit" if self.module.endswith("gsplat") else None
+    )
+    found = named(doctor.render_backends())["gsplat"]
+    assert found.state == "problem" and "no CUDA toolkit" in found.words and "CUDA_VISIBLE_DEVICES=" in found.words
 
 
 def test_head_files_of_the_users_folder(monkeypatch, tmp_path):

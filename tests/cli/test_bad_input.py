@@ -258,6 +258,26 @@ def test_render_to_another_format(refused, motion, avatars, tmp_path):
     assert ".mp4" in refused(*render(motion, avatars, tmp_path / "v.gif"))
 
 
+@pytest.fixture
+def card_without_toolkit(monkeypatch):
+    """A card that torch can use, and gsplat cannot."""
+    reason = "gsplat found no CUDA toolkit to compile its kernels with (install one that matches CUDA 12.8)"
+    monkeypatch.setattr("mango.training.runtime._device", lambda wanted: torch.device("cuda", 0))
+    monkeypatch.setattr("renderer.backends.gsplat.obstacle", lambda: reason)
+    return reason
+
+
+def test_rendering_without_a_cuda_toolkit(refused, card_without_toolkit, motion, avatars, tmp_path):
+    """Both ways out, and no traceback from where something is drawn at last."""
+    line = refused(*render(motion, avatars, tmp_path / "v.mp4"))
+    assert f"draws on cuda:0, found none: gsplat cannot run: {card_without_toolkit}" in line and "CUDA_VISIBLE_DEVICES= before" in line
+
+
+def test_the_demo_without_a_cuda_toolkit(refused, card_without_toolkit, tmp_path):
+    """Said before anything is made, not after stage one."""
+    assert card_without_toolkit in refused("demo", "--out", tmp_path / "demo")
+
+
 def test_render_with_one_voice(refused, motion, avatars, tmp_path):
     tiny_voice(motion / "a.wav", 0.12)
     assert str(motion / "b.wav") in refused(*render(motion, avatars, tmp_path / "v.mp4"))

@@ -17,12 +17,15 @@ from tiny_training import ROOT, tiny_yaml, train_here
 
 import renderer.rasterize  # noqa: F401  (the module: the package's attribute of this name is the function)
 from mango.audio.encoders import make_encoder
+from mango.errors import InputError
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig
 from mango.inference.recordings import generate_clips
 from mango.inference.rendering import person_layers
 from mango.training import runtime
+from mango.training.runtime import RuntimeConfig
 from mango.training.stage1 import load_motion_model
+from mango.training.studio import open_studio
 from renderer.cameras import portrait_camera
 
 rasterization = sys.modules["renderer.rasterize"]
@@ -101,6 +104,14 @@ def test_stage_two_with_validation_and_resume(card, tmp_path, filmed, head):
     losses = totals(config.run)
     assert [group for group, _ in losses] == ["head", "motion", "validation", "head", "motion", "validation"]
     assert all(torch.isfinite(torch.tensor(loss)) for _, loss in losses)
+
+
+def test_stage_two_begins_where_it_can_draw(monkeypatch, tmp_path, filmed, head):
+    """A card and no CUDA toolkit: said at once, as any wrong input. Fault planted: found out at the first picture."""
+    monkeypatch.setattr(runtime, "_device", lambda wanted: PretendedCard.device)
+    monkeypatch.setattr("renderer.backends.gsplat.obstacle", lambda: "no CUDA toolkit")
+    with pytest.raises(InputError, match=r"draws on cuda:0, found none: gsplat cannot run: no CUDA toolkit; .* CUDA_VISIBLE_DEVICES= "):
+        open_studio(tiny_stage2(tmp_path, filmed, head), runtime.Runtime(RuntimeConfig()))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "ddpm"])
