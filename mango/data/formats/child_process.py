@@ -2,7 +2,8 @@
 process ends, here that is an ``InputError``, and the next question gets a new one.
 
 A question is some texts, each with its length in front. An answer is messages: status, length, bytes; MORE says that another one follows.
-A thread has one process for each program, kept for its next questions.
+A thread keeps one process for each program for its next questions; who asks while an
+answer is being read gets another one.
 """
 
 import atexit
@@ -31,7 +32,11 @@ def answers(program: Path, arguments: Sequence[str], question: Sequence[str], *,
 
     Errors: InputError where the library crashed, refused, is not installed, or took too long.
     """
-    child, whole = _child(program, arguments), False
+    children = _held.__dict__.setdefault("children", {})
+    key = os.getpid(), program  # a fork of this process must not talk to its processes
+    child, whole = children.pop(key, None), False
+    if child is None or child.poll() is not None:
+        child = _started(program, arguments)
     try:
         texts = [text.encode() for text in question]
         child.stdin.write(b"".join(struct.pack("<Q", len(text)) + text for text in texts))
@@ -58,22 +63,19 @@ def answers(program: Path, arguments: Sequence[str], question: Sequence[str], *,
         remedy = "it may be damaged: copy it again"
         raise InputError(where, expected=expected, found=f"no answer in {SECONDS} s", remedy=remedy) from error
     finally:
-        if not whole:
+        if whole and child.poll() is None and key not in children:
+            children[key] = child
+        else:
             child.kill()
             child.wait()
 
 
-def _child(program: Path, arguments: Sequence[str]) -> subprocess.Popen:
+def _started(program: Path, arguments: Sequence[str]) -> subprocess.Popen:
     """``-I``: it sees no environment and no folder of ours, only the installed packages."""
-    children = _held.__dict__.setdefault("children", {})
-    key = os.getpid(), program  # a fork of this process must not talk to its processes
-    child = children.get(key)
-    if child is None or child.poll() is not None:
-        command = [sys.executable, "-I", str(program), *arguments]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
-        _widen(child)
-        children[key] = child
-        atexit.register(child.kill)
+    command = [sys.executable, "-I", str(program), *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+    _widen(child)
+    atexit.register(child.kill)
     return child
 
 

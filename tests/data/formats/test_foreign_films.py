@@ -52,6 +52,17 @@ def test_one_process_for_many_films_and_a_new_one_after_a_stop(film):
     assert len(list(pictures_at(found, [0]))) == 1 and process_of_films() != first
 
 
+def test_who_asks_while_an_answer_is_read_gets_another_process(film):
+    """Planted: the same process was asked, and one answer was read as the other."""
+    found = film_of(film)
+    first = pictures_at(found, list(range(FRAMES)))
+    begun = next(first)
+    second = list(pictures_at(found, list(range(FRAMES))))
+    assert len(second) == FRAMES and film_of(film) == found
+    for mine, other in zip([begun, *first], second, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
 @pytest.mark.parametrize("crash", ["os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)"])
 def test_a_crash_of_the_library_is_an_input_error(film, tmp_path, monkeypatch, capsys, crash):
     """Whatever asks: inspect, import. Seen red by reading films in this process, which nothing would have survived."""
