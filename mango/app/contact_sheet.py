@@ -94,7 +94,8 @@ def _film_pictures(person: PersonRecording, chosen: list[int]) -> list[np.ndarra
 
     film = person.film
     share = film.frames / len(person.motion) if person.motion is not None else 1.0
-    return [_square(picture.numpy()[..., ::-1]) for picture in pictures_at(film, [min(film.frames - 1, int(k * share)) for k in chosen])]
+    moments = [min(film.frames - 1, int(k * share)) / film.fps for k in chosen]
+    return [_square(picture.numpy()[..., ::-1]) for picture in pictures_at(film, moments)]
 
 
 def _square(picture: np.ndarray) -> np.ndarray:

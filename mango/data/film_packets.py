@@ -1,4 +1,4 @@
-"""What a film's container tells without decoding a picture. Needs no torch: processes that read films of strangers start with it."""
+"""What a film's container tells without decoding a picture."""
 
 from dataclasses import dataclass
 from typing import Any

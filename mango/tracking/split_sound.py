@@ -27,7 +27,7 @@ def with_voices(films: Sequence[FilmFacts], voices: str | None, files: Sequence[
             "--voice", expected=f"a file for each of {len(films)}, the first person's first", found=found, remedy="name them in order"
         )
     if files:
-        given = [replace(film, voice=file, sound=True) for film, file in zip(films, files, strict=True)]
+        given = [replace(film, voice=file) for film, file in zip(films, files, strict=True)]
         for film in given:
             voice_of(film)  # what is wrong with it is said before an hour of tracking
         return given, ""
@@ -35,7 +35,7 @@ def with_voices(films: Sequence[FilmFacts], voices: str | None, files: Sequence[
         return list(films), ""
     if voices == "mixed":
         return list(films), "; both get the mixed sound, and count as speaking whenever one does"
-    channels = channels_of(films[0].path)
+    channels = films[0].channels
     if channels != 2:
         _refuse(films[0], f"{channels} channel{'s' * (channels != 1)}, in which both are mixed")
     sides = [replace(film, channel=channel) for channel, film in enumerate(films)]
@@ -43,13 +43,6 @@ def with_voices(films: Sequence[FilmFacts], voices: str | None, files: Sequence[
     if alike > SEPARATE:
         _refuse(films[0], f"two channels with the same sound (loudness correlates by {alike:.2f})")
     return sides, "; the left channel is the first person's voice, the right one the second's"
-
-
-def channels_of(path: Path) -> int:
-    import av
-
-    with av.open(str(path)) as film:
-        return len(film.streams.best("audio").codec_context.layout.channels)
 
 
 def likeness(first: Float[Tensor, "samples"], second: Float[Tensor, "samples"]) -> float:

@@ -377,8 +377,7 @@ def _refuse(film: FilmFacts, seen: Seen, box: Box | None, by_filters: bool) -> N
 def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"]) -> Iterator[str]:
     if film.rate < 24:
         yield f"{film.rate:.1f} frames a second: fast lips are missed, and pictures repeat"
-    if not film.steady:
-        yield "frames come at uneven times: each picture shows what is on the screen then"
+    yield from film.changes
     if not film.sound:
         yield "no sound: silence"
     if seen.cuts:

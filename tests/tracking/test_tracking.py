@@ -15,7 +15,7 @@ from mango.errors import InputError
 from mango.tracking.detection import Box, Seen
 from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_points import SeenPoints
-from mango.tracking.films import FilmFacts, Upright, facts_of
+from mango.tracking.films import FilmFacts, facts_of
 from mango.tracking.point_flow import FILTERS_OFF, NETWORKS_OFF, Steadied
 from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trembling, trusted
 from mango.types import MotionClip
@@ -162,10 +162,9 @@ def test_what_is_trusted(whole):
 
 
 def film_facts(rows: int, cols: int) -> FilmFacts:
-    from fractions import Fraction
     from pathlib import Path
 
-    return FilmFacts(Path("film.mp4"), (rows, cols), Fraction(0), 2.0, 25.0, True, Upright(), False)
+    return FilmFacts(Path("film.mp4"), (rows, cols), 2.0, 25.0, channels=0)
 
 
 def square_of(rows: int, cols: int, middle: tuple[float, float], face: float, size_px: int = 512) -> Square:

@@ -1,12 +1,13 @@
 """Files of strangers that C libraries read (databases, films): each library in a process of its own. A damaged file may crash it; then the
 process ends, here that is an ``InputError``, and the next question gets a new one.
 
-A question is some texts, each with its length in front. An answer is messages: status, length, bytes; MORE says that another one follows.
-A thread keeps one process for each program for its next questions; who asks while an
+A question is some texts, each with its length in front. An answer is messages: status, length, bytes; MORE says that another one follows,
+SAID that it is an ``InputError`` in its own words. A thread keeps one process for each program for its next questions; who asks while an
 answer is being read gets another one.
 """
 
 import atexit
+import json
 import os
 import select
 import struct
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from mango.errors import InputError
 
-OK, REFUSED, NO_PACKAGE, MORE = range(4)
+OK, REFUSED, NO_PACKAGE, MORE, SAID = range(5)
 SECONDS = 120  # for a message
 HEADER = struct.Struct("<BQ")
 LARGEST = 2**31  # bytes of a message
@@ -54,6 +55,8 @@ def answers(program: Path, arguments: Sequence[str], question: Sequence[str], *,
             if status == REFUSED:
                 found = " ".join(message.decode("utf-8", "replace").split())[:160]
                 raise InputError(where, expected=expected, found=found, remedy="copy or write the file again")
+            if status == SAID:
+                raise InputError(where, **dict(zip(("expected", "found", "remedy"), json.loads(message), strict=True)))
             yield message
     except (EOFError, BrokenPipeError) as error:
         child.wait()

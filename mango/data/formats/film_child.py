@@ -1,6 +1,6 @@
 """Run by `foreign_films` as a process of its own, with the folder that mango lies in and the most memory in bytes: questions about films on
-stdin (PATH, "packets" | "pictures" | "sound", NUMBERS of pictures in order), answers on stdout (`child_process`). Imports neither torch nor
-what does. It ends when its questions do.
+stdin (PATH, "film" | "pictures" | "sound", "refused" | "passed over" for damage, MOMENTS of pictures | SECONDS of sound), answers on stdout
+(`child_process`). Imports neither torch nor what does. It ends when its questions do.
 """
 
 import json
@@ -9,40 +9,24 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from fractions import Fraction
 
-OK, REFUSED, NO_PACKAGE, MORE = range(4)
+OK, REFUSED, NO_PACKAGE, MORE, SAID = range(5)
 
 
-def messages(path: str, what: str, numbers: str) -> Iterator[tuple[bytes | memoryview, ...]]:
+def messages(path: str, what: str, damage: str, told: str) -> Iterator[tuple[bytes | memoryview, ...]]:
     """All but the last one, which is empty; each in parts, for pictures are too large to be copied without need."""
-    import av
+    from mango.data.film_reading import pictures_at, sound_pieces, stored_film
 
-    from mango.data.film_colours import in_colours
-    from mango.data.film_packets import packets_of
-
-    with av.open(path) as film:
-        if what == "packets":
-            found = asdict(packets_of(film))
-            yield (json.dumps(found | {"extradata": found["extradata"].hex() if found["extradata"] else None}).encode(),)
-        elif what == "pictures":
-            wanted = [int(number) for number in numbers.split()]
-            stream, at = film.streams.video[0], 0
-            for number, frame in enumerate(film.decode(stream)):
-                if (frame.height, frame.width) != (stream.height, stream.width):
-                    raise ValueError("pictures of several sizes")
-                if number == wanted[at]:
-                    yield struct.pack("<II", frame.height, frame.width), memoryview(in_colours(frame)).cast("B")
-                    at += 1
-                    if at == len(wanted):
-                        return
-        else:
-            stream = film.streams.audio[0]
-            rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-            yield (json.dumps([rate, channels]).encode(),)
-            even = av.AudioResampler(format="flt", layout=stream.codec_context.layout, rate=rate)
-            for frame in film.decode(stream):
-                for piece in even.resample(frame):
-                    yield (piece.to_ndarray().astype("<f4", copy=False).tobytes(),)
+    if what == "film":
+        found = asdict(stored_film(path))
+        yield (json.dumps(found | {name: str(found[name]) for name in ("seconds", "sound_seconds")}).encode(),)
+    elif what == "pictures":
+        for picture, count in pictures_at(path, [Fraction(moment) for moment in told.split()], strict=damage == "refused"):
+            yield struct.pack("<III", *picture.shape[:2], count), memoryview(picture).cast("B")
+    else:
+        for rate, piece in sound_pieces(path, float(told), strict=damage == "refused"):
+            yield struct.pack("<II", rate, piece.shape[1]), piece.astype("<f4", copy=False).tobytes()
 
 
 def taken(count: int) -> bytes:
@@ -66,15 +50,18 @@ def main(root: str, most: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, ValueError, OSError):  # not on this system
         pass
+    from mango.errors import InputError
+
     while True:
-        question = [taken(struct.unpack("<Q", taken(8))[0]).decode() for _ in range(3)]
+        question = [taken(struct.unpack("<Q", taken(8))[0]).decode() for _ in range(4)]
         try:
             for parts in messages(*question):
                 send(MORE, *parts)
             send(OK)
+        except InputError as error:
+            send(SAID, json.dumps([error.expected, error.found, error.remedy]).encode())
         except Exception as error:
-            said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            send(REFUSED, str(said).lower().encode())
+            send(REFUSED, f"{type(error).__name__}: {error}".lower().encode())
 
 
 if __name__ == "__main__":

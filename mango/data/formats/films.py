@@ -1,6 +1,6 @@
 """Films of other people's recordings: what is in them, and the same at 25 frames a second with every frame a key frame."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -10,54 +10,52 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mango.data.formats.foreign_films import decoded, index_of_film
+from mango.data.formats import foreign_films
 from mango.data.formats.pictures import picture_of
-from mango.data.formats.recordings import Film, Sound
-from mango.data.formats.timing import nearest_frames
+from mango.data.formats.recordings import Assumption, Film, Sound, converted
+from mango.data.formats.timing import nearest_frame
 from mango.errors import InputError
+from mango.types import FRAME_RATE
 
 
 def film_of(path: Path) -> Film:
-    """A film, by its index. Errors: InputError when it is none."""
-    index = index_of_film(path)
-    if not 1 <= index.fps <= 1000 or len(index.order) == 0:
-        found = f"{len(index.order)} frames at {float(index.fps):.4g} fps"
+    """A film, by its packets and its first picture. Errors: InputError when it is none, or truncated."""
+    stored = foreign_films.stored_film(path)
+    if stored.missing:
+        found, remedy = f"{stored.missing} fewer: the file is truncated", "copy or encode the file again"
+        raise InputError(path, expected="as many frames as the file promises", found=found, remedy=remedy)
+    if not 1 <= stored.rate <= 1000:
+        found = f"{stored.frames} frames at {float(stored.rate):.4g} fps"
         raise InputError(path, expected="a film with a frame rate", found=found, remedy="encode the file again")
-    return Film(path, index.fps, len(index.order), index.size, index.channels > 0)
+    sound = Sound(path, seconds=float(stored.sound_seconds), until=float(stored.seconds)) if stored.channels else None
+    return Film(path, stored.rate, stored.frames, stored.size, sound, changes=stored.changes)
 
 
-def sound_of_film(path: Path) -> Sound | None:
-    """The sound track of a film, where it has one."""
-    index = index_of_film(path)
-    return Sound(path, seconds=index.sound_seconds or len(index.order) / float(index.fps)) if index.channels else None
+def words_of(film: Film) -> list[Assumption]:
+    """What its pictures are changed in when they are read."""
+    return [converted(f"{film.path.name}: {change}") for change in film.changes]
 
 
 def write_at_25(film: Film, out: Path, frames: int) -> None:
     """The film's first ``frames`` frames of 25 a second, as dialogue sets hold films. Each shows the source's frame nearest in time."""
     from mango.data.video import write_video
 
-    write_video(out, pictures_at(film, nearest_frames(film.frames, film.fps, frames)), key_frame_every=1)
+    write_video(out, pictures_at(film, [Fraction(frame, FRAME_RATE) for frame in range(frames)]), key_frame_every=1)
 
 
-def pictures_at(film: Film, chosen: list[int]) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
-    """Frames by ascending numbers, repeats allowed; odd sizes lose their last row or column.
+def pictures_at(film: Film, moments: Sequence[Fraction]) -> Iterator[UInt8[Tensor, "rows cols 3"]]:
+    """The pictures nearest to moments in seconds, which rise; odd sizes lose their last row or column.
 
-    Decoded from the start as players do: films of strangers bend rules that ours keep.
+    Films are decoded from the start as players do: those of strangers bend rules that ours keep.
     """
     rows, cols = (extent - extent % 2 for extent in film.size)
     if film.pictures:
-        yield from (torch.from_numpy(_of_size(film.pictures[wanted], film.size)[:rows, :cols]) for wanted in chosen)
-        return
-    frames, number, picture = decoded(film.path, sorted(set(chosen))), -1, None
-    with closing(frames):
-        for wanted in chosen:
-            if wanted != number:
-                picture, number = next(frames, None), wanted
-            if picture is None or picture.shape[:2] != film.size:
-                found = "fewer, or of several sizes"
-                raise InputError(film.path, expected=f"{film.frames} frames", found=found, remedy="copy or encode the file again")
+        for moment in moments:
+            picture = _of_size(film.pictures[nearest_frame(film.frames, film.fps, moment)], film.size)
             yield torch.from_numpy(picture[:rows, :cols])
-        next(frames, None)  # hears that this was all: the process stays for the next film
+        return
+    with closing(foreign_films.pictures_at(film.path, moments)) as pictures:
+        yield from (torch.from_numpy(picture[:rows, :cols]) for picture in pictures)
 
 
 def _of_size(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "rows cols 3"]:

@@ -3,14 +3,14 @@
 import json
 import struct
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mango.data.film_packets import FilmPackets
+from mango.data.film_reading import StoredFilm
 from mango.data.formats.child_process import answers
-from mango.data.video_index import VideoIndex, index_of
 from mango.errors import InputError
 
 CHILD = Path(__file__).with_name("film_child.py")
@@ -18,33 +18,37 @@ ROOT = Path(__file__).parents[3]
 MOST_MEMORY = 2**32  # bytes of the process: some pictures of 8k, on all threads of the decoder
 
 
-def index_of_film(path: Path) -> VideoIndex:
-    """As `mango.data.video_index.read_index`. Errors: InputError when it is no film."""
+def stored_film(path: Path) -> StoredFilm:
+    """What `mango.data.film_reading.stored_film` finds. Errors: InputError when it is no film."""
     if not path.is_file():
-        raise InputError(path, expected="a video", found="no such file", remedy="check the path")
-    content, *_ = _asked(path, "packets")
+        raise InputError(path, expected="a film", found="no such file" if not path.exists() else "a folder", remedy="name one film")
+    (content,) = filter(None, _asked(path, "film"))
     found = json.loads(content)
-    found |= {"extradata": bytes.fromhex(found["extradata"]) if found["extradata"] else None}
-    return index_of(path, FilmPackets(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}))
+    exact = {name: Fraction(found[name]) for name in ("seconds", "sound_seconds")}
+    return StoredFilm(**found | exact | {name: tuple(found[name]) for name in ("size", "changes")})
 
 
-def decoded(path: Path, numbers: Sequence[int]) -> Iterator[UInt8[np.ndarray, "rows cols 3"]]:
-    """The pictures of these numbers, which rise, in RGB; fewer where the film ends before."""
-    for message in _asked(path, "pictures", " ".join(str(number) for number in numbers)):
+def pictures_at(path: Path, moments: Sequence[Fraction], *, strict: bool = True) -> Iterator[UInt8[np.ndarray, "rows cols 3"]]:
+    """Upright RGB pictures, each the film's nearest in time to one of the moments: seconds after its first picture, rising.
+
+    Errors: InputError for a damaged film. Unless ``strict`` its last good picture stays until the next.
+    """
+    for message in _asked(path, "pictures", strict, " ".join(str(moment) for moment in moments)):
         if message:
-            rows, cols = struct.unpack_from("<II", message)
-            yield np.frombuffer(message, np.uint8, offset=8).reshape(rows, cols, 3)
+            rows, cols, count = struct.unpack_from("<III", message)
+            picture = np.frombuffer(message, np.uint8, offset=12).reshape(rows, cols, 3)
+            for _ in range(count):
+                yield picture
 
 
-def sound_pieces(path: Path) -> Iterator[tuple[int, Float[np.ndarray, "samples channels"]]]:
-    """Samples a second, and the next samples as they come."""
-    form = None
-    for message in _asked(path, "sound"):
-        if form is None:
-            form = rate, channels = json.loads(message)
-        elif message:
-            yield rate, np.frombuffer(message, "<f4").reshape(-1, channels)
+def sound_pieces(path: Path, seconds: float, *, strict: bool = True) -> Iterator[tuple[int, Float[np.ndarray, "samples channels"]]]:
+    """Samples a second, and the next samples as they come, from the moment of the film's first picture on for so many seconds."""
+    for message in _asked(path, "sound", strict, repr(seconds)):
+        if message:
+            rate, channels = struct.unpack_from("<II", message)
+            yield rate, np.frombuffer(message, "<f4", offset=8).reshape(-1, channels)
 
 
-def _asked(path: Path, what: str, numbers: str = "") -> Iterator[bytearray]:
-    return answers(CHILD, (str(ROOT), str(MOST_MEMORY)), (str(path), what, numbers), where=path, expected="an intact film")
+def _asked(path: Path, what: str, strict: bool = True, told: str = "") -> Iterator[bytearray]:
+    question = str(path), what, "refused" if strict else "passed over", told
+    return answers(CHILD, (str(ROOT), str(MOST_MEMORY)), question, where=path, expected="an intact film")

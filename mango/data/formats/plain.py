@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from mango.data.formats.films import film_of, sound_of_film
+from mango.data.formats.films import film_of, words_of
 from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, certain
 from mango.data.formats.sounds import FILMS, SUFFIXES, sound_beside, sound_of
 from mango.errors import InputError
@@ -86,9 +86,10 @@ def _recording(id: str, files: tuple[Path, ...]) -> Recording:
     for name, file in zip(_people(id, files), files, strict=True):
         if file.suffix.lower() in FILMS:
             film = film_of(file)
-            sound = sound_beside(file) or sound_of_film(file)
+            sound = sound_beside(file) or film.sound
             rate = film.fps
             beliefs.append(certain(f"{file.name}: {film.frames} frames of {film.size[1]}x{film.size[0]} at {float(film.fps):.5g} fps"))
+            beliefs += words_of(film)
             if sound is None:
                 beliefs.append(certain(f"{file.name}: no sound"))
             people.append(PersonRecording(name, sound=sound, film=film))

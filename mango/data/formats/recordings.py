@@ -4,6 +4,7 @@ Motion is kept in the terms of its source (FLAME's coefficients or ARKit's weigh
 radians in FLAME's axes; it becomes motion of one particular head only when it is imported.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -112,6 +113,7 @@ class Sound:
     samples: Float[np.ndarray, "samples"] | None = None
     rate: int = 0
     seconds: float = 0.0
+    until: float = math.inf  # seconds; of a film: where its pictures end
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,11 @@ class Film:
     """Pictures of one person: a film, or a picture file for each frame."""
 
     path: Path
-    fps: Fraction
+    fps: Fraction  # in the mean
     frames: int
-    size: tuple[int, int]  # rows, columns
-    sound: bool = False
+    size: tuple[int, int]  # rows, columns, upright
+    sound: Sound | None = None  # of the film itself, from its first picture on
+    changes: tuple[str, ...] = ()  # between what is stored and what is shown, in words
     pictures: tuple[Path, ...] = ()  # instead of a film; ``path`` is the folder that they belong to then
 
 

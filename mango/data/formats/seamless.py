@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mango.data.formats.films import film_of, sound_of_film
+from mango.data.formats.films import film_of, words_of
 from mango.data.formats.guarded import json_of, npz_of
 from mango.data.formats.recordings import Assumption, Entry, Options, PersonRecording, Recording, assumed, certain, converted
 from mango.data.formats.sounds import sound_of
@@ -61,7 +61,7 @@ def _recording(id: str, people: Mapping[str, Mapping[str, Path]]) -> Recording:
     sides, beliefs, rate, facts = [], [], Fraction(25), {}
     for person, files in people.items():
         film = film_of(files[".mp4"]) if ".mp4" in files else None
-        sound = sound_of(files[".wav"]) if ".wav" in files else sound_of_film(files[".mp4"]) if ".mp4" in files else None
+        sound = sound_of(files[".wav"]) if ".wav" in files else film.sound if film is not None else None
         valid = None
         if ".npz" in files:
             features = npz_of(files[".npz"])
@@ -70,6 +70,7 @@ def _recording(id: str, people: Mapping[str, Mapping[str, Path]]) -> Recording:
                 valid = features["movement:is_valid"].ravel() > 0
         if film is not None:
             rate = film.fps
+            beliefs += words_of(film)
         if ".json" in files and isinstance(described := json_of(files[".json"]), Mapping):
             facts[f"described by {files['.json'].name}"] = ", ".join(str(key)[:60] for key in described)
         sides.append(PersonRecording(person, sound=sound, film=film, valid=valid))

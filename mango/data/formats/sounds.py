@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -53,13 +54,41 @@ def voice_of(sound: Sound) -> Float[Tensor, "samples"]:
 
     if sound.path is not None and sound.path.suffix.lower() not in FILMS:
         return read_audio(sound.path, channel=sound.channel)
+    if sound.path is not None:
+        voice = voice_of_film(sound.path, sound.until, sound.channel)
+        if not len(voice):
+            raise InputError(sound.path, expected="a film with sound", found="no sound", remedy="copy or encode the file again")
+        return voice
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "voice.wav"
-        if sound.samples is not None:
-            soundfile.write(whole, sound.samples, sound.rate, subtype="FLOAT")
-        else:
-            _write_sound_of_film(sound.path, whole)
+        soundfile.write(whole, sound.samples, sound.rate, subtype="FLOAT")
         return read_audio(whole, channel=sound.channel)
+
+
+def voice_of_film(film: Path, seconds: float, channel: int | None = None, *, strict: bool = True) -> Float[Tensor, "samples"]:
+    """A film's sound as 16 kHz mono, from the moment of its first picture on for at most so many seconds. Empty where there is none.
+
+    Errors: InputError for sound that starts at another time, that lacks the channel, and for damage unless it is not ``strict``.
+    """
+    import soundfile
+
+    from mango.audio.reading import read_audio
+    from mango.data.formats.foreign_films import sound_pieces
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole, file = Path(folder) / "voice.wav", None
+        for rate, piece in sound_pieces(film, seconds, strict=strict):
+            file = file or soundfile.SoundFile(whole, "w", rate, piece.shape[1], subtype="FLOAT")
+            file.write(piece)
+        samples = file.frames if file is not None else 0
+        if file is not None:
+            file.close()
+        if not samples:
+            return torch.zeros(0)
+        try:
+            return read_audio(whole, channel=channel)
+        except InputError as error:
+            raise InputError(film, expected=error.expected, found=f"sound with {error.found}", remedy=error.remedy) from error
 
 
 def loudness_of(sound: Sound, frames: int, fps: float) -> Float[np.ndarray, "frames"]:
@@ -69,18 +98,3 @@ def loudness_of(sound: Sound, frames: int, fps: float) -> Float[np.ndarray, "fra
     energy = np.concatenate([[0.0], np.cumsum(voice**2)])
     counts = np.maximum(np.diff(edges), 1)
     return 10 * np.log10((energy[edges[1:]] - energy[edges[:-1]]) / counts + 1e-8)
-
-
-def _write_sound_of_film(film: Path, out: Path) -> None:
-    """A film's sound as a float wav, piece by piece."""
-    import soundfile
-
-    from mango.data.formats.foreign_films import sound_pieces
-
-    file = None
-    for rate, piece in sound_pieces(film):
-        file = file or soundfile.SoundFile(out, "w", rate, piece.shape[1], subtype="FLOAT")
-        file.write(piece)
-    if file is None:
-        raise InputError(film, expected="a film with sound", found="no sound", remedy="copy or encode the file again")
-    file.close()

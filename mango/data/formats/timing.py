@@ -16,7 +16,12 @@ def num_frames(source_frames: int, fps: Fraction) -> int:
 
 def nearest_frames(source_frames: int, fps: Fraction, frames: int) -> list[int]:
     """The source's frame nearest in time to each frame; halves go to the later."""
-    return [min(math.floor(fps * k / FRAME_RATE + Fraction(1, 2)), source_frames - 1) for k in range(frames)]
+    return [nearest_frame(source_frames, fps, Fraction(k, FRAME_RATE)) for k in range(frames)]
+
+
+def nearest_frame(source_frames: int, fps: Fraction, moment: Fraction) -> int:
+    """The source's frame nearest to a moment in seconds; halves go to the later."""
+    return min(math.floor(fps * moment + Fraction(1, 2)), source_frames - 1)
 
 
 def between(values: Float[np.ndarray, "time width"], fps: Fraction, frames: int) -> Float[np.ndarray, "frames width"]:

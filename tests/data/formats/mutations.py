@@ -12,6 +12,7 @@ import tokenize
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import foreign
@@ -131,7 +132,7 @@ def _read(name: str, path: Path, file: Path) -> None:
         check(recording)
         for person in recording.people:
             if person.film is not None and (path.is_file() or person.film.pictures):  # decoding a film once is enough
-                for _ in pictures_at(person.film, [0, person.film.frames - 1]):
+                for _ in pictures_at(person.film, [Fraction(0), (person.film.frames - 1) / person.film.fps]):
                     pass
 
 

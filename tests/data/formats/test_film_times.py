@@ -1,0 +1,97 @@
+"""Imported films keep their own time: what is shown when, from when on it sounds, which way is up. By `mango data import`, whole."""
+
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coded_films import at_rate, number_of, turned, write_film
+
+from mango.audio.reading import read_audio
+from mango.cli import main
+from mango.data.formats.films import film_of
+from mango.data.video import VideoFrames
+from mango.errors import InputError
+
+
+def imported(source: Path, capsys) -> tuple[VideoFrames, np.ndarray, str]:
+    """Film and voice of the one dialogue, and what was said."""
+    out = source.parent / "out"
+    assert main(["data", "import", "--workers", "1", "--format", "plain", str(source), str(out)]) == 0
+    voice = next(path for path in sorted(out.rglob("a.*")) if path.suffix in (".wav", ".flac"))
+    return VideoFrames(next(out.rglob("a.mp4"))), read_audio(voice).numpy(), capsys.readouterr().out
+
+
+def clap(at: float, seconds: float) -> np.ndarray:
+    sound = 0.01 * np.random.default_rng(0).normal(size=(1, round(48_000 * seconds)))
+    sound[:, round(48_000 * at) :][:, :48] = 0.9
+    return sound
+
+
+def test_frames_at_uneven_times_do_not_drift(tmp_path, capsys):
+    """50 a second, then 10: as phones do in the dark. Planted: frames by number and mean rate, .8 s off in the middle."""
+    steps = [Fraction(1, 50)] * 50 + [Fraction(1, 10)] * 20
+    times = list(accumulate(steps, initial=Fraction(0)))
+    film, _, said = imported(write_film(tmp_path / "film.mp4", times, sound=clap(0.5, 3.0)), capsys)
+    shown = [number_of(picture) for picture in film.frames(range(len(film))).numpy()]
+    off = [abs(times[number] - Fraction(frame, 25)) for frame, number in enumerate(shown)]
+    assert len(film) >= 70 and max(off) <= Fraction(1, 10) - Fraction(1, 25)  # a picture comes at most a frame of ours before its time
+    assert "uneven times" in said
+
+
+@pytest.mark.parametrize("late", [Fraction(1, 2), Fraction(-1, 2)])
+def test_sound_that_starts_at_another_time(tmp_path, capsys, late):
+    """Planted: sound from its first sample on, half a second off."""
+    times = [time + 1 for time in at_rate(25, 3.0)]
+    path = write_film(tmp_path / "film.mp4", times, sound=clap(1.0, 3.0), sound_at=1 + late)
+    film, voice, _ = imported(path, capsys)
+    assert abs(np.abs(voice).argmax() / 16_000 - float(1 + late)) < 0.012
+    assert len(film) * 640 == len(voice) and number_of(film.frames([10]).numpy()[0]) == 10
+
+
+def test_a_turned_phone_comes_upright(tmp_path, capsys):
+    """Stored on its side: bright above. Planted: pictures as stored."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:, :32] = 240
+    film, _, said = imported(turned(write_film(tmp_path / "film.mp4", at_rate(25, 1.0), [stored] * 25), (0, 1, -1, 0)), capsys)
+    picture = film.frames([3]).numpy()[0]
+    assert picture.shape == (64, 48, 3) and picture[:30].mean() > 200 and picture[34:].mean() < 40
+    assert "shown upright" in said
+
+
+def test_what_a_phone_cut_off_is_not_imported(tmp_path, capsys):
+    """By an edit list; what lies before it stays in the file, and is no damage."""
+    path = write_film(tmp_path / "film.mp4", at_rate(25, 5.0), tick=Fraction(1, 25), options={"bf": "0"}, sound=clap(3.0, 5.0))
+    content, place = bytearray(path.read_bytes()), 0
+    for rate in (12_800, 48_000):  # ticks a second of the pictures' and the sound's track
+        place = content.index(b"elst", place) + 12
+        beginning = int.from_bytes(content[place + 4 : place + 8], "big")
+        content[place : place + 8] = (2000).to_bytes(4, "big") + (beginning + 2 * rate).to_bytes(4, "big")
+    path.write_bytes(content)
+    film, voice, _ = imported(path, capsys)
+    assert [number_of(picture) for picture in film.frames(range(len(film))).numpy()] == list(range(50, 50 + len(film))) and len(film) >= 49
+    assert abs(np.abs(voice).argmax() / 16_000 - 1.0) < 0.012
+
+
+def test_a_truncated_film_is_refused(tmp_path):
+    """Of thousands some are: a set should not have half of one without a word."""
+    path = write_film(tmp_path / "film.mp4", at_rate(25, 4.0), muxing={"movflags": "+faststart"}, options={"g": "1"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(InputError, match="the file is truncated"):
+        film_of(path)
+
+
+def test_damage_in_the_middle_is_refused(tmp_path, capsys):
+    """What `mango track` passes over fails an import. Planted: the last good picture stayed, without a word."""
+    import av
+
+    path = write_film(tmp_path / "film.mp4", at_rate(25, 2.0), options={"g": "1", "bf": "0"})
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as film:
+        packet = [packet for packet in film.demux(video=0) if packet.size][20]
+        place, size = packet.pos, packet.size
+    content[place : place + size] = bytes(size)
+    path.write_bytes(content)
+    assert main(["data", "import", "--workers", "1", "--format", "plain", str(path), str(tmp_path / "out")]) == 2
+    assert "expected an intact film" in capsys.readouterr().err
