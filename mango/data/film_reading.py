@@ -1,10 +1,11 @@
 """Films as they come: any container and codec that PyAV reads, any size, any or a changing frame rate, turned phones.
 
 What comes out are upright pictures by the film's own time, counted from its first picture, and the sound from that moment on. Needs no
-torch: it runs in a process of its own (`mango.data.formats.film_child`), for FFmpeg is C and films are strangers'.
+torch: it runs in a process of its own (`mango.data.formats.film_child`), for FFmpeg is C and films are strangers'. What takes long calls
+``alive`` for every packet, so that who waits can tell a long film from a damaged one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -58,15 +59,16 @@ class Upright:
         return np.ascontiguousarray(np.rot90(stored[:, ::-1] if self.mirrored else stored, self.quarter_turns))
 
 
-def stored_film(path: str) -> StoredFilm:
+def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
     """Errors: InputError for what is no film, and for pictures that lie askew."""
     with _opened(path) as film:
         stream = _pictures_in(path, film)
-        first, size, upright = _first(path, film, stream)
+        first, size, upright = _first(path, film, stream, alive)
     with _opened(path) as film:
         stream, sound, start = film.streams.best("video"), film.streams.best("audio"), _time(first)
         ticks, whole, sound_end = [], 0, start
         for packet in film.demux([stream] if sound is None else [stream, sound]):
+            alive()
             stamp = packet.dts if packet.pts is None else packet.pts
             if not packet.size or packet.is_corrupt:
                 continue
@@ -91,7 +93,7 @@ def stored_film(path: str) -> StoredFilm:
         )
 
 
-def pictures_at(path: str, moments: Sequence[Fraction], *, strict: bool) -> Iterator[tuple[Picture, int]]:
+def pictures_at(path: str, moments: Sequence[Fraction], alive: Callable[[], None], *, strict: bool) -> Iterator[tuple[Picture, int]]:
     """Upright RGB pictures, each the film's nearest in time, and for how many of the moments: seconds after the first picture, rising.
 
     The last picture lasts. Of a damaged film the last good picture stays until the next, unless it is ``strict``.
@@ -101,7 +103,7 @@ def pictures_at(path: str, moments: Sequence[Fraction], *, strict: bool) -> Iter
         stream = _pictures_in(path, film)
         stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
         shown, shown_at, given = None, Fraction(0), 0
-        for frame in _decoded(path, film, stream, strict):
+        for frame in _decoded(path, film, stream, alive, strict):
             if shown is None:
                 start, upright, size = _time(frame), _upright(path, frame), _size(path, frame, stream)
             at = _time(frame) - start
@@ -121,7 +123,9 @@ def pictures_at(path: str, moments: Sequence[Fraction], *, strict: bool) -> Iter
         yield _picture(shown, upright, size), len(moments) - given
 
 
-def sound_pieces(path: str, seconds: float, *, strict: bool) -> Iterator[tuple[int, Float[np.ndarray, "samples channels"]]]:
+def sound_pieces(
+    path: str, seconds: float, alive: Callable[[], None], *, strict: bool
+) -> Iterator[tuple[int, Float[np.ndarray, "samples channels"]]]:
     """Samples a second, and the sound piece by piece by its own times, from the moment of the first picture on for so many seconds.
 
     Nothing after its end; silence where there is a gap, or damage that is passed over. Errors: InputError for sound of another time, and
@@ -130,14 +134,14 @@ def sound_pieces(path: str, seconds: float, *, strict: bool) -> Iterator[tuple[i
     import av
 
     with _opened(path) as film:
-        start = _time(_first(path, film, _pictures_in(path, film))[0])
+        start = _time(_first(path, film, _pictures_in(path, film), alive)[0])
     with _opened(path) as film:
         stream = film.streams.best("audio")
         if stream is None:
             return
         rate, layout = stream.codec_context.sample_rate, stream.codec_context.layout
         even, done, wanted = av.AudioResampler(format="flt", layout=layout, rate=rate), None, round(seconds * rate)
-        for frame in chain(_decoded(path, film, stream, strict), [None]):  # None: what the resampler still holds
+        for frame in chain(_decoded(path, film, stream, alive, strict), [None]):  # None: what the resampler still holds
             at = done if frame is None else round((_time(frame) - start) * rate)
             for resampled in even.resample(frame):
                 piece = resampled.to_ndarray().reshape(-1, len(layout.channels))
@@ -174,20 +178,21 @@ def _pictures_in(path: str, film: Any) -> Any:
     return stream
 
 
-def _first(path: str, film: Any, stream: Any) -> tuple[Any, tuple[int, int], Upright]:
+def _first(path: str, film: Any, stream: Any, alive: Callable[[], None]) -> tuple[Any, tuple[int, int], Upright]:
     """The first picture that can be decoded, with which the film begins; its size on the screen, and how it comes there."""
-    for frame in _decoded(path, film, stream, strict=False):
+    for frame in _decoded(path, film, stream, alive, strict=False):
         return frame, _size(path, frame, stream), _upright(path, frame)
     raise InputError(path, expected="pictures", found="none that can be decoded", remedy=COPY)
 
 
-def _decoded(path: str, film: Any, stream: Any, strict: bool) -> Iterator[Any]:
+def _decoded(path: str, film: Any, stream: Any, alive: Callable[[], None], strict: bool) -> Iterator[Any]:
     """Frames with a time. What is damaged is left out, as players do, or refused; what leads up to a cut's first frame never comes."""
     import av
 
     begun = False
     packets = film.demux(stream)
     while True:
+        alive()
         try:
             packet = next(packets, None)
             frames = [] if packet is None else packet.decode()

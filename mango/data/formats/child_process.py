@@ -21,7 +21,7 @@ from pathlib import Path
 from mango.errors import InputError
 
 OK, REFUSED, NO_PACKAGE, MORE, SAID = range(5)
-SECONDS = 120  # for a message
+SECONDS = 120  # for a message; what takes longer says in empty ones that it goes on
 HEADER = struct.Struct("<BQ")
 LARGEST = 2**31  # bytes of a message
 PIPE = 2**20  # bytes on their way: pictures are large

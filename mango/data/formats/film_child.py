@@ -7,26 +7,41 @@ import json
 import os
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from fractions import Fraction
 
 OK, REFUSED, NO_PACKAGE, MORE, SAID = range(5)
+PULSE = 0.5  # seconds
 
 
 def messages(path: str, what: str, damage: str, told: str) -> Iterator[tuple[bytes | memoryview, ...]]:
     """All but the last one, which is empty; each in parts, for pictures are too large to be copied without need."""
     from mango.data.film_reading import pictures_at, sound_pieces, stored_film
 
+    alive = Alive()
     if what == "film":
-        found = asdict(stored_film(path))
+        found = asdict(stored_film(path, alive))
         yield (json.dumps(found | {name: str(found[name]) for name in ("seconds", "sound_seconds")}).encode(),)
     elif what == "pictures":
-        for picture, count in pictures_at(path, [Fraction(moment) for moment in told.split()], strict=damage == "refused"):
+        for picture, count in pictures_at(path, [Fraction(moment) for moment in told.split()], alive, strict=damage == "refused"):
             yield struct.pack("<III", *picture.shape[:2], count), memoryview(picture).cast("B")
     else:
-        for rate, piece in sound_pieces(path, float(told), strict=damage == "refused"):
+        for rate, piece in sound_pieces(path, float(told), alive, strict=damage == "refused"):
             yield struct.pack("<II", rate, piece.shape[1]), piece.astype("<f4", copy=False).tobytes()
+
+
+class Alive:
+    """Says in an empty message that something is being done, if nothing was said for a while."""
+
+    def __init__(self):
+        self.said = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() > self.said + PULSE:
+            send(MORE)
+            self.said = time.monotonic()
 
 
 def taken(count: int) -> bytes:

@@ -67,6 +67,28 @@ def test_who_asks_while_an_answer_is_read_gets_another_process(film):
         np.testing.assert_array_equal(mine, other)
 
 
+def test_a_long_film_is_not_taken_for_a_damaged_one(film, tmp_path, monkeypatch):
+    """A decoder so slow that it needs longer between two pictures than an answer may take. Seen red without words that it goes on."""
+    child = tmp_path / "child.py"
+    child.write_text(f"""
+import sys, time
+sys.path.insert(0, {str(foreign_films.ROOT)!r})
+from mango.data import film_reading
+from mango.data.formats import film_child
+decoded = film_reading._decoded
+def slowly(*told, **more):
+    for frame in decoded(*told, **more):
+        time.sleep(0.3)
+        yield frame
+film_reading._decoded = slowly
+film_child.main(sys.argv[1], int(sys.argv[2]))
+""")
+    monkeypatch.setattr(foreign_films, "CHILD", child)
+    found = film_of(film)  # starts the process, which may take its time
+    monkeypatch.setattr(child_process, "SECONDS", 2.0)
+    assert len(list(pictures_at(found, at([0, FRAMES - 1])))) == 2
+
+
 @pytest.mark.parametrize("crash", ["os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)"])
 def test_a_crash_of_the_library_is_an_input_error(film, tmp_path, monkeypatch, capsys, crash):
     """Whatever asks: inspect, import. Seen red by reading films in this process, which nothing would have survived."""
