@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mango.data.film_colours import in_colours
+from mango.data.film_colours import colours_changed, in_colours
 from mango.errors import InputError
 
 Picture = UInt8[np.ndarray, "rows cols 3"]
@@ -89,7 +89,7 @@ def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
             steady=steady,
             channels=0 if sound is None else len(sound.codec_context.layout.channels),
             sound_seconds=sound_end - start,
-            changes=tuple(_changes(upright, steady or len(steps) == 0)),
+            changes=tuple(_changes(upright, colours_changed(first), steady or len(steps) == 0)),
         )
 
 
@@ -252,9 +252,11 @@ def _picture(frame: Any, upright: Upright, size: tuple[int, int]) -> Picture:
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)  # pixels that are not square, calls that change their size
 
 
-def _changes(upright: Upright, steady: bool) -> Iterator[str]:
+def _changes(upright: Upright, colours: str | None, steady: bool) -> Iterator[str]:
     if upright.quarter_turns or upright.mirrored:
         yield f"stored {'mirrored' if upright.mirrored else 'turned'}: shown upright, as the film says"
+    if colours is not None:
+        yield colours
     if not steady:
         yield "frames at uneven times: each moment shows the one nearest in time"
 

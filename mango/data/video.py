@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mango.data.film_colours import BT601, BT709, FULL, LIMITED, UNSTATED, exact_conversion
+from mango.data.film_colours import FULL, in_colours, range_of
 from mango.data.film_packets import words
 from mango.data.video_index import VideoIndex, read_index
 from mango.data.video_writing import write_video
@@ -163,16 +164,12 @@ class _Decoder:
     def _picture(self, frame: Any, pixels: str) -> np.ndarray:
         if frame.is_corrupt:
             raise EOFError("a damaged frame")
-        source = FULL if frame.color_range == FULL or frame.format.name.startswith("yuvj") else LIMITED
         if pixels == "gray" and frame.format.name in LUMA_FIRST:
             luma = frame.planes[0]
             stored = np.frombuffer(luma, np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
-            return stored if source == FULL else BRIGHTNESS[stored]
-        guessed = BT709 if frame.height >= 720 else BT601  # what players assume of files that do not say
-        space = guessed if frame.colorspace in (UNSTATED, 0) else frame.colorspace
-        options = {"src_colorspace": space, "dst_colorspace": space, "src_color_range": source, "dst_color_range": FULL}
+            return stored if range_of(frame) == FULL else BRIGHTNESS[stored]
         # one thread: a pool of threads would not exist in a forked worker, which would wait for it forever
-        return self.reformatter.reformat(frame, format=pixels, interpolation=exact_conversion(), threads=1, **options).to_ndarray()
+        return in_colours(frame, pixels, partial(self.reformatter.reformat, threads=1))
 
 
 def _decoder(key: Hashable, index: VideoIndex) -> _Decoder:
