@@ -54,7 +54,7 @@ def places_on(head: Head, points: int) -> Places:
         raise InputError("landmarks", expected=f"{MEDIAPIPE} or {IBUG} points a frame", found=str(points), remedy=remedy)
     with np.load(MEASURED) as known:
         if str(known["head"]) != head.digest:
-            remedy = "track with the built-in head and retarget the motion (mango data import), or give 68 points"
+            remedy = "give iBUG's 68 points (--landmarks), or track with the built-in head"
             raise InputError(
                 head.name, expected="the built-in head: where the 468 points lie is known for it alone", found="another head", remedy=remedy
             )
