@@ -7,10 +7,12 @@ The same command again goes on from the last checkpoint; Ctrl-C saves one.
 """
 
 import sys
+from functools import partial
 
 from mango.audio.encoders import make_encoder
 from mango.config import parse_command_line, to_plain
 from mango.data.dialogues import DialogueSet
+from mango.data.holding_out import nothing_held_out
 from mango.data.windows import Windows
 from mango.diffusion.objective import schedule as make_schedule
 from mango.errors import InputError
@@ -32,9 +34,9 @@ def main(config: Stage1Config) -> int:
     layout = MotionLayout(head.expressions)
     dialogues = DialogueSet.open(config.data, strict=config.strict)
     encoder = make_encoder(config.encoder)
-    training, held_out = (
-        Windows(dialogues, split, encoder, layout, config.frames, config.context) for split in (config.train_split, config.validation_split)
-    )
+    windows = partial(Windows, dialogues, encoder=encoder, layout=layout, frames=config.frames, context=config.context)
+    unvalidated = nothing_held_out(dialogues, config.validation_split)
+    training, held_out = windows(config.train_split), None if unvalidated else windows(config.validation_split)
     model, description = new_motion_model(config, training, head)
     learner = make_learner("motion", model.to(runtime.device), config.optimizer, config.steps, description=to_plain(description))
     runtime.compile(learner.model)
@@ -45,17 +47,19 @@ def main(config: Stage1Config) -> int:
 
     with Run(config.run, config, facts=facts, keep=config.keep, runtime=runtime) as run:
         run.restore([learner])
+        if unvalidated:
+            run.say(unvalidated)
         for step in run.steps(config.steps):
             exercise, done = feed.at(step), []
             learner.optimizer.zero_grad(set_to_none=True)
-            for windows, draws in exercise.parts:
-                batch = windows.to(runtime.device)
+            for part, draws in exercise.parts:
+                batch = part.to(runtime.device)
                 with runtime.autocast():
                     losses = stage1_losses(learner.model, batch, schedule, config, surface, draws, exercise.frames)
                 check_finite(losses, batch, step)
                 loss = total(losses, config.losses)
                 loss.backward()
-                done.append({**{name: part.mean().detach() for name, part in losses.items()}, "total": loss.detach()})
+                done.append({**{name: frames.mean().detach() for name, frames in losses.items()}, "total": loss.detach()})
             runtime.add_gradients(learner.model.parameters())
             norm = learner.apply(step)
             feed.learnt(config.batch)
@@ -65,7 +69,7 @@ def main(config: Stage1Config) -> int:
                 pace = f"{speeds['samples_per_second']:.3g} windows/s, {speeds['waiting_for_data']:.0%} waiting"
                 run.show(f"loss {float(logged['total']):.4f}, {pace}")
                 run.log(step, "train", {**logged, "gradient_norm": norm, **speeds})
-            if run.due(step, config.every.validate):
+            if held_out and run.due(step, config.every.validate):
                 held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime.device)
                 run.log(step, "validation", held)
                 run.say(f"step {step}: validation loss {held['total']:.4f}")

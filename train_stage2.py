@@ -25,6 +25,8 @@ def main(config: Stage2Config) -> int:
     studio, learners = open_studio(config, runtime)
 
     with Run(config.run, config, facts=studio.facts, keep=config.keep, runtime=runtime) as run:
+        if studio.unexamined:
+            run.say(studio.unexamined)
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
             sharpen_when_due(run, studio, learners, step)

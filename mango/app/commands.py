@@ -56,6 +56,7 @@ def import_data(
     fps: float | None = None,
     camera: str | None = None,
     licence: str = "unknown",
+    hold_out: float | None = None,
     without_motion: bool = False,
     anyway: bool = False,
     overwrite: bool = False,
@@ -79,6 +80,8 @@ def import_data(
         fps: frames a second of the motion, where the source cannot say or is wrong
         camera: of sources with several cameras, the one whose pictures are wanted, by its id (without, the most frontal one)
         licence: of the recordings, written to every dialogue
+        hold_out: share of the training dialogues that goes to the split "val" instead, e.g. 0.1: whole dialogues, chosen by their names, of
+            people who are in no other where that can be (without, none do, unless the source says so)
         without_motion: sound and pictures alone
         anyway: import although numbers contradict their conventions
         overwrite: replace a set that is there by a new one, when that is whole
@@ -95,6 +98,7 @@ def import_data(
         import_source(
             source, out, format=format, head=head, source_head=source_head, options=options, without_motion=without_motion, anyway=anyway,
             overwrite=overwrite, strict=strict, workers=workers, ray=ray, retries=retries, licence=licence, progress=progress,
+            hold_out=hold_out,
         )  # fmt: skip
 
 

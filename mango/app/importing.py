@@ -22,6 +22,7 @@ SHOWN_FAILURES = 20  # of a large import
 def import_source(
     source: Path, out: Path, *, format: str, head: str, source_head: str | None, options: Options, without_motion: bool, anyway: bool,
     overwrite: bool, strict: bool, retries: int, workers: int | None, ray: str | None, licence: str, progress: Progress,
+    hold_out: float | None = None,
 ) -> None:  # fmt: skip
     """A dialogue set in ``out`` of what can be imported; what cannot is listed. The same again goes on, or brings it up to date."""
     from mango.data.formats.many import Import, import_recordings
@@ -36,7 +37,7 @@ def import_source(
     what = Import(chosen.name, source, head, options, without_motion, licence, source_head, anyway)
     imported = import_recordings(
         entries, out, what, lambda tasks: engine_for(tasks, workers, ray), overwrite=overwrite, strict=strict, retries=retries,
-        progress=progress,
+        progress=progress, hold_out=hold_out,
     )  # fmt: skip
     good = [record for record in imported.records.values() if record.error is None]
     said = Counter(words for record in good for words in record.words)
@@ -44,6 +45,8 @@ def import_source(
         print(f"{certainty}: {words}" + (f" ({times} of {len(good)} recordings)" if times < len(good) else ""))
     if imported.retargeting:
         print(lost_line(imported.retargeting, out))
+    if imported.held_out is not None:
+        print(imported.held_out)
     if imported.gone:
         print(f"removed with their recordings: {_some(list(imported.gone))}")
     failed = [record for record in imported.records.values() if record.error is not None]

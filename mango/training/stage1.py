@@ -56,7 +56,7 @@ class Stage1Config:
     frames: int = 100  # of a window, without its context
     context: int = 10
     train_split: str = "train"
-    validation_split: str = "val"
+    validation_split: str | None = "val"  # where it is None, empty or not there, nothing is held out
     start_from: Path | None = None  # begin with the weights of this run (its moving average) instead of at random
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     model: MotionModelConfig = field(default_factory=MotionModelConfig)

@@ -12,6 +12,7 @@ from torch import Tensor
 from mango.audio.encoders import make_encoder
 from mango.config import to_plain
 from mango.data.dialogues import DialogueSet
+from mango.data.holding_out import nothing_held_out
 from mango.data.pictures import Pictures
 from mango.data.windows import Windows
 from mango.diffusion.objective import Schedule as NoiseSchedule
@@ -59,6 +60,7 @@ class Studio:
     lessons: Supply
     trials: Supply  # of the few people that calibration asks; all frames alike, for shut eyes shall have no say in the size of mouths
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
+    unexamined: str | None  # and why there are none
     facts: Mapping[str, Any]  # for run.json
 
     @property
@@ -119,7 +121,8 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         training.require_phones("motion_losses.closure")
     people = tuple(sorted(set(training.clips.values())))
     asked = most_filmed(training, config.calibration.people)
-    held_out = _held_out(config, dialogues, people, windows)
+    unexamined = nothing_held_out(dialogues, config.validation_split, people)
+    held_out = None if unexamined else windows(config.validation_split, people)
     placed = {clip: side.motion for part in (training, held_out) if part for clip, side in dialogues.sides(part.clips)}
     background = torch.full((3,), config.background)
 
@@ -145,6 +148,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         lessons=supply(training, share, config.shut_eyes),
         trials=supply(windows(config.train_split, asked) if set(asked) < set(people) else training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
+        unexamined=unexamined,
         facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
     model = model.train().requires_grad_(True).to(runtime.device)
@@ -264,14 +268,6 @@ def silence(
 def how_lips_rest(head: Head, motion: Sequence[Float[Tensor, "_ width"]], model: MotionModel) -> Rest:
     covariance = torch.cov(torch.cat(list(motion)).cpu().T)
     return lips_at_rest(head, model.motion_mean.cpu(), model.motion_std.cpu(), covariance).to(model.motion_mean.device)
-
-
-def _held_out(config: Stage2Config, dialogues: DialogueSet, people: tuple[str, ...], windows) -> Windows | None:
-    """Validation needs pictures of people that have an avatar; a split of strangers has none."""
-    if config.validation_split is None:
-        return None
-    met = {person for id in dialogues.split(config.validation_split) for person in dialogues.describe(id).people.values()}
-    return windows(config.validation_split, people) if met & set(people) else None
 
 
 def _adapter_learner(studio: Studio, training: Windows, model: MotionModel, steps: int) -> Learner:

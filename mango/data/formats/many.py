@@ -22,6 +22,7 @@ from mango.data.formats.manifest import Manifest, Record
 from mango.data.formats.recordings import Entry, Finding, FlameMotion, Options, Recording, as_name
 from mango.data.formats.registry import load
 from mango.data.formats.sources import digest_of, folder_digest, look_of
+from mango.data.holding_out import HeldOut, with_held_out
 from mango.data.preparation import Engine, Outcome, TaskError, carried_out
 from mango.errors import InputError
 from mango.head.model import Head, load_head
@@ -69,6 +70,7 @@ class Imported:
     kept: int  # recordings that were there, unchanged
     gone: tuple[str, ...]  # dialogues that left the set because their recordings left the source
     retargeting: tuple[Mapping[str, object], ...]  # shape, moves_mm, lost_mm of each of the source head's shapes, if any was retargeted
+    held_out: HeldOut | None = None  # if anything was asked to be
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,13 @@ class ImportRecording:
 
 def import_recordings(
     entries: list[Entry], out: Path, what: Import, engine: Callable[[int], Engine], *, overwrite: bool, strict: bool, retries: int,
-    progress: Progress,
+    progress: Progress, hold_out: float | None = None,
 ) -> Imported:  # fmt: skip
     """Bring the set ``out`` to what the source holds now.
 
-    ``engine`` is made for so many tasks. A recording that fails is left out and recorded, or with ``strict`` stops everything. Errors:
-    InputError for a set or an unfinished import of another kind, and the recording's own where nothing can be imported at all.
+    ``engine`` is made for so many tasks. ``hold_out`` is the share of the training dialogues that goes to the split "val". A recording that
+    fails is left out and recorded, or with ``strict`` stops everything. Errors: InputError for a set or an unfinished import of another
+    kind, and the recording's own where nothing can be imported at all.
     """
     head, source_head = what.heads()
     root = out if out.exists() and not overwrite else _growing(out)
@@ -153,7 +156,7 @@ def import_recordings(
         good = [record for record in ours.values() if record.error is None]
         if not good:
             raise first_failed
-        people = _describe(root, head, what, good, before.records)
+        people, held = _describe(root, head, what, good, before.records, hold_out)
         gone = sorted(before.records.keys() - ours.keys())
         for id in [*gone, *(record.id for record in ours.values() if record.error is not None)]:
             shutil.rmtree(root / "dialogues" / id, ignore_errors=True)
@@ -161,7 +164,7 @@ def import_recordings(
         replace(before, source=str(what.source.resolve()), records=ours, retargeting=lost).write(root, ours)
     if root != out:
         _become(root, out)
-    return Imported(ours, people, kept, tuple(gone), lost)
+    return Imported(ours, people, kept, tuple(gone), lost, held)
 
 
 def _lost_between(source: Head, target: Head) -> tuple[Mapping[str, object], ...]:
@@ -237,8 +240,10 @@ def _stopping(record: Record, error: InputError | TaskError) -> InputError | Tas
     return error if isinstance(error, InputError) else TaskError(f"{record.id}: {error.trace or error.words}", error.trace)
 
 
-def _describe(root: Path, head: Head, what: Import, good: list[Record], known: Mapping[str, Record]) -> int:
-    """Write dataset.json; the number of people. What somebody else put there stays, and in the split where they put it."""
+def _describe(
+    root: Path, head: Head, what: Import, good: list[Record], known: Mapping[str, Record], hold_out: float | None
+) -> tuple[int, HeldOut | None]:
+    """Write dataset.json; the number of people, and what is held out. What somebody else put there stays where they put it."""
     from mango.data.descriptions import SetDescription, SetHead, read_set, set_problems
     from mango.data.json_files import write_json
     from mango.data.problem import raise_first
@@ -256,6 +261,10 @@ def _describe(root: Path, head: Head, what: Import, good: list[Record], known: M
             splits.setdefault(record.split, []).append(record.id)
     people = {person: {"format": what.format} for record in good for person in record.people} | (dict(before.people) if before else {})
     cast = {record.id: record.people for record in good}
+    held = None
+    if hold_out is not None:
+        own = {id: cast[id] if id in cast else _people_of(root, id) for id in (*splits["train"], *splits["val"])}
+        splits, held = with_held_out(splits, own, hold_out, new=cast.keys() - listed)
     met = {name: {person for id in splits[name] for person in cast.get(id, ())} for name in ("train", "test")}
     shared = bool(met["train"] & met["test"]) or (before is not None and before.share_people)
     set_head = SetHead(head.name, head.digest, head.expressions, head.identities)
@@ -264,7 +273,14 @@ def _describe(root: Path, head: Head, what: Import, good: list[Record], known: M
     raise_first(set_problems(path, description.content()))
     if before != description:
         write_json(path, description.content())
-    return len(people)
+    return len(people), held
+
+
+def _people_of(root: Path, id: str) -> tuple[str, ...]:
+    """Of a dialogue that somebody else put there."""
+    from mango.data.descriptions import read_dialogue
+
+    return tuple(read_dialogue(root / "dialogues" / id / "dialogue.json").people.values())
 
 
 def _growing(out: Path) -> Path:

@@ -295,3 +295,26 @@ def test_readers_name_every_file_they_read_and_can_be_sent_away(tmp_path):
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def splits(root: Path) -> dict[str, set[str]]:
+    return {name: {*ids} for name, ids in DialogueSet.open(root).splits.items()}
+
+
+def test_a_share_is_held_out_and_stays_so(source, tmp_path, capsys):
+    """Whole recordings, when the set is made or later; of new ones some, and old ones stay. Seen red by holding out anew each time."""
+    for k in range(5, 10):
+        record(source, f"r{k}")
+    assert run(source, tmp_path / "all", "--hold-out", "0.2") == 0
+    assert "held out (split 'val'): 2 of 10 dialogues, of nobody who is in training" in capsys.readouterr().out
+    held = splits(tmp_path / "all")
+    assert len(held["val"]) == 2 and len(held["train"]) == 8 and problems(tmp_path / "all") == []
+    assert run(source, tmp_path / "later") == 0 and splits(tmp_path / "later")["val"] == set()
+    assert run(source, tmp_path / "later", "--hold-out", "0.2") == 0 and splits(tmp_path / "later") == held
+    for k in range(10, 20):
+        record(source, f"r{k}")
+    assert run(source, tmp_path / "all", "--hold-out", "0.2") == 0
+    grown = splits(tmp_path / "all")
+    assert len(grown["val"]) == 4 and held["val"] < grown["val"] and held["train"] < grown["train"]
+    assert run(source, tmp_path / "none", "--hold-out", "2") == 2 and not (tmp_path / "none").exists()
+    assert "a share between 0 and 1, found 2" in capsys.readouterr().err
