@@ -83,7 +83,7 @@ def evaluate_dialogues(
     """
     dialogues, loaded = DialogueSet.open(data, strict=True), load_head(head)  # scores of fewer dialogues would be other scores
     _check_head(dialogues, loaded)
-    ids = dialogues.split(split)
+    ids = _of_split(dialogues, split)
     true = _true_motion(data, dialogues, loaded, protocol, against)
     asked = {str(path): _checkpoint(path, adapters, ids, dialogues, loaded, config) for path in checkpoints}
     if adapters:
@@ -141,7 +141,22 @@ class TrueMotion:
 def _true_motion(data: Path, dialogues: DialogueSet, head: Head, protocol: Protocol, against: Against | None) -> TrueMotion:
     if against == "labels" or (against is None and protocol != "native" and not truth_folder(data).is_dir()):
         return TrueMotion("labels", None, head)
+    if not truth_folder(data).is_dir():
+        remedy = "--against labels takes the labels for the truth: the tracker's errors then count as motion"
+        found = f"none ({truth_folder(data)}): recordings do not have one"
+        raise InputError(data, expected="the truth of a synthetic set to score against", found=found, remedy=remedy)
     return TrueMotion("truth", Truth.open(data), head)
+
+
+def _of_split(dialogues: DialogueSet, split: str) -> tuple[str, ...]:
+    """Its dialogues, of which there are some."""
+    sizes = {name: len(ids) for name, ids in dialogues.splits.items()}
+    if not sizes.get(split):
+        others = ", ".join(f"--split {name} ({size})" for name, size in sizes.items() if size)
+        found = "no dialogues in it" if split in sizes else "no such split"
+        remedy = f"score what it has: {others}" if others else "add dialogues to a split of dataset.json"
+        raise InputError(dialogues.root / "dataset.json", expected=f"a split {split!r} to score", found=found, remedy=remedy)
+    return dialogues.split(split)
 
 
 def _check_head(dialogues: DialogueSet, head: Head) -> None:

@@ -256,9 +256,14 @@ def test_predictions_of_another_head_or_rate(refused, predictions, dialogues):
     assert "eeeeeeeeeeee" in refused("--predictions", predictions)
 
 
-def test_a_missing_split_is_named(refused, run_folder):
+def test_a_missing_or_empty_split_is_named(refused, run_folder, dialogues, tmp_path):
     line = refused("--checkpoint", run_folder, "--split", "val")
-    assert "'val'" in line and "train, test" in line
+    assert "'val' to score, found no such split" in line and "--split train (1), --split test (1)" in line
+    own = shutil.copytree(dialogues, tmp_path / "own")
+    described = json.loads((own / "dataset.json").read_text())
+    (own / "dataset.json").write_text(json.dumps({**described, "splits": {"train": ["t"], "val": [], "test": []}}))
+    line = refused("--checkpoint", run_folder, data=own)
+    assert "'test' to score, found no dialogues in it; score what it has: --split train (1)" in line
 
 
 # What counts as true
@@ -274,7 +279,7 @@ def untrue(dialogues, tmp_path):
 def test_labels_are_never_taken_for_the_truth_silently(refused, untrue, run_folder, dialogues, tmp_path):
     """Native refuses without a truth; asked for labels, it says so, and the labels' own row has no error."""
     line = refused("--checkpoint", run_folder, data=untrue)
-    assert "truth of a synthetic set" in line
+    assert "truth of a synthetic set" in line and "--against labels takes the labels" in line and "\n" not in line.strip()
     found = evaluated(tmp_path, untrue, "--checkpoint", run_folder, "--against", "labels")
     assert found["facts"]["truth"] == "labels" and metrics(found, LABELS)["LVE_max"]["all"] == 0
     assert found["metrics"]["closure_rate"]["all"] is None, "labels know no phones"
