@@ -43,6 +43,7 @@ Against = Literal[
 ]
 Moving = Mapping[str, MotionClip]  # by person, a or b; who is missing is not scored
 SUFFIX = ".motion.npz"
+DUALTALK_EXPRESSIONS = 50
 UNWORN = "without adapters"
 
 
@@ -108,7 +109,8 @@ def evaluate_dialogues(
         raise InputError(data, expected="motion to score and motion to score it against", found=found, remedy=remedy)
     about = {"data": str(data), "data_digest": dialogues.digest, "head": loaded.digest, "split": split, "truth": true.name}
     own = {"dialogues": len(ids), "clips": len(systems[main].compared), "sampling": asdict(config) if checkpoints else None}
-    facts = common_facts(protocol, config.seed) | about | own | _facts(systems[main])
+    width = {"expressions": compared_expressions(protocol, loaded)}
+    facts = common_facts(protocol, config.seed) | about | width | own | _facts(systems[main])
     others = {name: _facts(system) for name, system in asked.items() if name != main}
     return Evaluation(main, rows, scaled, facts=facts | ({"rows": others} if others else {}))
 
@@ -148,6 +150,11 @@ def _true_motion(data: Path, dialogues: DialogueSet, head: Head, protocol: Proto
     return TrueMotion("truth", Truth.open(data), head)
 
 
+def compared_expressions(protocol: Protocol, head: Head) -> int:
+    """How many, from the first on: DualTalk's files have 50 of FLAME's, and zeros that fill up a wider head would halve their mean."""
+    return min(head.expressions, DUALTALK_EXPRESSIONS) if protocol != "native" and head.kind == "flame" else head.expressions
+
+
 def _of_split(dialogues: DialogueSet, split: str) -> tuple[str, ...]:
     """Its dialogues, of which there are some."""
     sizes = {name: len(ids) for name, ids in dialogues.splits.items()}
@@ -177,7 +184,8 @@ def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: Tru
             if len(motion) != len(truth):
                 system.cut[name] = [len(motion), len(truth)]
             speaking = true.speaking(dialogue, person)
-            system.compared.append(compared(name, dialogue.id, motion, truth, motions[_other(person)], speaking))
+            three, width = (motion, truth, motions[_other(person)]), compared_expressions(protocol, head)
+            system.compared.append(compared(name, dialogue.id, *three, speaking, width))
             if protocol == "native":
                 add_native(system.tally, dialogue.id, motion.frames(slice(0, frames)), references[person].frames(frames), head)
 

@@ -54,19 +54,25 @@ class NativeReference:
         return NativeReference(*moving, self.rest, self.rest_opening, self.speaking[first], voices, self.phones)
 
 
-def parts_of(clip: MotionClip) -> Parts:
-    """The parameters by the names of DualTalk's tables; the head's movement in conversation is its neck's."""
-    named = {"exp": clip.expr, "jaw": clip.jaw_pose, "pose": clip.neck_pose}
+def parts_of(clip: MotionClip, expressions: int) -> Parts:
+    """The parameters by the names of DualTalk's tables, of the expressions the first; the head's movement in conversation is its neck's."""
+    named = {"exp": clip.expr[:, :expressions], "jaw": clip.jaw_pose, "pose": clip.neck_pose}
     return {part: np.ascontiguousarray(motion.numpy()) for part, motion in named.items()}
 
 
 def compared(
-    name: str, dialogue: str, motion: MotionClip, truth: MotionClip, partner: MotionClip | None, speaking: Bool[Tensor, "time"] | None
+    name: str,
+    dialogue: str,
+    motion: MotionClip,
+    truth: MotionClip,
+    partner: MotionClip | None,
+    speaking: Bool[Tensor, "time"] | None,
+    expressions: int,
 ) -> ComparedMotion:
-    """Cut to the shortest of the three."""
+    """Cut to the shortest of the three, and to the first ``expressions``."""
     frames = min(len(clip) for clip in (motion, truth, partner) if clip is not None)
     first = slice(0, frames)
-    three = [None if clip is None else parts_of(clip.frames(first)) for clip in (motion, truth, partner)]
+    three = [None if clip is None else parts_of(clip.frames(first), expressions) for clip in (motion, truth, partner)]
     return ComparedMotion(name, dialogue, *three, None if speaking is None else speaking[first].numpy())
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +14,23 @@ from tiny_models import tiny_run
 
 from mango.audio.encoders import Encoder
 from mango.cli import main
-from mango.data.dialogues import DialogueSet
+from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.motion_files import save_motion
 from mango.data.phones import write_phones
 from mango.data.truth import Truth, truth_folder
 from mango.evaluation import vertex_metrics
+from mango.evaluation.dialogue_sets import evaluate_dialogues
 from mango.evaluation.native import NativeReference, Voices, add_native
 from mango.evaluation.protocol import LABELS, STILL, still_face
 from mango.evaluation.scores import Tally
 from mango.evaluation.speed import Stopwatch, TimedEncoder
 from mango.evaluation.vertex_metrics import unposed_vertices
+from mango.head.model import load_head
 from mango.inference.generation import GenerationConfig
-from mango.types import Phone
+from mango.types import Dialogue, Phone, Side
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "head"))
+from tiny_flame import tiny_flame
 
 
 def evaluated(tmp_path, data, *more):
@@ -300,6 +307,35 @@ def test_dualtalk_protocols_use_the_heads_own_parameters(scored, untrue, dialogu
     assert official["rows"]["control: truth"]["metrics"]["MSE"]["exp"] == 0
     labelled = evaluated(tmp_path, untrue, "--checkpoint", run_folder, "--protocol", "dualtalk-corrected")
     assert labelled["facts"]["truth"] == "labels" and metrics(labelled, LABELS)["MSE"]["jaw"] == 0 < labelled["metrics"]["MSE"]["jaw"]
+
+
+def test_dualtalk_protocols_look_at_the_50_expressions_that_its_files_have(tmp_path):
+    """On a FLAME head with 100, filled up with zeros: a mean over all of them would be half. Planted: all of them."""
+    path = tmp_path / "generic_model.npz"
+    np.savez(path, **tiny_flame(expressions=100))
+    head, noise = load_head(path, generation="2020"), torch.Generator().manual_seed(0)
+    flat = torch.randn(2, 60, head.layout.width, generator=noise)
+    flat[..., head.layout.where("expr")][..., 50:] = 0
+    clips = [head.layout.clip(one, torch.zeros(head.identities), head.digest) for one in flat]
+    root, voice = tmp_path / "set", torch.zeros(60 * 640)
+    create_dialogue_set(root, head, ["p0", "p1"], {"test": ["d"]})
+    sides = {side: Side(f"p{k}", voice, torch.ones(60), clip) for k, (side, clip) in enumerate(zip("ab", clips, strict=True))}
+    write_dialogue(root, Dialogue("d", 60, sides), source="", licence="", created_by="test")
+    for side, clip in zip("ab", clips, strict=True):
+        save_motion(tmp_path / "predictions" / f"d.{side}.motion.npz", replace(clip, expr=0.5 * clip.expr))
+    found = {
+        protocol: evaluate_dialogues(
+            root, "test", protocol, GenerationConfig(), predictions=(tmp_path / "predictions",), against="labels", head=path
+        )
+        for protocol in ("dualtalk-official", "dualtalk-corrected")
+    }
+    expected = sum(float((0.5 * clip.expr[:, :50]).square().mean()) for clip in clips) / 2
+    spread = sum(float((0.5 * clip.expr[:, :50]).var(0, correction=0).mean()) for clip in clips) / 2
+    for protocol, evaluation in found.items():
+        (row,) = [row for name, row in evaluation.rows.items() if "predictions" in name]
+        assert row.unscaled["MSE", "exp"].value == pytest.approx(expected, rel=1e-5), protocol
+        assert row.unscaled["Variance", "exp"].value == pytest.approx(spread, rel=1e-5), protocol
+        assert evaluation.facts["expressions"] == 50
 
 
 def test_several_checkpoints_are_several_rows(head, dialogues, run_folder, tmp_path):
