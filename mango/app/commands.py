@@ -168,7 +168,7 @@ def track(
         landmarks: instead of MediaPipe's networks a file for each film of another detector's points: .npy or .npz of (frames, 68 or
             468, 2) pixels at 25 frames a second
         box: x,y,width,height in pixels of the first picture: which face, where there are several
-        size: pixels of the square film about the head that is written; smaller heads are not enlarged
+        size: pixels of the square film about the head that is written; smaller heads are not enlarged. Stage two wants films of one size
         head: the head that is fitted
         detector: what finds faces: MediaPipe's networks; "builtin": filters of this package, less exact; "auto": the
             networks where they are, else the filters, and says so

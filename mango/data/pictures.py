@@ -67,18 +67,15 @@ class Pictures:
         self.videos: dict[tuple[str, str], tuple[VideoFrames, VideoFrames | None]] = {}
         self.tracks: dict[tuple[str, str], PersonTrack] = {}
         self.persons: dict[tuple[str, str], str] = {}
+        unseen = []
         for (id, name), side in dialogues.sides(clips):
             if side.video is None or side.track is None:
-                missing = f"{name}.mp4" if side.video is None else f"{name}.track.npz"
-                raise InputError(
-                    dialogues.folder(id),
-                    expected=f"pictures and a track ({missing})",
-                    found="none",
-                    remedy="stage two learns from pictures: track the video first, or leave this dialogue out of the split",
-                )
+                unseen.append(f"{id}/{name}.{'mp4' if side.video is None else 'track.npz'}")
+                continue
             self.videos[id, name] = VideoFrames(side.video), side.mask_video and VideoFrames(side.mask_video)
             self.tracks[id, name] = side.track
             self.persons[id, name] = side.person
+        _refuse_unseen(dialogues, unseen, of=len(unseen) + len(self.videos))
         self._check_sizes()
 
     def read(self, shots: Sequence[Shot]) -> PictureBatch:
@@ -114,13 +111,33 @@ class Pictures:
         return float((track.intrinsics[0, 0] / depth).median())
 
     def _check_sizes(self) -> None:
-        sizes = {video.size: video.path for video, _ in self.videos.values()}
-        if len(sizes) > 1:
-            found = " and ".join(f"{rows}x{cols} in {path}" for (rows, cols), path in sizes.items())
-            remedy = "bring all videos to one size, with their intrinsics"
-            raise InputError("pictures", expected="one size for all videos of a split", found=found, remedy=remedy)
+        """Pictures of a step are drawn and compared together."""
+        by_size: dict[tuple[int, int], list[str]] = {}
+        for (id, name), (video, _) in self.videos.items():
+            by_size.setdefault(video.size, []).append(f"{id}/{name}.mp4")
+        if len(by_size) > 1:
+            found = ", ".join(f"{cols}x{rows} ({_some(names)})" for (rows, cols), names in sorted(by_size.items()))
+            least = min(min(size) for size in by_size)
+            remedy = (
+                f"track the larger films again with `mango track --size {least}`; imported ones: bring them to one size before the import"
+            )
+            raise InputError("pictures", expected="films of one size for stage two", found=found, remedy=remedy)
 
     def _camera(self, shot: Shot) -> tuple[Tensor, Tensor]:
         track = self.tracks[shot[:2]]
         per_frame = track.camera_from_world
         return per_frame[shot[2] if len(per_frame) > 1 else 0], track.intrinsics
+
+
+def _refuse_unseen(dialogues: DialogueSet, unseen: Sequence[str], of: int) -> None:
+    if unseen:
+        found = f"{len(unseen)} of {of} labelled people without: {_some(unseen)} missing"
+        remedy = (
+            "make a set of their films with `mango track FILM --out SET --person NAME`, or take these dialogues out of the splits in "
+            "dataset.json: labels alone are for stage one"
+        )
+        raise InputError(dialogues.root, expected="pictures and a track of everybody who has labels", found=found, remedy=remedy)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
