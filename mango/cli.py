@@ -33,6 +33,7 @@ COMMANDS = {
     "data synthesize": Command("make synthetic dialogues with pictures, tracker-like labels and the truth", "mango.app.synthesizing:main"),
     "data import": Command("other people's recordings into a dialogue set, conventions checked", "mango.app.commands:import_data"),
     "data inspect": Command("say what a file or folder is, what is certain of it and what is assumed", "mango.app.commands:inspect"),
+    "data merge": Command("several dialogue sets, such as films tracked one by one, as one", "mango.app.merging:main"),
     "data pack": Command("a dialogue set into WebDataset shards that training reads as they are", "mango.app.packing:main"),
     "data features": Command("what models hear of a set's voices, computed beforehand, and who speaks when", "mango.app.features:main"),
     "data validate": Command("list every problem of a dialogue set, with what to do", "mango.app.commands:validate"),

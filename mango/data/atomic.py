@@ -73,6 +73,16 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def take_place(made: Path, place: Path) -> None:
+    """The finished folder ``made`` becomes ``place``; what was there goes away last."""
+    old = place.with_name(f"{place.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.rename(place, old)
+    os.rename(made, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from mango.data.atomic import take_place
 from mango.data.formats import manifest
 from mango.data.formats.conventions import check
 from mango.data.formats.conversion import dialogue_of
@@ -163,7 +164,7 @@ def import_recordings(
         lost = (before.retargeting or _lost_between(source_head or load_head(), head)) if any(r.retargeted for r in good) else ()
         replace(before, source=str(what.source.resolve()), records=ours, retargeting=lost).write(root, ours)
     if root != out:
-        _become(root, out)
+        take_place(root, out)
     return Imported(ours, people, kept, tuple(gone), lost, held)
 
 
@@ -285,16 +286,6 @@ def _people_of(root: Path, id: str) -> tuple[str, ...]:
 
 def _growing(out: Path) -> Path:
     return out.with_name(f"{out.name}.importing")
-
-
-def _become(root: Path, out: Path) -> None:
-    """The finished set takes its place, and that of an older one."""
-    old = out.with_name(f"{out.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        os.rename(out, old)
-    os.rename(root, out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
