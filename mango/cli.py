@@ -94,16 +94,11 @@ GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 
 
 def call(name: str, arguments: list[str]) -> int:
-    import tyro
+    from mango.option_texts import parsed
 
     command = COMMANDS[name]
-    code = tyro.cli(
-        command.load(),
-        prog=f"mango {name}",
-        args=arguments,
-        description=command.summary[0].upper() + command.summary[1:] + ".",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
-    )
+    description = command.summary[0].upper() + command.summary[1:] + "."
+    code = parsed(command.load(), arguments, flags=True, prog=f"mango {name}", description=description)
     return code or 0
 
 

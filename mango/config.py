@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from mango.errors import InputError
+from mango.option_texts import parsed
 
 Config = TypeVar("Config")
 
@@ -71,12 +72,7 @@ def parse_command_line(cls: type[Config], argv: Sequence[str] | None = None) -> 
 
 
 def _override(cls: type[Config], config: Config, argv: Sequence[str]) -> Config:
-    import tyro
-
-    # Without the two markers tyro would offer subcommands for optional nested configs; flags keep Python's spelling.
-    return tyro.cli(
-        cls, default=config, args=list(argv), config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff), use_underscores=True
-    )
+    return parsed(cls, argv, flags=False, default=config)
 
 
 def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "", base: Config | None = None) -> Config:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -80,8 +80,7 @@ def import_data(
         fps: frames a second of the motion, where the source cannot say or is wrong
         camera: of sources with several cameras, the one whose pictures are wanted, by its id (without, the most frontal one)
         licence: of the recordings, written to every dialogue
-        hold_out: share of the training dialogues that goes to the split "val" instead, e.g. 0.1: whole dialogues, chosen by their names, of
-            people who are in no other where that can be (without, none do, unless the source says so)
+        hold_out: share of the training dialogues that goes to "val" instead, e.g. 0.1: of people in no other dialogue, where that can be
         without_motion: sound and pictures alone
         anyway: import although numbers contradict their conventions
         overwrite: replace a set that is there by a new one, when that is whole
@@ -130,7 +129,12 @@ def inspect(
     inspect_source(path, format=format, options=options, head=head, sheet=sheet)
 
 
-def get_assets(name: Positional[Literal["mediapipe"]], /, folder: Path | None = None, wheel: Path | None = None) -> None:
+def get_assets(
+    name: Positional[Annotated[Literal["mediapipe"], tyro.conf.arg(metavar="{mediapipe}")]],
+    /,
+    folder: Path | None = None,
+    wheel: Path | None = None,
+) -> None:
     """Put networks where `mango track` finds them.
 
     Args:
@@ -144,7 +148,7 @@ def get_assets(name: Positional[Literal["mediapipe"]], /, folder: Path | None = 
 
 
 def track(
-    films: Positional[tuple[Path, ...]],
+    films: Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILM [FILM]", help_behavior_hint="(required)")]],
     /,
     out: Path,
     person: Repeated[tuple[str, ...]] = (),

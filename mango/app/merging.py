@@ -1,6 +1,7 @@
 """`mango data merge`."""
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,7 +11,7 @@ from mango.errors import InputError
 
 def main(
     out: tyro.conf.Positional[Path],
-    sets: tyro.conf.Positional[tuple[Path, ...]],
+    sets: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="SET [SET ...]", help_behavior_hint="(required)")]],
     /,
     hold_out: float | None = None,
     overwrite: bool = False,
@@ -20,8 +21,7 @@ def main(
     Args:
         out: the merged set, a new folder; it grows in OUT.merging
         sets: the sets, in folders or shards; people of one name are one person. They may be removed afterwards
-        hold_out: share of the training dialogues that goes to the split "val" instead, e.g. 0.1: whole dialogues, chosen by their names, of
-            people who are in no other where that can be (without, what the sets hold out)
+        hold_out: share of the training dialogues that goes to "val" instead, e.g. 0.1: of people in no other dialogue, where that can be
         overwrite: replace a set that is there by the merged one, when that is whole
     """
     from mango.data.holding_out import HELD_OUT, check_share

@@ -29,11 +29,11 @@ class EncoderConfig:
     the result. What a motion model learns of it is the mix of its layers, where there are several.
     """
 
-    kind: Literal["log_mel", "wav2vec2", "hubert", "wavlm"] = "log_mel"
+    kind: Literal["log_mel", "wav2vec2", "hubert", "wavlm"] = "log_mel"  # the first needs no download
     path: str | None = None  # a folder written by save_pretrained, or a hub name
     # Hidden states: 0 = input of the first transformer layer, -1 = output of the last. Several: the model learns their mix. []: all.
     layers: tuple[int, ...] = (-1,)
-    mels: int = 40
+    mels: int = 40  # bands of log-mel
 
     @staticmethod
     def renewed(values: Mapping[str, Any]) -> Mapping[str, Any]:

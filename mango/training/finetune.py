@@ -55,25 +55,25 @@ EFFORTS = {
 class FinetuneConfig:
     """What to fine-tune on, and for how long."""
 
-    data: Path  # in folders or shards
-    person: str
+    data: Path  # a dialogue set with films of the person, in folders or shards
+    person: str  # of the set: whom to learn
     checkpoint: Path  # a run of stage two
     out: Path  # the new run
     effort: Literal[
         "quick",  # an avatar alone, drawn by the general model's motion
-        "normal",
+        "normal",  # an adapter to the motion model too, and more Gaussians where pictures ask for them
         "best",  # four times as long an avatar
     ] = "normal"
-    head_steps: int | None = None  # of the avatar alone, instead of the effort's
-    cycles: int | None = None  # of one step of the avatar and three of the motion model, instead of the effort's
+    head_steps: int | None = None  # steps of the avatar alone, instead of the effort's
+    cycles: int | None = None  # rounds of one step of the avatar and three of the motion model, instead of the effort's
     measure_gain: bool = (
         False  # find out anew how much larger faces move than labelled: they come from another tracker than the checkpoint's
     )
-    adapter_rank: int = 8  # of the changes to each layer of the motion model
-    split: str = "train"
-    head: str = "builtin"
-    seed: int = 0
-    lr: float = 1e-4  # of the motion model
+    adapter_rank: int = 8  # rank of the changes to each layer of the motion model
+    split: str = "train"  # to learn from
+    head: str = "builtin"  # or the head file of the set
+    seed: int = 0  # decides everything random
+    lr: float = 1e-4  # learning rate of the motion model's adapter
     strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
 
 

@@ -15,6 +15,7 @@ FORBIDDEN = [
     ("renderer", ["mango"], "the renderer takes vertices and faces as tensors and stands alone"),
     ("mango.types", ["mango", "renderer"], "the vocabulary depends on nothing"),
     ("mango.errors", ["mango", "renderer"], "errors depend on nothing"),
+    ("mango.option_texts", ["mango", "renderer"], "options are of any config"),
     ("mango.models", ["mango.data", "mango.training", "renderer"], "a model knows tensors, not where they come from"),
     ("mango.diffusion", ["mango.models", "mango.data", "mango.training", "renderer"], "diffusion sees the model as a callable"),
     ("mango.losses", ["mango.models", "mango.data", "mango.training"], "losses see heads, never models"),
@@ -25,8 +26,8 @@ FORBIDDEN = [
     ("train_stage1", ["renderer"], "stage one never renders"),
 ]
 
-# mango.config may raise the one error that means "your input"
-ALLOWED_OF_OURS = {"mango.config": {"mango.errors"}}
+# mango.config may raise the one error that means "your input", and shows its fields as options
+ALLOWED_OF_OURS = {"mango.config": {"mango.errors", "mango.option_texts"}}
 
 RENDERING = [  # design, section 2; stage two is several files
     "mango.training.stage2",

@@ -26,14 +26,14 @@ CLOSURE_FRAMES = 9  # a longer closed stretch is silence
 class Corruption:
     """Scale of each kind (0 = off, 1 = as trackers err) and what each means at scale 1."""
 
-    amplitude: float = 1.0
-    smoothing: float = 1.0
-    closures: float = 1.0
-    offset: float = 1.0
-    jitter: float = 1.0
-    pose: float = 1.0
-    eyelids: float = 1.0
-    identity: float = 1.0
+    amplitude: float = 1.0  # scale of movements that are too small
+    smoothing: float = 1.0  # scale of smoothing over time
+    closures: float = 1.0  # scale of lips that stay open at p, b and m
+    offset: float = 1.0  # scale of constant offsets
+    jitter: float = 1.0  # scale of tremble
+    pose: float = 1.0  # scale of errors of head pose and gaze
+    eyelids: float = 1.0  # scale of lids that move too little
+    identity: float = 1.0  # scale of errors of the face's shape
 
     amplitude_range: tuple[float, float] = (0.60, 0.80)  # gain of lips and jaw, one draw a clip
     upper_amplitude: float = 0.85  # gain of brows
@@ -42,13 +42,13 @@ class Corruption:
     clip_offset: float = 0.030  # static offset of expression weights, standard deviation over clips
     common_offset: float = 0.024  # bias common to all clips
     jaw_offset_rad: float = 0.008  # static, of the jaw, per clip; the common bias opens it by as much
-    white_jitter: float = 0.009  # of expression weights; the jaw's is a third of it in radians
-    coloured_jitter: float = 0.015  # the same, with a correlation time of colour_frames
-    colour_frames: float = 8.0
+    white_jitter: float = 0.009  # tremble of expression weights, independent in each frame; the jaw's is a third of it in radians
+    coloured_jitter: float = 0.015  # tremble with a correlation time of colour_frames; the jaw's is a third of it
+    colour_frames: float = 8.0  # correlation time of coloured jitter
     pose_degrees: float = 1.0  # head pose noise, standard deviation
-    gaze_degrees: float = 2.0
-    eyelid_gain: float = 0.75
-    identity_noise: float = 0.35  # of identity coefficients
+    gaze_degrees: float = 2.0  # gaze noise, standard deviation
+    eyelid_gain: float = 0.75  # gain of lids
+    identity_noise: float = 0.35  # standard deviation of identity coefficients' errors
 
     def only(self, *kinds: str) -> "Corruption":
         """The same corruption with every other kind switched off."""

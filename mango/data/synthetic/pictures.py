@@ -20,14 +20,14 @@ BACKGROUNDS = ((0.62, 0.70, 0.76), (0.74, 0.70, 0.64), (0.56, 0.64, 0.58), (0.70
 class Shooting:
     """How clips are filmed, and how far the tracker's idea of the camera is off."""
 
-    size_px: int = 128
-    distance_m: float = 0.95
-    field_of_view_degrees: float = 19.5
+    size_px: int = 128  # a side of the square pictures
+    distance_m: float = 0.95  # from camera to head
+    field_of_view_degrees: float = 19.5  # of the camera
     view_degrees: tuple[float, float] = (9.0, 4.0)  # largest yaw and pitch of a clip's camera
-    focal_error: float = 0.008  # relative; standard deviation over clips, as are the next two
-    shift_error_m: float = 0.0008
-    turn_error_degrees: float = 0.15
-    noise: float = 0.010  # of the sensor, at half brightness
+    focal_error: float = 0.008  # of the tracked camera, relative; standard deviation over clips
+    shift_error_m: float = 0.0008  # of the tracked camera; standard deviation over clips
+    turn_error_degrees: float = 0.15  # of the tracked camera; standard deviation over clips
+    noise: float = 0.010  # of the sensor, standard deviation at half brightness
 
     def __post_init__(self):
         assert self.size_px % 2 == 0, f"H.264 wants an even picture size, not {self.size_px}"

@@ -37,16 +37,19 @@ LICENCE = "CC0-1.0"
 class SynthesisConfig:
     """What a synthetic set holds. People are shared by all splits: test dialogues are new talk of known people."""
 
-    people: int = 6
-    train: int = 16  # dialogues
-    val: int = 2
-    test: int = 4
-    seconds: tuple[float, float] = (16.0, 20.0)  # of a dialogue, shortest and longest
-    seed: int = 0
-    engine: Literal["formant", "espeak"] = "formant"
+    people: int = 6  # who talk to each other, at least 2
+    train: int = 16  # dialogues to learn from
+    val: int = 2  # dialogues to validate on
+    test: int = 4  # dialogues to evaluate on
+    seconds: tuple[float, float] = (16.0, 20.0)  # length of a dialogue, shortest and longest
+    seed: int = 0  # decides people, words, turns and errors
+    engine: Literal[
+        "formant",  # the built-in synthesiser
+        "espeak",  # eSpeak NG, of the extra `speech` (GPL-3)
+    ] = "formant"
     video: bool = True  # False: voices and labels only
     crf: int = 14  # quality of the videos, H.264's
-    num_gaussians: int = 10_000  # of a true person's surface
+    num_gaussians: int = 10_000  # number of a true person's surface
     phones: bool = False  # also write who says what when into the set, as a perfect forced aligner would; else only the truth knows
     corruption: Corruption = field(default_factory=Corruption)
     shooting: Shooting = field(default_factory=Shooting)
