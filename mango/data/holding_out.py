@@ -25,8 +25,8 @@ class HeldOut:
     shared_people: tuple[str, ...]
 
     def __str__(self) -> str:
-        people, more = ", ".join(self.shared_people[:3]), ", ..." if len(self.shared_people) > 3 else ""
-        whose = f"{people}{more} are in training too" if self.shared_people else "of nobody who is in training"
+        named, more = ", ".join(self.shared_people[:3]), ", ..." if len(self.shared_people) > 3 else ""
+        whose = f"in training too: {named}{more}" if self.shared_people else "of nobody who is in training"
         return f"held out (split {HELD_OUT!r}): {len(self.dialogues)} of {self.of} dialogues, {whose}"
 
 
