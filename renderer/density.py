@@ -51,7 +51,7 @@ class DensityConfig:
     reset_every: int = 3000  # steps between two resets of the opacities; 0: never
     grow_gradient: float = 2e-4  # mean gradient of the place in the picture, whose half sides are 1, above which a Gaussian becomes two
     split_scale: float = 0.01  # metres; growing Gaussians up to this standard deviation are cloned, larger ones split
-    prune_opacity: float = 0.005
+    prune_opacity: float = 0.005  # least opacity that may stay
     prune_scale: float = 0.1  # metres; largest standard deviation that may stay
     prune_radius: float = math.inf  # largest radius that may stay, as a share of the picture's longer side
     # When one becomes two, both keep its opacity ("inherited", Kerbl et al.), or together they are as opaque as it was

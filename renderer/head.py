@@ -26,8 +26,8 @@ BLUR, PIXEL = 0.3, 1 / 12  # square pixels: what a picture is drawn with, and ho
 class AvatarConfig:
     """How a new avatar begins."""
 
-    num_gaussians: int = 5000
-    opacity: float = 0.7
+    num_gaussians: int = 5000  # of one person
+    opacity: float = 0.7  # of each
     spread: float = 0.55  # standard deviation over the distance between neighbours; larger closes holes, smaller is sharper
     thickness: float = 0.25  # standard deviation along the normal over the one across
 

@@ -92,7 +92,7 @@ class Windows:
         self.dialogues = [_held(dialogue_set, id, encoder, layout, people) for id in ids]
         if not any(held.keep.any() for held in self.dialogues):
             where, whose = f"{dialogue_set.root}, split {split!r}", f" of {', '.join(sorted(people))}" if people else ""
-            remedy = "name people of the set that have labels, or make labels first"
+            remedy = "name people who have labels, or another split; mango track makes labelled sets of films"
             raise InputError(where, expected=f"motion labels{whose}", found=f"none in {len(self.dialogues)} dialogues", remedy=remedy)
         self._starts = [_starts(held.keep.any(0).numpy(), frames) - context for held in self.dialogues]
 

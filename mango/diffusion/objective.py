@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 class DiffusionConfig:
     """The noise schedule; training and every sampler share it."""
 
-    levels: int = 1000
+    levels: int = 1000  # of noise
     curve: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = "squaredcos_cap_v2"  # diffusers' names; the first is cosine
 
 

@@ -29,12 +29,12 @@ class Surface(Protocol):
 class MotionLossWeights:
     """Weight of each loss in the total; 0 leaves it out. OPEN: the paper gives none; ours balance the terms at the start of training."""
 
-    parameters: float = 1.0
-    velocity: float = 0.5
-    acceleration: float = 0.0
-    vertices: float = 0.1
-    vertex_velocity: float = 0.1
-    neck_velocity: float = 0.1
+    parameters: float = 1.0  # of motion in its standard deviations
+    velocity: float = 0.5  # of their first differences
+    acceleration: float = 0.0  # of their second differences
+    vertices: float = 0.1  # of points of the face, millimetres
+    vertex_velocity: float = 0.1  # of their first differences
+    neck_velocity: float = 0.1  # of first differences of head pose
     closure: float = 0.0  # of lips that stay open at p, b and m: needs phones (docs/data.md); 0.02 is strong
     blink: float = 0.06  # of eyes that are more or less open than the label's
 

@@ -40,10 +40,10 @@ class MotionModelConfig:
         "mixed",  # "joint" without the own features added back
         "own",  # "separate", deaf to the other: the single-speaker baseline
     ] = "joint"
-    width: int = 512
-    depth: int = 8
-    heads: int = 8
-    mlp_ratio: int = 4
+    width: int = 512  # of a token
+    depth: int = 8  # layers of the denoiser
+    heads: int = 8  # of attention
+    mlp_ratio: int = 4  # hidden width of a feed-forward layer over the width
     interaction_depth: int = 2  # layers of the dual-audio transformer
     voice_kernel: int = 5  # frames per convolution of the voice stem: two of 5 see 4 frames (160 ms) to each side, where a phone shows
     heard_reach: int = 12  # frames to each side that the dual-audio pathway attends to: reactions lag by about a third of a second

@@ -12,8 +12,8 @@ LEARNERS = ("head", "motion")
 class Phase:
     """For ``steps`` steps one learner learns and the other is frozen."""
 
-    learner: str
-    steps: int
+    learner: str  # head (avatars and cameras) or motion
+    steps: int  # one after the other
 
     def __post_init__(self):
         if self.learner not in LEARNERS or self.steps < 1:
@@ -26,8 +26,8 @@ class Phase:
 class Schedule:
     """``opening`` runs once, then ``cycle`` again and again. The paper's order: renderer alone first, then in turn."""
 
-    opening: tuple[Phase, ...] = (Phase("head", 240),)
-    cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 3))
+    opening: tuple[Phase, ...] = (Phase("head", 240),)  # once
+    cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 3))  # again and again
 
     def __post_init__(self):
         if not self.cycle:

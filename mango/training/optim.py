@@ -19,13 +19,13 @@ LOWER_THE_RATE = "lower the optimizer's lr and run the same command: it goes on 
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay, gradient clipping and a moving average."""
 
-    lr: float = 1e-4
+    lr: float = 1e-4  # learning rate after warm-up
     warmup: int = 1000  # steps
     final: float = 0.1  # share of lr at the last step
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)  # AdamW's
+    weight_decay: float = 0.01  # AdamW's, of matrices
     clip: float = 1.0  # largest gradient norm
-    ema: float = 0.9999
+    ema: float = 0.9999  # decay a step of the moving average, which validates and generates; 0: none
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:

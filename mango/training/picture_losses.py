@@ -16,9 +16,9 @@ MOUTH, RIGHT_EYE, LEFT_EYE = slice(48, 68), slice(36, 42), slice(42, 48)  # of i
 class PictureLossWeights:
     """Weight of each picture loss; 0 leaves it out. OPEN: the paper gives none."""
 
-    l1: float = 1.0
+    l1: float = 1.0  # of absolute differences of colours, weighted by region
     ssim: float = 0.1  # of 1 - SSIM
-    silhouette: float = 0.1
+    silhouette: float = 0.1  # of the drawing's alpha against the matte
     lpips: float = 0.0  # needs weight files, see mango.losses.perceptual
 
 
@@ -26,10 +26,10 @@ class PictureLossWeights:
 class RegionWeights:
     """How much a pixel counts in the L1 loss. The mouth is one pixel in fifty: unweighted, hair and neck would teach the lips."""
 
-    background: float = 0.5
-    head: float = 1.0
-    mouth: float = 5.0
-    eyes: float = 5.0
+    background: float = 0.5  # outside of the matte
+    head: float = 1.0  # the person but for the next two
+    mouth: float = 5.0  # a box about the lips
+    eyes: float = 5.0  # boxes about the eyes
     margin: float = 0.5  # of a part's box, on each side: closed lips and lids have flat boxes
 
 

@@ -34,9 +34,9 @@ INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 class Every:
     """How often, in steps."""
 
-    log: int = 20
-    validate: int = 500
-    save: int = 500
+    log: int = 20  # losses
+    validate: int = 500  # on what is held out
+    save: int = 500  # checkpoints
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mango.errors import InputError
 class RuntimeConfig:
     """Choices about the machine; none of them changes what is trained (beyond rounding)."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a CUDA device where there is one
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
     compile: bool = False  # what training calls of the motion model, with torch.compile: costs a minute or more at the start
     threads: int | None = None  # CPU threads; None = torch's choice

@@ -30,13 +30,13 @@ AnyMotionModel = MotionModel | PartnerMotionRegressor
 class ConditionNoise:
     """How often training withholds or spoils a condition, so that generation can do without it or stand its errors."""
 
-    own: float = 0.1  # probabilities of withholding, per person and window
-    heard: float = 0.1
-    identity: float = 0.1
-    speaking: float = 0.2
+    own: float = 0.1  # probability of withholding the own voice, per person and window, as the next three
+    heard: float = 0.1  # of the partner's voice
+    identity: float = 0.1  # of the face's shape
+    speaking: float = 0.2  # of who speaks when
     context: float = 0.3  # of a window without clean context: a dialogue's beginning
     speaking_flips: float = 0.1  # share of frames whose speaking indicator is wrong, in runs of about ``flip_frames``
-    flip_frames: int = 5
+    flip_frames: int = 5  # length of such a run
     voice: float = 0.1  # noise on the voice features, in their standard deviations: per frame ...
     colour: float = 0.1  # ... and constant over a window, as another microphone or room would be
 
@@ -47,15 +47,15 @@ class Stage1Config:
 
     data: Path = Path("data/dialogues")  # in folders or shards
     strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
-    run: Path = Path("runs/stage1")
+    run: Path = Path("runs/stage1")  # the folder that training writes, and goes on from
     head: str = "builtin"  # or a head file
-    seed: int = 0
-    steps: int = 200_000
+    seed: int = 0  # of weights, windows and noise
+    steps: int = 200_000  # in all, those before a resumption included
     batch: int = 32  # windows of both people
     accumulate: int = 1  # parts that a batch is done in, one after the other, where memory is short: 4 learn what 1 does, up to rounding
     frames: int = 100  # of a window, without its context
-    context: int = 10
-    train_split: str = "train"
+    context: int = 10  # frames before a window that the model is shown as they were
+    train_split: str = "train"  # dialogues to learn from
     validation_split: str | None = "val"  # where it is None, empty or not there, nothing is held out
     start_from: Path | None = None  # begin with the weights of this run (its moving average) instead of at random
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -62,15 +62,15 @@ class Stage2Config:
     data: Path = Path("data/dialogues")  # in folders or shards
     strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
     stage1: Path = Path("runs/stage1")  # the run to start from
-    run: Path = Path("runs/stage2")
-    head: str = "builtin"
-    seed: int = 0
-    steps: int = 20_000
+    run: Path = Path("runs/stage2")  # the folder that training writes, and goes on from
+    head: str = "builtin"  # or a head file, that of stage one
+    seed: int = 0  # of avatars, windows, pictures and noise
+    steps: int = 20_000  # of both learners in all, those before a resumption included
     windows: int = 16  # of both people, per step
     pictures: int = 2  # per window, of either person, in every step
     shut_eyes: float = 5.0  # how much oftener frames of shut eyes are shown than those of open ones; 0: as often
-    train_split: str = "train"
-    validation_split: str | None = "val"
+    train_split: str = "train"  # dialogues to learn from
+    validation_split: str | None = "val"  # where it is None, empty, not there or of strangers, nothing is held out
     adapter_rank: int = 0  # above 0 the motion model stays as it is, and an adapter of the one person learns instead
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
     avatars: Path | None = None  # a folder of avatars to start from, with as many Gaussians: a person's own, or what all have in common
@@ -94,7 +94,7 @@ class Stage2Config:
     head_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(1e-2))
     camera_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(3e-4))
     every: Every = field(default_factory=Every)
-    keep: int = 2
+    keep: int = 2  # newest checkpoints
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self):

@@ -98,6 +98,12 @@ def test_every_option_of_every_command_has_a_text(told, name):
     assert "--help" in found and [option for option, text in found.items() if not text] == []
 
 
+@pytest.mark.parametrize("config", [Stage1Config, Stage2Config])
+def test_every_option_of_the_training_scripts_has_a_text(told, config):
+    found = told(lambda words: parse_command_line(config, words))
+    assert len(found) > 50 and [option for option, text in found.items() if not text] == []
+
+
 def test_texts_belong_to_their_options(told):
     finetune = told(main, "finetune")
     assert finetune["--effort"].startswith("quick: an avatar alone") and "best: four times as long" in finetune["--effort"]

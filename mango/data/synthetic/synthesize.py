@@ -49,7 +49,7 @@ class SynthesisConfig:
     ] = "formant"
     video: bool = True  # False: voices and labels only
     crf: int = 14  # quality of the videos, H.264's
-    num_gaussians: int = 10_000  # number of a true person's surface
+    num_gaussians: int = 10_000  # Gaussians of a true person's surface
     phones: bool = False  # also write who says what when into the set, as a perfect forced aligner would; else only the truth knows
     corruption: Corruption = field(default_factory=Corruption)
     shooting: Shooting = field(default_factory=Shooting)
