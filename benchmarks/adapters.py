@@ -63,10 +63,10 @@ def main(options: Options) -> int:
     if unknown:
         remedy = f"there are {', '.join(strangers.people)}"
         raise InputError("--people", expected=f"people of {options.strangers}", found=", ".join(unknown), remedy=remedy)
-    data = under_other_names(strangers, options.out / "strangers")
+    data = under_other_names(strangers, options.out / f"strangers-{strangers.digest[:12]}")
     scores = {}
     for person in options.people:
-        tuned = options.out / f"{person}-{options.effort}"
+        tuned = options.out / f"{person}-{options.effort}-{strangers.digest[:12]}"
         config = FinetuneConfig(data, stranger(person), options.general, tuned, options.effort, seed=options.seed)
         if code := finetune(config):
             return code

@@ -1,4 +1,8 @@
-"""Pictures that tell the wrong story, for twins of stage two that differ in nothing else."""
+"""Pictures that tell the wrong story, for twins of stage two that differ in nothing else.
+
+The head's pose stays the asked frame's, as the tracker and earlier registrations have it, and is registered to what is shown, within a
+degree or two. That does not always reach another moment's pose: a part of what these rows lose is heads that do not lie on each other.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

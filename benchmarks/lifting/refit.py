@@ -3,7 +3,8 @@
     motion of a frame = mean + gain of its clip * (tracker's label - mean) + change of this frame
 
 Labels begin calibrated, as stage two's do. Gains let a clip's few pictures say what holds for all its frames; changes are held small and
-smooth. Avatars and cameras learn in the same phases, from the same number of rendered frames, with the same picture loss as in stage two.
+smooth. Avatars and cameras learn in the same phases, from as many rendered frames, with the same picture loss as in stage two's steps; the
+calibration is stage two's, and its pictures count in neither's frames here.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.lifting.training import Bench, Cost, pictures_of, relabelled, stage_one, stage_two_config, timed
+from benchmarks.lifting.training import Bench, Cost, relabelled, stage_one, stage_two_config, timed
 from mango.data.dialogues import DialogueSet
 from mango.head.model import load_head
 from mango.training.alternation import learned_before, phase_at
@@ -91,7 +92,7 @@ def refit(bench: Bench, row: str, *, frames: float) -> Cost:
         spent = timed(bench, row, 0, fit)
         relabelled(bench, row, refitted_clips(bench, fitted["labels"]))
     trained = stage_one(bench, row, steps=bench.scale.motion_steps, after="stage1", labels=folder)
-    return replace(trained, steps=spent.steps + steps + trained.steps, frames_rendered=pictures_of(config))
+    return replace(trained, steps=spent.steps + steps + trained.steps, frames_rendered=config.windows * config.pictures * steps)
 
 
 @torch.no_grad()

@@ -83,9 +83,10 @@ def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
     found: list[dict] = []
 
     def ask(what: str, value: float, limit: float, *, at_least: bool = False) -> None:
-        met = value >= limit if at_least else value <= limit
-        if math.isfinite(value):  # else nobody speaks, or there is no bilabial
-            found.append({"what": what, "value": value, "limit": limit, "at_least": at_least, "met": bool(met)})
+        met = value >= limit if at_least else value <= limit  # of NaN neither is true
+        found.append(
+            {"what": what, "value": value if math.isfinite(value) else None, "limit": limit, "at_least": at_least, "met": bool(met)}
+        )
 
     longer = longer_of(scores)
     if "stage2" not in rows or longer is None:
@@ -96,11 +97,16 @@ def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
         best = measured(scores, "oracle")
         for name, words, limit in (("lve_max", "overall", 0.45), ("lve_dynamic", "dynamic", 0.55), ("lve_max_speaking", "speaking", 0.45),
                                    ("lve_max_listening", "listening", 0.0)):  # fmt: skip
-            ask(f"gap to the oracle closed, {words}", (one[name] - two[name]) / (one[name] - best[name]), limit, at_least=True)
-    ask("closure gap error, mm", two["closure"], 1.5)
-    ask("lip opening slope, distance from 1", abs(two["lip_opening_slope"] - 1), 0.05)
-    ask("lip velocity error over stage one's", two["lip_velocity"] / one["lip_velocity"], 0.75)
-    ask("listening frames over stage one's: LVE", two["lve_max_listening"] / one["lve_max_listening"], 1.0)
+            if math.isfinite(one[name]):  # else nobody speaks or listens
+                ask(f"gap to the oracle closed, {words}", (one[name] - two[name]) / (one[name] - best[name]), limit, at_least=True)
+    for name, words, value, limit in (
+        ("closure", "closure gap error, mm", two["closure"], 1.5),
+        ("lip_opening_slope", "lip opening slope, distance from 1", abs(two["lip_opening_slope"] - 1), 0.05),
+        ("lip_velocity", "lip velocity error over stage one's", two["lip_velocity"] / one["lip_velocity"], 0.75),
+        ("lve_max_listening", "listening frames over stage one's: LVE", two["lve_max_listening"] / one["lve_max_listening"], 1.0),
+    ):
+        if math.isfinite(one[name]):  # else nobody speaks or listens, or there is no bilabial
+            ask(words, value, limit)
     for name, words in (("blink_depths", "blink depth"), ("blink_rates", "blink rate")):
         far = {row: wasserstein_distance(scores[row][name], scores["truth"][name]) if scores[row][name] else math.inf
                for row in ("stage1", "stage2")}  # fmt: skip
@@ -148,7 +154,12 @@ def cell(means: Mapping[str, float | None], column: str) -> str:
 
 def words_of(verdict: Mapping) -> str:
     sign, mark = (">=" if verdict["at_least"] else "<="), ("met    " if verdict["met"] else "NOT MET")
-    return f"{mark} {verdict['what']}: {verdict['value']:.3f} ({sign} {verdict['limit']:g})"
+    return f"{mark} {verdict['what']}: {told(verdict)} ({sign} {verdict['limit']:g})"
+
+
+def told(verdict: Mapping) -> str:
+    """Its number; of a model that never does what is asked there is none."""
+    return "none" if verdict["value"] is None else f"{verdict['value']:.3f}"
 
 
 def prediction_interval(values: Sequence[float], share: float = 0.95) -> tuple[float, float]:
@@ -199,7 +210,7 @@ def summary(contents: Sequence[Mapping]) -> str:
     lines += ["", f"| asked | limit | {' | '.join(f'seed {seed}' for seed in seeds)} |", f"|---|---|{'---:|' * len(seeds)}"]
     for what, verdict in asked.items():
         found = [next((one for one in content["verdicts"] if one["what"] == what), None) for content in contents]
-        cells = ["" if one is None else f"{one['value']:.3f}" + ("" if one["met"] else " **not met**") for one in found]
+        cells = ["" if one is None else told(one) + ("" if one["met"] else " **not met**") for one in found]
         lines.append(f"| {what} | {'>=' if verdict['at_least'] else '<='} {verdict['limit']:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -153,7 +153,7 @@ ROWS = {
     "longer_time": Row("longer stage one, equal time", longer_in_time, ("stage1", "stage2")),
     "frozen_head": Row("frozen head", lambda bench, row: stage_two(bench, row, frozen_head(stage_two_config(bench, row))), ("stage1",)),
     "shuffled": Row("control: shuffled pictures", control("shuffled"), ("stage1",)),
-    "shifted": Row("control: pictures 3 frames late", control("shifted"), ("stage1",)),
+    "shifted": Row("control: pictures of 3 frames later", control("shifted"), ("stage1",)),
     "wrong_person": Row("control: another person's pictures", control("wrong_person"), ("stage1",)),
     "static": Row("control: one picture per clip", control("static"), ("stage1",)),
     "offset": Row(

@@ -211,10 +211,13 @@ def behaviours(seeds: Sequence[Judged]) -> list[str]:
     found = [seed["behaviour"] for seed in seeds if "behaviour" in seed]
     if not found:
         return ["(needs our row)"]
-    lines = ["Means over seeds; in brackets, the smallest and largest of them."]
+    lines = [
+        "Means over seeds; in brackets, the smallest and largest of them. One noise serves all dialogues of a seed, and the model is told"
+        " nobody's face: numbers differ a little from the table above."
+    ]
     for group, explained in BEHAVIOURS.items():
-        if group in found[0]:
-            each = [one[group] for one in found]
+        each = [one[group] for one in found if group in one]  # real recordings are not everywhere
+        if each:
             cases = each if isinstance(next(iter(each[0].values())), Mapping) else [{"": one} for one in each]
             lines += ["", explained, "", *_case_table(cases)]
     return lines

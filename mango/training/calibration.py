@@ -43,10 +43,11 @@ def known_gain(run: Path) -> float:
 
     Errors: InputError when it has none.
     """
-    if not (run / FILE).exists():
+    gain = read_json(run / FILE)["gain"] if (run / FILE).exists() else None
+    if gain is None:  # or it was stopped during its trials
         remedy = "give a run of stage two, or have the gain measured (finetune: --measure-gain; stage two: no calibration.known)"
-        raise InputError(run, expected=f"a run with a {FILE}", found="none", remedy=remedy)
-    return float(read_json(run / FILE)["gain"])
+        raise InputError(run, expected=f"a run with a {FILE} that says its gain", found="none", remedy=remedy)
+    return float(gain)
 
 
 def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:

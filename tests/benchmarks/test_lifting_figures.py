@@ -6,6 +6,7 @@ seed's verdict, a mixture of codes passed over, dashes that cut corners.
 """
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from benchmarks.lifting.report import COLUMNS, LABELS
 from benchmarks.lifting.rows import ROWS
 from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.sweeps import variant_bench
-from benchmarks.lifting.training import Bench
+from benchmarks.lifting.training import Bench, Cost
 from mango.data.truth import truth_folder
 from mango.errors import InputError
 from mango.types import Phone
@@ -173,6 +174,20 @@ def test_the_summary_names_every_seed_and_every_miss():
     assert "mean **0.800**" in text and f"{low:.3f}-{high:.3f}" in text
     assert "| stage two | 0.750 | 0.800 | 0.850 | 0.800 |" in text
     assert "| stage two / longer | <= 0.9 | 0.800 | 0.900 **not met** | 1.000 **not met** |" in text
+
+
+def test_a_model_that_never_blinks_has_missed_what_was_asked(monkeypatch, tmp_path):
+    """A distance to nothing is infinite, and was no verdict at all."""
+    bench = Bench(tmp_path, scale_of("ci", 1), 1)
+    blinking, means = {"blink_depths": [0.6, 0.7], "blink_rates": [12.0]}, dict.fromkeys((*COLUMNS, "upper_face"), 2.0)
+    scores = {name: {"means": means, **blinking} for name in ("stage1", "longer_steps", "truth", "stage2")}
+    scores["truth"] = {"means": means, "blink_depths": [0.8], "blink_rates": [15.0]}
+    scores["stage2"] = {"means": {**means, "closure": math.nan}, "blink_depths": [], "blink_rates": [0.0]}
+    scores |= {f"training labels: {name}": {"means": means} for name in ("tracker", "stage2")}
+    monkeypatch.setattr(report, "cost_of", lambda *_: Cost(1.0, 1, 1000))
+    found = {verdict["what"]: verdict for verdict in report.judged(bench, ["stage1", "longer_steps", "stage2"], scores)}
+    for what in ("closure gap error, mm", "blink depth: distance to the truth's distribution over stage one's"):
+        assert found[what]["value"] is None and not found[what]["met"] and "NOT MET" in report.words_of(found[what])
 
 
 def test_rows_over_seeds_leave_out_what_a_seed_lacks():

@@ -116,8 +116,11 @@ def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head
     with Run(config.run, config) as run:
         gain = calibration.measured_gain(run, studio, learners)
     assert tried == [1.4, 2.0] and calibration.known_gain(config.run) == gain
-    with pytest.raises(InputError, match=r"calibration.*--measure-gain"):
-        calibration.known_gain(tmp_path)
+    for begun in (False, True):  # or stopped during its trials
+        if begun:
+            write_json(tmp_path / calibration.FILE, {"errors": {"1.0": 3.0}, "gain": None})
+        with pytest.raises(InputError, match=r"calibration.*--measure-gain"):
+            calibration.known_gain(tmp_path)
     taken = replace(config, run=tmp_path / "taken", calibration=replace(config.calibration, known=config.run))
     with Run(taken.run, taken) as run:
         calibration.begin(run, *open_studio(taken, Runtime(taken.runtime)))

@@ -69,8 +69,7 @@ def answers(program: Path, arguments: Sequence[str], question: Sequence[str], *,
         if whole and child.poll() is None and key not in children:
             children[key] = child
         else:
-            child.kill()
-            child.wait()
+            _end(child)
 
 
 def _started(program: Path, arguments: Sequence[str]) -> subprocess.Popen:
@@ -80,6 +79,15 @@ def _started(program: Path, arguments: Sequence[str]) -> subprocess.Popen:
     _widen(child)
     atexit.register(child.kill)
     return child
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Nothing of it stays open: of thousands of damaged films each would cost two files."""
+    child.kill()
+    child.wait()
+    child.stdin.close()
+    child.stdout.close()
+    atexit.unregister(child.kill)
 
 
 def _widen(child: subprocess.Popen) -> None:

@@ -1,5 +1,6 @@
 """Films of strangers are read in a process of its own: it may crash, and nothing but that film is lost."""
 
+import os
 from fractions import Fraction
 
 import av
@@ -87,6 +88,18 @@ film_child.main(sys.argv[1], int(sys.argv[2]))
     found = film_of(film)  # starts the process, which may take its time
     monkeypatch.setattr(child_process, "SECONDS", 2.0)
     assert len(list(pictures_at(found, at([0, FRAMES - 1])))) == 2
+
+
+def test_a_process_that_ended_leaves_nothing_open(film, tmp_path, monkeypatch):
+    """Of thousands of damaged films each cost two files, until there were no more for healthy ones."""
+    child = tmp_path / "child.py"
+    child.write_text("import os, sys; sys.stdin.buffer.read(8); os._exit(3)")
+    monkeypatch.setattr(foreign_films, "CHILD", child)
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        with pytest.raises(InputError, match="a crash"):
+            film_of(film)
+    assert len(os.listdir("/dev/fd")) == before
 
 
 @pytest.mark.parametrize("crash", ["os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)"])
