@@ -29,9 +29,8 @@ def fade_at_cut_edges(studio: Studio, learners: Learners) -> None:
     lengths = {person: [] for person in learners.avatars}
     for number in range(LOOKS):
         recorded = studio.lessons.at(studio.config.steps + 1 + number).to(studio.device).recorded
-        if recorded.shots:
-            for person, length in _lengths(studio, learners, recorded):
-                lengths[person].append(length)
+        for person, length in _lengths(studio, learners, recorded):
+            lengths[person].append(length)
     for person, found in lengths.items():
         if found:
             avatar, length = learners.avatars[person], torch.stack(found).quantile(SELDOM, dim=0)

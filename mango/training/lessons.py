@@ -24,7 +24,7 @@ class Lesson:
     """Of one step. With one process its share is the whole."""
 
     windows: WindowBatch  # this process's
-    recorded: PictureBatch  # pictures of them; maybe none
+    recorded: PictureBatch  # pictures of them, one at least: in every window there is something to learn
     places: tuple[list[int], list[int], list[int]]  # of each picture: window, person, frame within the window
     whole: WindowBatch  # everybody's windows, on the CPU
     share: Sequence[int]  # which of them are this process's
@@ -73,7 +73,7 @@ class Supply:
         rows, sides, frames = ([column[number] for number in own] for column in places)
         return Lesson(
             windows=whole.rows(self.share),
-            recorded=self._recorded(shots, own),
+            recorded=self.pictures.read([shots[number] for number in own]),
             places=([self.share.index(row) for row in rows], sides, frames),
             whole=whole,
             share=self.share,
@@ -81,9 +81,6 @@ class Supply:
             share_of_shots=own,
             people=tuple(sorted({self._persons[shot[:2]] for shot in shots})),
         )
-
-    def _recorded(self, shots: Sequence[Shot], own: Sequence[int]) -> PictureBatch:
-        return self.pictures.read([shots[number] for number in own]) if own else self.pictures.read(shots[:1])[[]]  # none, of their size
 
 
 def oftener(batch: WindowBatch, lids: Sequence[int], shut_eyes: float) -> Float[Tensor, "batch person time"]:

@@ -147,15 +147,12 @@ def picture_parts(
     The bank remembers the head poses that all processes find.
     """
     recorded, bank, head = lesson.recorded, learners.bank, studio.head
-    losses = {name: studio.background.new_zeros(()) for name, weight in asdict(weights).items() if weight}
-    neck = studio.background.new_zeros(0, 3)
-    if recorded.shots:  # else there was nothing to look at in this process's windows
-        banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
-        neck = banked[:, head.layout.where("neck_pose")]
-        drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded)
-        if learners.growth is not None and motion is None:
-            learners.growth.watch(drawing)
-        losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
+    banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
+    neck = banked[:, head.layout.where("neck_pose")]
+    drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded)
+    if learners.growth is not None and motion is None:
+        learners.growth.watch(drawing)
+    losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
     bank.remember(lesson.shots, studio.runtime.gathered(neck, lesson.share_of_shots, len(lesson.shots)))
     return losses
 

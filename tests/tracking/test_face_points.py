@@ -55,7 +55,7 @@ def test_another_number_of_points_is_refused(head):
 
 def test_another_head_is_refused_for_468_points_and_not_for_68(head):
     head = type(head)(_arrays_of_another())
-    with pytest.raises(InputError, match=r"the built-in head.*found another head; track with the built-in head"):
+    with pytest.raises(InputError, match=r"the built-in head.*found another head; give iBUG's 68 points"):
         places_on(head, MEDIAPIPE)
     assert len(places_on(head, IBUG).faces) == IBUG
 
