@@ -286,7 +286,7 @@ def row_bars(outcomes: Sequence[Outcome], small: str) -> "Sheet":
     )
     most = max(1.15, *(max(bar.high, *bar.ratios) for bar in shown))  # room for what stands at 1
     plot = Plot(sheet, (left, top, 856, bottom), (0.0, 1.04 * most), (0.0, 1.0))
-    for value, words in ((ASKED, f"asked {ASKED}"), (1.0, "longer stage one")):
+    for value, words in ((ASKED, f"asked of the mean {ASKED}"), (1.0, "longer stage one")):
         sheet.line([(plot.x(value), top - 4), (plot.x(value), bottom)], INK, 1.2, (4, 3) if value < 1 else None)
         sheet.text((plot.x(value) + (-4 if value < 1 else 4), top - 12), words, 11, INK, "rm" if value < 1 else "lm")
     for k, bar in enumerate(shown):
@@ -338,7 +338,7 @@ def gain_curve(found: Mapping[int, Sequence[float]], small: str) -> "Sheet":
     most = max(1.0, *(max(ratios) for ratios in found.values()))
     plot = Plot(sheet, (64, 92, 540, 310), (math.log(counts[0]) - 0.2, math.log(counts[-1]) + 0.2), (0.0, 1.1 * most))
     plot.axes("training dialogues (log scale)", "ratio (no unit)", ticks={math.log(count): str(count) for count in counts})
-    for value, words in ((ASKED, f"asked {ASKED}"), (1.0, "longer stage one")):
+    for value, words in ((ASKED, f"asked of the mean {ASKED}"), (1.0, "longer stage one")):
         sheet.line([(64, plot.y(value)), (540, plot.y(value))], INK, 1.2, (4, 3) if value < 1 else None)
         sheet.text((538, plot.y(value) - 3), words, 11, INK, "rs")
     means = [sum(ratios) / len(ratios) for ratios in found.values()]
