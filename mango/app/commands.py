@@ -80,7 +80,8 @@ def import_data(
         fps: frames a second of the motion, where the source cannot say or is wrong
         camera: of sources with several cameras, the one whose pictures are wanted, by its id (without, the most frontal one)
         licence: of the recordings, written to every dialogue
-        hold_out: share of the training dialogues that goes to "val" instead, e.g. 0.1: of people in no other dialogue, where that can be
+        hold_out: share of the dialogues of "train" and "val" that "val" shall hold, e.g. 0.1, what the source has there included; people in
+            no other dialogue go first
         without_motion: sound and pictures alone
         anyway: import although numbers contradict their conventions
         overwrite: replace a set that is there by a new one, when that is whole

@@ -21,7 +21,8 @@ def main(
     Args:
         out: the merged set, a new folder; it grows in OUT.merging
         sets: the sets, in folders or shards; people of one name are one person. They may be removed afterwards
-        hold_out: share of the training dialogues that goes to "val" instead, e.g. 0.1: of people in no other dialogue, where that can be
+        hold_out: share of the dialogues to learn from that goes to "val", e.g. 0.1, of those of people whom nothing connects with a "val"
+            of the sets; people in no other dialogue go first
         overwrite: replace a set that is there by the merged one, when that is whole
     """
     from mango.data.holding_out import HELD_OUT, check_share

@@ -1,7 +1,9 @@
 """Whole dialogues held out of training, the same ones whenever it is asked.
 
-Who is held out should be a stranger to training. So dialogues that have a person in common, directly or through others, are a group, and
-groups are held out whole. Where that cannot be (everybody has talked to one interviewer), single dialogues are, and people are shared.
+Dialogues that have a person in common, directly or through others, are a group; groups are held out whole, in the order of a hash of their
+names, until the split has its share of all. What was once learnt from stays, but new dialogues follow those of their group that were held
+out here before, up to twice the share. Where groups give less than half of it (everybody has talked to one interviewer), single dialogues
+are held out, and people are shared.
 """
 
 import math
@@ -18,16 +20,20 @@ TRAIN, HELD_OUT = "train", "val"  # splits
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Which dialogues of how many, and who of theirs is in training too."""
+    """What is held out of how many dialogues, and who of theirs is in training too."""
 
-    dialogues: tuple[str, ...]
+    dialogues: int
     of: int
+    more: int  # of them were held out just now
     shared_people: tuple[str, ...]
 
     def __str__(self) -> str:
+        if not self.dialogues:
+            return f"nothing is held out (split {HELD_OUT!r}): that takes two dialogues, one of them to learn from"
         named, more = ", ".join(self.shared_people[:3]), ", ..." if len(self.shared_people) > 3 else ""
         whose = f"in training too: {named}{more}" if self.shared_people else "of nobody who is in training"
-        return f"held out (split {HELD_OUT!r}): {len(self.dialogues)} of {self.of} dialogues, {whose}"
+        begun = "held out" if self.more else "nothing more was held out"
+        return f"{begun} (split {HELD_OUT!r}): {self.dialogues} of {self.of} dialogues, {whose}"
 
 
 def check_share(share: float | None) -> None:
@@ -36,38 +42,51 @@ def check_share(share: float | None) -> None:
         raise InputError("--hold-out", expected="a share between 0 and 1", found=f"{share:g}", remedy=remedy)
 
 
-def held_out(cast: Mapping[str, Collection[str]], share: float, *, before: Collection[str] = (), learnt: Collection[str] = ()) -> HeldOut:
-    """About ``share`` of the dialogues in ``cast`` (dialogue -> its people), by a hash of their names: at least one, and never all.
+def to_hold_out(
+    cast: Mapping[str, Collection[str]],
+    share: float,
+    *,
+    before: Collection[str] = (),
+    ours: Collection[str] = (),
+    learnt: Collection[str] = (),
+) -> set[str]:
+    """Which dialogues of ``cast`` (dialogue -> its people) to hold out, so that about ``share`` of them is: one at least, never all.
 
-    ``before`` are held out already and stay so, ``learnt`` are in training and stay there. Errors: InputError for less than two dialogues.
+    ``before`` are held out already and count, ``ours`` among them by an earlier call and not by the source; ``learnt`` stay in training.
     """
     check_share(share)
     if len(cast) < 2:
-        remedy = "leave it away: training does without a split to validate on"
-        raise InputError("--hold-out", expected="at least 2 dialogues, one of them to learn from", found=str(len(cast)), remedy=remedy)
+        return set()
     wanted = min(max(1, round(share * len(cast))), len(cast) - 1)
+    free = cast.keys() - {*before} - {*learnt}
     groups = _groups(cast)
-    joining = {id for ids in groups if {*before} & {*ids} and not {*learnt} & {*ids} for id in ids}
-    strangers = [ids for ids in groups if not ({*before} | {*learnt}) & {*ids}]
-    chosen = {*before} | joining
-    chosen |= _filled(strangers, wanted - len(chosen))
-    if len(chosen) < math.ceil(wanted / 2):
-        chosen |= _filled([[id] for id in cast if id not in chosen and id not in learnt], wanted - len(chosen))
-    others = {person for id in cast.keys() - chosen for person in cast[id]}
-    shared = ({person for id in chosen for person in cast[id]} & others) - {NOBODY}
-    return HeldOut(tuple(id for id in cast if id in chosen), len(cast), tuple(sorted(shared)))
+    following = [[id for id in ids if id in free] for ids in groups if {*ids} & {*ours} and {*ids} & free and not {*ids} & {*learnt}]
+    apart = [ids for ids in groups if {*ids} <= free]
+    chosen = _filled(following, min(2 * wanted, len(cast) - 1) - len(before))
+    chosen |= _filled(apart, wanted - len(before) - len(chosen))
+    if len(before) + len(chosen) < math.ceil(wanted / 2):
+        chosen |= _filled([[id] for id in free - chosen], wanted - len(before) - len(chosen))
+    return chosen
 
 
 def with_held_out(
-    splits: Mapping[str, Iterable[str]], cast: Mapping[str, Collection[str]], share: float, new: Collection[str]
+    splits: Mapping[str, Iterable[str]], cast: Mapping[str, Collection[str]], chosen: Collection[str]
 ) -> tuple[dict[str, list[str]], HeldOut]:
-    """The splits with ``share`` of what is learnt from held out. Where dialogues were held out already, only ``new`` ones move."""
+    """The splits with ``chosen`` dialogues moved from training to what is held out, and what that is then."""
     listed = {TRAIN: [], HELD_OUT: [], **{name: list(ids) for name, ids in splits.items()}}
-    train, before = listed[TRAIN], listed[HELD_OUT]
-    learnt = [id for id in train if id not in new] if {*before} - {*new} else []
-    found = held_out({id: cast[id] for id in (*train, *before)}, share, before=before, learnt=learnt)
-    chosen = [id for id in train if id in found.dialogues]
-    return {**listed, TRAIN: [id for id in train if id not in chosen], HELD_OUT: [*before, *chosen]}, found
+    train = [id for id in listed[TRAIN] if id not in chosen]
+    held = listed[HELD_OUT] + [id for id in listed[TRAIN] if id in chosen]
+    met = [{person for id in ids for person in cast[id]} - {NOBODY} for ids in (train, held)]
+    told = HeldOut(len(held), len(train) + len(held), len(chosen), tuple(sorted(met[0] & met[1])))
+    return {**listed, TRAIN: train, HELD_OUT: held}, told
+
+
+def strangers(splits: Mapping[str, Iterable[str]], cast: Mapping[str, Collection[str]]) -> list[str]:
+    """Dialogues to learn from of people whom nothing connects with what is held out."""
+    train, held = ([*splits.get(name, ())] for name in (TRAIN, HELD_OUT))
+    groups = _groups({id: cast[id] for id in (*train, *held)})
+    connected = {id for ids in groups if {*ids} & {*held} for id in ids}
+    return [id for id in train if id not in connected]
 
 
 def nothing_held_out(dialogues: DialogueSet, split: str | None, people: Collection[str] = ()) -> str | None:

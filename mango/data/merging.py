@@ -20,7 +20,7 @@ from mango.data.atomic import atomic_folder, take_place
 from mango.data.descriptions import NOBODY, SetHead
 from mango.data.dialogues import DialogueSet, create_dialogue_set, files_of
 from mango.data.formats.recordings import as_name
-from mango.data.holding_out import HELD_OUT, TRAIN, HeldOut, with_held_out
+from mango.data.holding_out import HELD_OUT, TRAIN, HeldOut, strangers, to_hold_out, with_held_out
 from mango.data.json_files import read_json, write_json
 from mango.data.members import span
 from mango.data.shards import FILMS
@@ -69,8 +69,9 @@ def merge(
 ) -> Merged:
     """The sets ``roots``, in folders or shards, as the new set ``out``.
 
-    ``hold_out``: share of the training dialogues that goes to the split "val" (`mango.data.holding_out`). Errors: InputError for sets of
-    different heads, for a set given twice, and for an ``out`` that is there, unless ``overwrite`` replaces it when all is done.
+    ``hold_out``: share that goes to the split "val", of those dialogues whose people nothing connects with a "val" of the sets
+    (`mango.data.holding_out`). Errors: InputError for sets of different heads, for a set given twice, and for an ``out`` that is there,
+    unless ``overwrite`` replaces it when all is done.
     """
     _check_places(out, roots, overwrite)
     sets = [DialogueSet.open(root, strict=True, films=True) for root in roots]
@@ -82,9 +83,8 @@ def merge(
         splits[piece.split].append(piece.name)
     held = None
     if hold_out is not None:
-        known = {person for id in splits.get(HELD_OUT, ()) for person in cast[id]} - {NOBODY}
-        strangers = [id for id in splits.get(TRAIN, ()) if not known & {*cast[id]}]  # a held-out end of a film holds out no film
-        splits, held = with_held_out(splits, cast, hold_out, new=strangers)
+        new = strangers(splits, cast)  # a held-out end of a film holds out no film
+        splits, held = with_held_out(splits, cast, to_hold_out({id: cast[id] for id in new}, hold_out))
     met = {name: {person for id in splits.get(name, ()) for person in cast[id]} - {NOBODY} for name in (TRAIN, TEST)}
     shared = met[TRAIN] & met[TEST]
     growing = _begun(out, _stamp(pieces, splits))

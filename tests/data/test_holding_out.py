@@ -1,64 +1,99 @@
 """Dialogues held out of training: about as many as asked, always the same, strangers where that can be.
 
 Faults planted, each seen red: people's groups not looked at; order of the call deciding; what was trained on moved when more is imported;
-all dialogues of a small set held out.
+all dialogues of a small set held out; whoever is in the source's own split held out, to the last one; all that is new with whom
+was held out before; a split that is large enough made larger.
 """
 
 import pytest
 
-from mango.data.holding_out import held_out, with_held_out
+from mango.data.holding_out import HeldOut, strangers, to_hold_out, with_held_out
 from mango.errors import InputError
 
 PAIRS = {f"d{k:02d}": (f"p{k:02d}a", f"p{k:02d}b") for k in range(40)}
+HOSTED = {id: ("host", guest) for id, (_, guest) in PAIRS.items()}
+
+
+def held(cast, share, train=None, val=(), **more) -> tuple[dict[str, list[str]], HeldOut]:
+    """The splits afterwards, and what is said of them."""
+    train = [id for id in cast if id not in val] if train is None else train
+    chosen = to_hold_out({id: cast[id] for id in (*train, *val)}, share, before=val, **more)
+    return with_held_out({"train": train, "val": val, "test": []}, cast, chosen)
 
 
 def test_about_as_many_as_asked_whatever_the_order():
-    chosen = held_out(PAIRS, 0.1)
-    assert len(chosen.dialogues) == 4 and chosen.shared_people == () and "4 of 40 dialogues, of nobody" in str(chosen)
-    assert {*held_out(dict(reversed(PAIRS.items())), 0.1).dialogues} == {*chosen.dialogues}
-    assert [*chosen.dialogues] != [*PAIRS][:4]
+    splits, found = held(PAIRS, 0.1)
+    assert len(splits["val"]) == 4 and found.shared_people == () and "held out (split 'val'): 4 of 40 dialogues, of nobody" in str(found)
+    assert {*held(dict(reversed(PAIRS.items())), 0.1)[0]["val"]} == {*splits["val"]} and [*splits["val"]] != [*PAIRS][:4]
+    assert sorted(splits["train"] + splits["val"]) == [*PAIRS] and splits["test"] == []
 
 
 def test_who_is_held_out_is_in_no_other_dialogue():
     """Families of four dialogues, joined in a chain of people."""
     cast = {f"f{k // 4}-{k % 4}": (f"p{k}", f"p{k + (k % 4 < 3)}") for k in range(40)}
-    chosen = held_out(cast, 0.2)
-    assert len(chosen.dialogues) == 8 and chosen.shared_people == () and len({id[:2] for id in chosen.dialogues}) == 2
+    splits, found = held(cast, 0.2)
+    assert len(splits["val"]) == 8 and found.shared_people == () and len({id[:2] for id in splits["val"]}) == 2
 
 
 def test_where_everybody_met_one_person_dialogues_are_held_out_and_that_is_said():
-    chosen = held_out({id: ("host", people[1]) for id, people in PAIRS.items()}, 0.1)
-    assert len(chosen.dialogues) == 4 and chosen.shared_people == ("host",) and "in training too: host" in str(chosen)
+    splits, found = held(HOSTED, 0.1)
+    assert len(splits["val"]) == 4 and found.shared_people == ("host",) and "in training too: host" in str(found)
 
 
 def test_one_alone_is_a_person_too():
-    chosen = held_out({f"d{k}": (f"p{k}", "") for k in range(10)}, 0.2)
-    assert len(chosen.dialogues) == 2 and chosen.shared_people == ()
+    splits, found = held({f"d{k}": (f"p{k}", "") for k in range(10)}, 0.2)
+    assert len(splits["val"]) == 2 and found.shared_people == ()
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_some_are_learnt_from_and_some_are_not(share):
-    assert 0 < len(held_out(dict(list(PAIRS.items())[:2]), share).dialogues) < 2
+    assert len(held(dict(list(PAIRS.items())[:2]), share)[0]["val"]) == 1
+    for cast in (PAIRS, HOSTED):
+        for brought in (1, 2, 20):
+            val = [*cast][:brought]
+            for ours in ([], val):
+                splits, _ = held(cast, share, val=val, ours=ours)
+                assert splits["train"] and {*val} <= {*splits["val"]}
+
+
+def test_a_source_that_brings_its_own_split():
+    """It counts, and whoever is in it draws nobody after it."""
+    for cast, whose in ((PAIRS, "of nobody who is in training"), (HOSTED, "in training too: host")):
+        val = [*cast][:4]
+        splits, found = held(cast, 0.1, val=val)
+        assert splits["val"] == val and f"nothing more was held out (split 'val'): 4 of 40 dialogues, {whose}" in str(found)
+        splits, found = held(cast, 0.25, val=val)
+        assert splits["val"][:4] == val and len(splits["val"]) == 10 and found.more == 6 and whose in str(found)
+    splits, _ = held(PAIRS | {"again": PAIRS["d00"]}, 0.1, val=["d00", "d01", "d02", "d03"])
+    assert "again" in splits["train"]
 
 
 def test_of_what_is_new_some_is_held_out_and_nothing_old_moves():
     first = dict(list(PAIRS.items())[:20])
-    splits, _ = with_held_out({"train": [*first], "test": []}, first, 0.2, new=first)
-    grown, found = with_held_out({**splits, "train": [*splits["train"], *list(PAIRS)[20:]]}, PAIRS, 0.2, new=PAIRS.keys() - first)
-    assert len(splits["val"]) == 4 and len(grown["val"]) == 8 and found.of == 40 and grown["test"] == []
-    assert {*splits["val"]} < {*grown["val"]} and {*splits["train"]} < {*grown["train"]}
-    more, _ = with_held_out({**splits, "train": [*splits["train"], "d20", "d21"]}, PAIRS, 0.5, new={"d20", "d21"})
-    assert {*splits["train"]} <= {*more["train"]}, "a larger share takes nothing that was trained on"
-    known = splits["val"][0]
-    joined = PAIRS | {"again": PAIRS[known]}
-    grown, _ = with_held_out({**splits, "train": [*splits["train"], "again"]}, joined, 0.2, new={"again"})
-    assert "again" in grown["val"], "of somebody who is held out"
-    later, _ = with_held_out({"train": [*first]}, first, 0.2, new=())
-    assert {*later["val"]} == {*splits["val"]}, "asked for later, it is what it would have been"
+    splits, _ = held(first, 0.2)
+    train, val = splits["train"], splits["val"]
+    known = {"val": val, "ours": val, "learnt": train}
+    grown, found = held(PAIRS, 0.2, **known)
+    assert len(val) == 4 and len(grown["val"]) == 8 and found.of == 40
+    assert {*val} < {*grown["val"]} and {*train} < {*grown["train"]}
+    more, _ = held({id: PAIRS[id] for id in [*first, "d20", "d21"]}, 0.5, **known)
+    assert {*train} <= {*more["train"]}, "a larger share takes nothing that was trained on"
+    followed, found = held(first | {"again": PAIRS[val[0]]}, 0.2, **known)
+    assert "again" in followed["val"] and found.shared_people == (), "of somebody who is held out"
+    for many in (10, 100):
+        crowd = first | {f"again{k}": (PAIRS[val[0]][0], f"q{k}") for k in range(many)}
+        splits, _ = held(crowd, 0.2, **known)
+        assert len(splits["val"]) <= 2 * 0.2 * len(crowd), "not whatever they are in"
+
+
+def test_strangers_of_what_is_held_out():
+    cast = {"film": ("x", "y"), "end": ("x", "y"), "guest": ("y", "z"), "far": ("z", ""), "other": ("v", "w"), "alone": ("u", "")}
+    assert strangers({"train": ["film", "guest", "far", "other", "alone"], "val": ["end"]}, cast) == ["other", "alone"]
+    assert strangers({"train": ["film"]}, cast) == ["film"] and strangers({"val": ["end"]}, cast) == []
 
 
 def test_what_cannot_be_held_out():
     with pytest.raises(InputError, match="a share between 0 and 1, found 10"):
-        held_out(PAIRS, 10.0)
-    with pytest.raises(InputError, match="at least 2 dialogues, one of them to learn from, found 1"):
-        held_out({"d": ("p",)}, 0.1)
+        to_hold_out(PAIRS, 10.0)
+    splits, found = held({"d": ("p", "")}, 0.1)
+    assert splits["train"] == ["d"] and "nothing is held out (split 'val'): that takes two dialogues" in str(found)

@@ -131,6 +131,13 @@ def test_a_share_is_held_out(made, tmp_path, capsys):
     merge(tmp_path / "more", [ended, *days], hold_out=0.4)
     splits = DialogueSet.open(tmp_path / "more").splits
     assert len(splits["val"]) == 3 and "long-held-out" in splits["val"] and "long" in splits["train"]
+    ends = [made(f"end{k}", train=[(f"e{k}", f"x{k}", f"y{k}")], val=[(f"e{k}-end", f"x{k}", f"y{k}")]) for k in range(3)]
+    capsys.readouterr()
+    assert run(tmp_path / "most", *ends, *days[:4], "--hold-out", "0.25") == 0
+    assert len(DialogueSet.open(tmp_path / "most").splits["val"]) == 4, "of the strangers, whatever ends there are"
+    assert "held out (split 'val'): 4 of 10 dialogues, in training too: x0, x1, x2, ..." in capsys.readouterr().out
+    assert run(tmp_path / "ends", *ends, "--hold-out", "0.5") == 0
+    assert "nothing more was held out (split 'val'): 3 of 6 dialogues" in capsys.readouterr().out
 
 
 def test_films_of_several_sizes_are_told(made, tmp_path, picture, capsys):

@@ -23,7 +23,7 @@ from mango.data.formats.manifest import Manifest, Record
 from mango.data.formats.recordings import Entry, Finding, FlameMotion, Options, Recording, as_name
 from mango.data.formats.registry import load
 from mango.data.formats.sources import digest_of, folder_digest, look_of
-from mango.data.holding_out import HeldOut, with_held_out
+from mango.data.holding_out import HELD_OUT, TRAIN, HeldOut, to_hold_out, with_held_out
 from mango.data.preparation import Engine, Outcome, TaskError, carried_out
 from mango.errors import InputError
 from mango.head.model import Head, load_head
@@ -128,8 +128,8 @@ def import_recordings(
 ) -> Imported:  # fmt: skip
     """Bring the set ``out`` to what the source holds now.
 
-    ``engine`` is made for so many tasks. ``hold_out`` is the share of the training dialogues that goes to the split "val". A recording that
-    fails is left out and recorded, or with ``strict`` stops everything. Errors: InputError for a set or an unfinished import of another
+    ``engine`` is made for so many tasks. ``hold_out`` is the share of the split "val" in it and "train" together. A recording that fails
+    is left out and recorded, or with ``strict`` stops everything. Errors: InputError for a set or an unfinished import of another
     kind, and the recording's own where nothing can be imported at all.
     """
     head, source_head = what.heads()
@@ -264,8 +264,11 @@ def _describe(
     cast = {record.id: record.people for record in good}
     held = None
     if hold_out is not None:
-        own = {id: cast[id] if id in cast else _people_of(root, id) for id in (*splits["train"], *splits["val"])}
-        splits, held = with_held_out(splits, own, hold_out, new=cast.keys() - listed)
+        own = {id: cast[id] if id in cast else _people_of(root, id) for id in (*splits[TRAIN], *splits[HELD_OUT])}
+        ours = [record.id for record in good if record.id in splits[HELD_OUT] and record.split != HELD_OUT]
+        learnt = [id for id in splits[TRAIN] if id in listed] if ours else []  # the first time anything may be held out
+        chosen = to_hold_out(own, hold_out, before=splits[HELD_OUT], ours=ours, learnt=learnt)
+        splits, held = with_held_out(splits, own, chosen)
     met = {name: {person for id in splits[name] for person in cast.get(id, ())} for name in ("train", "test")}
     shared = bool(met["train"] & met["test"]) or (before is not None and before.share_people)
     set_head = SetHead(head.name, head.digest, head.expressions, head.identities)

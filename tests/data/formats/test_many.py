@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mutations import DATABASES
 
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
+from mango.data.formats import plain
 from mango.data.formats.manifest import Manifest
 from mango.data.formats.recordings import Options
 from mango.data.formats.registry import FORMATS
@@ -318,3 +320,22 @@ def test_a_share_is_held_out_and_stays_so(source, tmp_path, capsys):
     assert len(grown["val"]) == 4 and held["val"] < grown["val"] and held["train"] < grown["train"]
     assert run(source, tmp_path / "none", "--hold-out", "2") == 2 and not (tmp_path / "none").exists()
     assert "a share between 0 and 1, found 2" in capsys.readouterr().err
+
+
+def test_a_share_beside_the_sources_own_split(source, tmp_path, capsys, monkeypatch):
+    """The source's counts, and can be too small the first time that one asks. Seen red by taking it for one of ours."""
+    for k in range(5, 10):
+        record(source, f"r{k}")
+    entries = plain.entries
+
+    def with_val(path, options):
+        return [replace(entry, split="val" if entry.id == "r3" else "train") for entry in entries(path, options)]
+
+    monkeypatch.setattr(plain, "entries", with_val)
+    assert run(source, tmp_path / "all") == 0 and splits(tmp_path / "all")["val"] == {"r3"}
+    assert run(source, tmp_path / "all", "--hold-out", "0.1") == 0 and splits(tmp_path / "all")["val"] == {"r3"}
+    assert "nothing more was held out (split 'val'): 1 of 10 dialogues, of nobody who is in training" in capsys.readouterr().out
+    assert run(source, tmp_path / "all", "--hold-out", "0.3") == 0
+    held = splits(tmp_path / "all")
+    assert len(held["val"]) == 3 and "held out (split 'val'): 3 of 10 dialogues" in capsys.readouterr().out
+    assert run(source, tmp_path / "all", "--hold-out", "0.6") == 0 and splits(tmp_path / "all") == held, "the rest is learnt from"
