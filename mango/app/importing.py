@@ -26,8 +26,10 @@ def import_source(
 ) -> None:  # fmt: skip
     """A dialogue set in ``out`` of what can be imported; what cannot is listed. The same again goes on, or brings it up to date."""
     from mango.data.formats.many import Import, import_recordings
+    from mango.data.holding_out import check_share
     from mango.data.preparation import engine_for
 
+    check_share(hold_out)
     if out.exists() and not (out / "dataset.json").is_file():
         found = "a file" if out.is_file() else "a folder that is none"
         raise InputError(out, expected="nothing yet, or a dialogue set", found=found, remedy="choose another name")

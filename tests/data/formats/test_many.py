@@ -318,8 +318,20 @@ def test_a_share_is_held_out_and_stays_so(source, tmp_path, capsys):
     assert run(source, tmp_path / "all", "--hold-out", "0.2") == 0
     grown = splits(tmp_path / "all")
     assert len(grown["val"]) == 4 and held["val"] < grown["val"] and held["train"] < grown["train"]
-    assert run(source, tmp_path / "none", "--hold-out", "2") == 2 and not (tmp_path / "none").exists()
-    assert "a share between 0 and 1, found 2" in capsys.readouterr().err
+
+
+def test_a_share_that_cannot_be_held_out(source, tmp_path, capsys):
+    """A wrong one before anything is imported; of one dialogue none, and that is said. Seen red: refused at the end."""
+    for share in ("2", "0", "-0.1", "nan"):
+        assert run(source, tmp_path / "none", "--hold-out", share) == 2
+        assert "a share between 0 and 1, found" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    record(source, "new")
+    assert run(source, tmp_path / "all") == 0
+    record(source, "newer")
+    assert run(source, tmp_path / "all", "--hold-out", "10") == 2 and not (tmp_path / "all" / "dialogues" / "newer").exists()
+    assert run(source / "r0_left.wav", tmp_path / "one", "--hold-out", "0.1") == 0
+    assert "nothing is held out (split 'val'): that takes two dialogues" in capsys.readouterr().out
+    assert splits(tmp_path / "one") == {"train": {"r0_left"}, "val": set(), "test": set()}
 
 
 def test_a_share_beside_the_sources_own_split(source, tmp_path, capsys, monkeypatch):
