@@ -47,7 +47,7 @@ def import_source(
         print(f"{certainty}: {words}" + (f" ({times} of {len(good)} recordings)" if times < len(good) else ""))
     if imported.retargeting:
         print(lost_line(imported.retargeting, out))
-    if imported.held_out is not None:
+    if imported.held_out.dialogues or hold_out is not None:
         print(imported.held_out)
     if imported.gone:
         print(f"removed with their recordings: {_some(list(imported.gone))}")

@@ -44,8 +44,8 @@ def main(
         told = ", ".join(f"{len(names)} of {cols}x{rows} ({names[0]})" for (rows, cols), names in sorted(merged.sizes.items()))
         least = min(min(size) for size in merged.sizes)
         print(f"warning: films of several sizes: {told}; stage two wants one: track the larger again with --size {least}")
-    if merged.held_out is not None:
+    if merged.held_out.dialogues or hold_out is not None:
         print(merged.held_out)
-    elif not merged.holds_out:
+    else:
         print(f"nothing is held out (split {HELD_OUT!r}): --hold-out 0.1 would hold out whole dialogues")
     print(f"wrote {out}: {merged.dialogues} dialogues, {len(merged.people)} people; next: mango data validate {out}")

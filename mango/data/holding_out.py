@@ -24,7 +24,7 @@ class HeldOut:
 
     dialogues: int
     of: int
-    more: int  # of them were held out just now
+    more: int | None  # of them were held out just now, if more was asked for
     shared_people: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class HeldOut:
             return f"nothing is held out (split {HELD_OUT!r}): that takes two dialogues, one of them to learn from"
         named, more = ", ".join(self.shared_people[:3]), ", ..." if len(self.shared_people) > 3 else ""
         whose = f"in training too: {named}{more}" if self.shared_people else "of nobody who is in training"
-        begun = "held out" if self.more else "nothing more was held out"
+        begun = "nothing more was held out" if self.more == 0 else "held out"
         return f"{begun} (split {HELD_OUT!r}): {self.dialogues} of {self.of} dialogues, {whose}"
 
 
@@ -69,16 +69,18 @@ def to_hold_out(
     return chosen
 
 
-def with_held_out(
-    splits: Mapping[str, Iterable[str]], cast: Mapping[str, Collection[str]], chosen: Collection[str]
-) -> tuple[dict[str, list[str]], HeldOut]:
-    """The splits with ``chosen`` dialogues moved from training to what is held out, and what that is then."""
+def with_held_out(splits: Mapping[str, Iterable[str]], chosen: Collection[str]) -> dict[str, list[str]]:
+    """The splits with ``chosen`` dialogues moved from training to what is held out."""
     listed = {TRAIN: [], HELD_OUT: [], **{name: list(ids) for name, ids in splits.items()}}
-    train = [id for id in listed[TRAIN] if id not in chosen]
-    held = listed[HELD_OUT] + [id for id in listed[TRAIN] if id in chosen]
-    met = [{person for id in ids for person in cast[id]} - {NOBODY} for ids in (train, held)]
-    told = HeldOut(len(held), len(train) + len(held), len(chosen), tuple(sorted(met[0] & met[1])))
-    return {**listed, TRAIN: train, HELD_OUT: held}, told
+    moved = [id for id in listed[TRAIN] if id in chosen]
+    return {**listed, TRAIN: [id for id in listed[TRAIN] if id not in chosen], HELD_OUT: listed[HELD_OUT] + moved}
+
+
+def held_out(splits: Mapping[str, Collection[str]], cast: Mapping[str, Collection[str]], more: int | None = None) -> HeldOut:
+    """What is held out, ``more`` of it just now."""
+    train, held = (splits.get(name, ()) for name in (TRAIN, HELD_OUT))
+    met, known = ({person for id in ids for person in cast.get(id, ())} - {NOBODY} for ids in (train, held))
+    return HeldOut(len(held), len(train) + len(held), more, tuple(sorted(met & known)))
 
 
 def strangers(splits: Mapping[str, Iterable[str]], cast: Mapping[str, Collection[str]]) -> list[str]:

@@ -20,7 +20,7 @@ from mango.data.atomic import atomic_folder, take_place
 from mango.data.descriptions import NOBODY, SetHead
 from mango.data.dialogues import DialogueSet, create_dialogue_set, files_of
 from mango.data.formats.recordings import as_name
-from mango.data.holding_out import HELD_OUT, TRAIN, HeldOut, strangers, to_hold_out, with_held_out
+from mango.data.holding_out import TRAIN, HeldOut, held_out, strangers, to_hold_out, with_held_out
 from mango.data.json_files import read_json, write_json
 from mango.data.members import span
 from mango.data.shards import FILMS
@@ -55,8 +55,7 @@ class Merged:
     people: Mapping[str, int]  # person -> in how many sets
     shared_with_test: tuple[str, ...]  # people of train who are in test, from now on
     sizes: Mapping[tuple[int, int], tuple[str, ...]]  # rows and columns of films -> whose, a.mp4 of a dialogue
-    held_out: HeldOut | None  # if anything was asked to be
-    holds_out: bool  # whether there is anything to validate on
+    held_out: HeldOut
 
 
 def merge(
@@ -81,10 +80,11 @@ def merge(
     splits: dict[str, list[str]] = {name: [] for one in sets for name in one.splits}
     for piece in pieces:
         splits[piece.split].append(piece.name)
-    held = None
+    more = None
     if hold_out is not None:
         new = strangers(splits, cast)  # a held-out end of a film holds out no film
-        splits, held = with_held_out(splits, cast, to_hold_out({id: cast[id] for id in new}, hold_out))
+        chosen = to_hold_out({id: cast[id] for id in new}, hold_out)
+        splits, more = with_held_out(splits, chosen), len(chosen)
     met = {name: {person for id in splits.get(name, ()) for person in cast[id]} - {NOBODY} for name in (TRAIN, TEST)}
     shared = met[TRAIN] & met[TEST]
     growing = _begun(out, _stamp(pieces, splits))
@@ -103,8 +103,7 @@ def merge(
         people={person: sum(person in one.people for one in sets) for person in people},
         shared_with_test=tuple(sorted(shared)) if not all(one.share_people for one in sets) else (),
         sizes=_sizes(DialogueSet.open(growing)),
-        held_out=held,
-        holds_out=bool(splits.get(HELD_OUT)),
+        held_out=held_out(splits, cast, more),
     )
     take_place(growing, out)
     shutil.rmtree(_hand(out))

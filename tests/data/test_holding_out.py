@@ -7,7 +7,7 @@ was held out before; a split that is large enough made larger.
 
 import pytest
 
-from mango.data.holding_out import HeldOut, strangers, to_hold_out, with_held_out
+from mango.data.holding_out import HeldOut, held_out, strangers, to_hold_out, with_held_out
 from mango.errors import InputError
 
 PAIRS = {f"d{k:02d}": (f"p{k:02d}a", f"p{k:02d}b") for k in range(40)}
@@ -18,7 +18,8 @@ def held(cast, share, train=None, val=(), **more) -> tuple[dict[str, list[str]],
     """The splits afterwards, and what is said of them."""
     train = [id for id in cast if id not in val] if train is None else train
     chosen = to_hold_out({id: cast[id] for id in (*train, *val)}, share, before=val, **more)
-    return with_held_out({"train": train, "val": val, "test": []}, cast, chosen)
+    splits = with_held_out({"train": train, "val": val, "test": []}, chosen)
+    return splits, held_out(splits, cast, len(chosen))
 
 
 def test_about_as_many_as_asked_whatever_the_order():

@@ -136,8 +136,11 @@ def test_a_share_is_held_out(made, tmp_path, capsys):
     assert run(tmp_path / "most", *ends, *days[:4], "--hold-out", "0.25") == 0
     assert len(DialogueSet.open(tmp_path / "most").splits["val"]) == 4, "of the strangers, whatever ends there are"
     assert "held out (split 'val'): 4 of 10 dialogues, in training too: x0, x1, x2, ..." in capsys.readouterr().out
-    assert run(tmp_path / "ends", *ends, "--hold-out", "0.5") == 0
-    assert "nothing more was held out (split 'val'): 3 of 6 dialogues" in capsys.readouterr().out
+    for asked in ((), ("--hold-out", "0.5")):
+        assert run(tmp_path / "ends", *ends, *asked, "--overwrite") == 0
+        said = capsys.readouterr().out
+        assert "held out (split 'val'): 3 of 6 dialogues, in training too: x0, x1, x2, ..." in said
+        assert ("nothing more was" in said) == bool(asked)
 
 
 def test_films_of_several_sizes_are_told(made, tmp_path, picture, capsys):

@@ -23,7 +23,7 @@ from mango.data.formats.manifest import Manifest, Record
 from mango.data.formats.recordings import Entry, Finding, FlameMotion, Options, Recording, as_name
 from mango.data.formats.registry import load
 from mango.data.formats.sources import digest_of, folder_digest, look_of
-from mango.data.holding_out import HELD_OUT, TRAIN, HeldOut, to_hold_out, with_held_out
+from mango.data.holding_out import HELD_OUT, TRAIN, HeldOut, held_out, to_hold_out, with_held_out
 from mango.data.preparation import Engine, Outcome, TaskError, carried_out
 from mango.errors import InputError
 from mango.head.model import Head, load_head
@@ -71,7 +71,7 @@ class Imported:
     kept: int  # recordings that were there, unchanged
     gone: tuple[str, ...]  # dialogues that left the set because their recordings left the source
     retargeting: tuple[Mapping[str, object], ...]  # shape, moves_mm, lost_mm of each of the source head's shapes, if any was retargeted
-    held_out: HeldOut | None = None  # if anything was asked to be
+    held_out: HeldOut  # of the set
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _stopping(record: Record, error: InputError | TaskError) -> InputError | Tas
 
 def _describe(
     root: Path, head: Head, what: Import, good: list[Record], known: Mapping[str, Record], hold_out: float | None
-) -> tuple[int, HeldOut | None]:
+) -> tuple[int, HeldOut]:
     """Write dataset.json; the number of people, and what is held out. What somebody else put there stays where they put it."""
     from mango.data.descriptions import SetDescription, SetHead, read_set, set_problems
     from mango.data.json_files import write_json
@@ -262,13 +262,14 @@ def _describe(
             splits.setdefault(record.split, []).append(record.id)
     people = {person: {"format": what.format} for record in good for person in record.people} | (dict(before.people) if before else {})
     cast = {record.id: record.people for record in good}
-    held = None
+    there = [id for id in (*splits[TRAIN], *splits[HELD_OUT]) if id in cast or (root / "dialogues" / id).is_dir()]
+    own, more = {id: cast[id] if id in cast else _people_of(root, id) for id in there}, None
     if hold_out is not None:
-        own = {id: cast[id] if id in cast else _people_of(root, id) for id in (*splits[TRAIN], *splits[HELD_OUT])}
         ours = [record.id for record in good if record.id in splits[HELD_OUT] and record.split != HELD_OUT]
         learnt = [id for id in splits[TRAIN] if id in listed] if ours else []  # the first time anything may be held out
         chosen = to_hold_out(own, hold_out, before=splits[HELD_OUT], ours=ours, learnt=learnt)
-        splits, held = with_held_out(splits, own, chosen)
+        splits, more = with_held_out(splits, chosen), len(chosen)
+    held = held_out(splits, own, more)
     met = {name: {person for id in splits[name] for person in cast.get(id, ())} for name in ("train", "test")}
     shared = bool(met["train"] & met["test"]) or (before is not None and before.share_people)
     set_head = SetHead(head.name, head.digest, head.expressions, head.identities)

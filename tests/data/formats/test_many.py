@@ -345,9 +345,25 @@ def test_a_share_beside_the_sources_own_split(source, tmp_path, capsys, monkeypa
 
     monkeypatch.setattr(plain, "entries", with_val)
     assert run(source, tmp_path / "all") == 0 and splits(tmp_path / "all")["val"] == {"r3"}
+    assert "\nheld out (split 'val'): 1 of 10 dialogues, of nobody who is in training" in capsys.readouterr().out, "without being asked"
     assert run(source, tmp_path / "all", "--hold-out", "0.1") == 0 and splits(tmp_path / "all")["val"] == {"r3"}
     assert "nothing more was held out (split 'val'): 1 of 10 dialogues, of nobody who is in training" in capsys.readouterr().out
     assert run(source, tmp_path / "all", "--hold-out", "0.3") == 0
     held = splits(tmp_path / "all")
     assert len(held["val"]) == 3 and "held out (split 'val'): 3 of 10 dialogues" in capsys.readouterr().out
     assert run(source, tmp_path / "all", "--hold-out", "0.6") == 0 and splits(tmp_path / "all") == held, "the rest is learnt from"
+
+
+def test_who_is_held_out_and_learnt_from_is_said_whenever_it_is_so(source, tmp_path, capsys):
+    """Also of dialogues that somebody else put there or took away. Seen red: said of what was moved just now alone."""
+    assert run(source, tmp_path / "all", "--hold-out", "0.2") == 0
+    root = tmp_path / "all"
+    (held,) = splits(root)["val"]
+    shutil.copytree(root / "dialogues" / held, root / "dialogues" / "mine")
+    described = json.loads((root / "dataset.json").read_text())
+    described["splits"]["train"] += ["mine", "lost"]
+    (root / "dataset.json").write_text(json.dumps(described))
+    capsys.readouterr()
+    assert run(source, root) == 0
+    assert f"held out (split 'val'): 1 of 7 dialogues, in training too: {held}_a, {held}_b" in capsys.readouterr().out
+    assert run(source, root, "--hold-out", "0.9") == 0 and splits(root)["val"] == {held}
