@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Merged:
     dialogues: int
     renamed: int  # dialogues whose names two sets had
     people: Mapping[str, int]  # person -> in how many sets
-    shared_with_test: tuple[str, ...]  # people of train who are in test, from now on
+    shared_with_test: tuple[str, ...]  # people of train who are in test, from now on: of no single set
     sizes: Mapping[tuple[int, int], tuple[str, ...]]  # rows and columns of films -> whose, a.mp4 of a dialogue
     held_out: HeldOut
 
@@ -77,16 +77,14 @@ def merge(
     head = _head_of_all(sets)
     pieces = _planned(sets)
     cast = {piece.name: tuple(piece.source.describe(piece.id).people.values()) for piece in pieces}
-    splits: dict[str, list[str]] = {name: [] for one in sets for name in one.splits}
-    for piece in pieces:
-        splits[piece.split].append(piece.name)
+    splits = {**{name: [] for one in sets for name in one.splits}, **_splits(pieces)}
     more = None
     if hold_out is not None:
         new = strangers(splits, cast)  # a held-out end of a film holds out no film
         chosen = to_hold_out({id: cast[id] for id in new}, hold_out)
         splits, more = with_held_out(splits, chosen), len(chosen)
-    met = {name: {person for id in splits.get(name, ()) for person in cast[id]} - {NOBODY} for name in (TRAIN, TEST)}
-    shared = met[TRAIN] & met[TEST]
+    shared = _in_train_and_test(splits, cast)
+    known = {person for one in sets for person in _in_train_and_test(_splits(piece for piece in pieces if piece.source is one), cast)}
     growing = _begun(out, _stamp(pieces, splits))
     people = {person: {} for one in sets for person in one.people}
     for one in reversed(sets):  # the first that says something of a person is believed
@@ -101,7 +99,7 @@ def merge(
         dialogues=len(pieces),
         renamed=sum(piece.name != piece.id for piece in pieces),
         people={person: sum(person in one.people for one in sets) for person in people},
-        shared_with_test=tuple(sorted(shared)) if not all(one.share_people for one in sets) else (),
+        shared_with_test=tuple(sorted(shared - known)),
         sizes=_sizes(DialogueSet.open(growing)),
         held_out=held_out(splits, cast, more),
     )
@@ -157,6 +155,18 @@ def _planned(sets: Sequence[DialogueSet]) -> list[Piece]:
         remedy = "name sets that have dialogues in their splits"
         raise InputError(sets[0].root, expected="dialogues to merge", found="none in any split of any set", remedy=remedy)
     return pieces
+
+
+def _splits(pieces: Iterable[Piece]) -> dict[str, list[str]]:
+    splits: dict[str, list[str]] = {}
+    for piece in pieces:
+        splits.setdefault(piece.split, []).append(piece.name)
+    return splits
+
+
+def _in_train_and_test(splits: Mapping[str, Sequence[str]], cast: Mapping[str, Sequence[str]]) -> set[str]:
+    met = [{person for id in splits.get(name, ()) for person in cast[id]} for name in (TRAIN, TEST)]
+    return (met[0] & met[1]) - {NOBODY}
 
 
 def _hand(out: Path) -> Path:

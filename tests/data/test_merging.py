@@ -28,11 +28,13 @@ from mango.types import Dialogue
 def made(tmp_path, sound_set, clip, head):
     """Sets as `mango track` makes them: {split: [(id, a, b), ...]}, with the pictures of the sound set."""
 
-    def make(name: str, head=head, **splits) -> Path:
+    def make(name: str, head=head, share_people=False, **splits) -> Path:
         root = tmp_path / name
         told = sound_set.dialogue("first")
         people = {person: {"source": f"{name}.mp4"} for rows in splits.values() for _, *both in rows for person in both}
-        create_dialogue_set(root, head, people, {split: [id for id, *_ in rows] for split, rows in splits.items()})
+        create_dialogue_set(
+            root, head, people, {split: [id for id, *_ in rows] for split, rows in splits.items()} | {"share_people": share_people}
+        )
         for rows in splits.values():
             for id, a, b in rows:
                 motion = clip(seed=sum(id.encode()), head=head.digest)
@@ -118,6 +120,16 @@ def test_people_of_train_who_are_in_another_sets_test(made, tmp_path, capsys):
     sets = made("monday", train=[("m", "anna", "ben")]), made("tuesday", test=[("t", "anna", "carla")])
     assert run(tmp_path / "all", *sets) == 0 and DialogueSet.open(tmp_path / "all").share_people
     assert "in train and in test: anna (splits.share_people is true now" in capsys.readouterr().out and problems(tmp_path / "all") == []
+
+
+def test_people_shared_by_sets_that_share_already(made, tmp_path, capsys):
+    """As every set of `mango track` may; whoever a set itself shares is no news."""
+    monday = made("monday", train=[("m", "anna", "ben")], test=[("n", "ben", "dan")], share_people=True)
+    tuesday = made("tuesday", train=[("t", "carla", "eva")], test=[("u", "anna", "carla")], share_people=True)
+    assert run(tmp_path / "all", monday, tuesday) == 0 and DialogueSet.open(tmp_path / "all").share_people
+    assert "in train and in test: anna (splits.share_people is true" in capsys.readouterr().out
+    assert run(tmp_path / "one", monday) == 0 and DialogueSet.open(tmp_path / "one").share_people
+    assert "in train and in test" not in capsys.readouterr().out
 
 
 def test_a_share_is_held_out(made, tmp_path, capsys):
