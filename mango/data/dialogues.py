@@ -126,6 +126,15 @@ class DialogueSet:
             raise InputError(folder, expected=expected, found="no such folder", remedy="correct the splits or copy the dialogue here")
         return read_dialogue(folder / "dialogue.json")
 
+    def labelled(self, id: str) -> dict[str, bool]:
+        """Who has motion labels, and whether a frame of them is trusted (`Windows` learns from no other)."""
+        folder, described = self.folder(id), self.describe(id)
+        people = {side: person for side, person in described.people.items() if (folder / f"{side}.motion.npz").exists()}
+        tracks = {side: _existing(folder / f"{side}.track.npz") for side in people}
+        return {
+            person: tracks[side] is None or bool(read_track(tracks[side], described.frames).keep.any()) for side, person in people.items()
+        }
+
     def dialogue(self, id: str) -> Dialogue:
         """Sound, speaking indicator, motion and track of both people; pictures as paths."""
         described = self.describe(id)

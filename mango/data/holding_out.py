@@ -98,19 +98,19 @@ def nothing_held_out(dialogues: DialogueSet, split: str | None, people: Collecti
         return f"validation_split is None: {without}"
     if split not in dialogues.splits:
         return f"{dialogues.root} has no split {split!r} (it has {', '.join(dialogues.splits) or 'none'}): {without}"
-    ids = dialogues.split(split)
-    labelled = {person for id in ids for person in _labelled(dialogues, id)}
+    ids, labelled, trusted = dialogues.split(split), set(), set()
+    for id in ids:
+        found = dialogues.labelled(id)
+        labelled |= found.keys()
+        trusted |= {person for person, any_frame in found.items() if any_frame}
+        if trusted and (not people or trusted & {*people}):
+            return None
+    where = f"split {split!r} of {dialogues.root}"
     if not labelled:
-        found = "is empty (`mango data import --hold-out 0.1` fills it)" if not ids else "has no motion labels"
-        return f"split {split!r} of {dialogues.root} {found}: {without}"
+        return f"{where} {'has no motion labels' if ids else 'is empty (`mango data import --hold-out 0.1` fills it)'}: {without}"
     if people and not labelled & {*people}:
-        return f"split {split!r} of {dialogues.root} shows nobody who is learnt from: {without}"
-    return None
-
-
-def _labelled(dialogues: DialogueSet, id: str) -> list[str]:
-    folder = dialogues.folder(id)
-    return [person for side, person in dialogues.describe(id).people.items() if (folder / f"{side}.motion.npz").exists()]
+        return f"{where} shows nobody who is learnt from: {without}"
+    return f"{where} has no trusted frame of {'whoever is learnt from' if people else 'its labels'} (a.track.npz: keep): {without}"
 
 
 def _groups(cast: Mapping[str, Iterable[str]]) -> list[list[str]]:

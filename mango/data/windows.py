@@ -92,8 +92,14 @@ class Windows:
         self.dialogues = [_held(dialogue_set, id, encoder, layout, people) for id in ids]
         if not any(held.keep.any() for held in self.dialogues):
             where, whose = f"{dialogue_set.root}, split {split!r}", f" of {', '.join(sorted(people))}" if people else ""
-            remedy = "name people who have labels, or another split; mango track makes labelled sets of films"
-            raise InputError(where, expected=f"motion labels{whose}", found=f"none in {len(self.dialogues)} dialogues", remedy=remedy)
+            labelled = {person for id in ids for person in dialogue_set.labelled(id) if people is None or person in people}
+            expected, remedy = "motion labels", "name people who have labels, or another split; mango track makes labelled sets of films"
+            if labelled:
+                expected, remedy = (
+                    "trusted frames",
+                    "track the films again (a.track.npz: keep says which frames are trusted), or name others",
+                )
+            raise InputError(where, expected=f"{expected}{whose}", found=f"none in {len(self.dialogues)} dialogues", remedy=remedy)
         self._starts = [_starts(held.keep.any(0).numpy(), frames) - context for held in self.dialogues]
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_dialogues import FRAMES, make_tiny_set
+from tiny_dialogues import FRAMES, distrust, make_tiny_set
 from tiny_models import tiny_encoder
 
 from mango.audio.encoders import Encoder, EncoderConfig, make_encoder
@@ -121,6 +121,25 @@ def test_windows_without_anything_to_learn_are_not_drawn(tiny_set, head, tmp_pat
     opened = Windows(DialogueSet.open(tmp_path / "set"), "train", FrameNumbers(), head.layout, LENGTH, CONTEXT)
     starts = {start for step in range(30) for start in opened.batch(0, step, 16).starts}
     assert starts == set(range(30 - CONTEXT - LENGTH + 1, 30 - CONTEXT + 1)), "the frame is each window's last, first and between"
+
+
+def test_a_split_that_nothing_can_be_learnt_from(head, tmp_path):
+    """No label at all, or none that its tracker trusts: two remedies. Planted: the second called the first."""
+    root = make_tiny_set(tmp_path / "set", head)
+
+    def found(people=None):
+        with pytest.raises(InputError) as error:
+            Windows(DialogueSet.open(root), "val", FrameNumbers(), head.layout, LENGTH, CONTEXT, people)
+        return str(error.value)
+
+    distrust(root, "d3", "a")
+    assert "expected trusted frames of p0, found none in 1 dialogues; track the films again" in found(["p0"])
+    assert "expected motion labels of q, found none in 0 dialogues; name people" in found(["q"])
+    distrust(root, "d3", "b")
+    assert "expected trusted frames, found none in 1 dialogues" in found()
+    for side in "ab":
+        (root / "dialogues" / "d3" / f"{side}.motion.npz").unlink()
+    assert "expected motion labels, found none in 1 dialogues; name people" in found()
 
 
 def test_no_file_stays_open(opened, tiny_set, head):

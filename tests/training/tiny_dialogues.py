@@ -1,10 +1,12 @@
 """A dialogue set of a few seconds, made in well under a second: tones for voices, and mouths that follow their own tone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from mango.data.dialogues import create_dialogue_set, write_dialogue
+from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
+from mango.data.side_files import write_track
 from mango.head.model import Head
 from mango.seeds import torch_generator
 from mango.types import Dialogue, MotionClip, PersonTrack, Side
@@ -19,6 +21,13 @@ def make_tiny_set(root: Path, head: Head) -> Path:
         sides = {"a": _side("p0", name + "a", frames, head), "b": _side("p1", name + "b", frames, head)}
         write_dialogue(root, Dialogue(name, frames, sides), source="test", licence="CC0", created_by="tests")
     return root
+
+
+def distrust(root: Path, id: str, side: str) -> None:
+    """No frame of the side is trusted any more."""
+    path = root / "dialogues" / id / f"{side}.track.npz"
+    track = DialogueSet.open(root).dialogue(id).side(side).track
+    write_track(path, replace(track, keep=torch.zeros_like(track.keep)))
 
 
 def _side(person: str, name: str, frames: int, head: Head) -> Side:
