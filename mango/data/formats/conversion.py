@@ -217,7 +217,10 @@ def _words(recording: Recording, lengths: dict[str, int], frames: int, voices: d
     if recording.fps != FRAME_RATE and any(name.startswith("motion") for name in lengths):
         rate = f"{float(recording.fps):.5g}"
         words.append(converted(f"motion of {rate} fps to {FRAME_RATE}, exactly: linear between frames, rotations along the shortest turn"))
-    longer = [f"{name} by {(length - frames) / FRAME_RATE:.2f} s" for name, length in lengths.items() if length > frames]
+    cut = {name: (length - frames) / FRAME_RATE for name, length in lengths.items()}
+    for sound, name in ((recording.people[k].sound, f"voice of {recording.people[k].name}") for k in voices):
+        cut[name] += max(0.0, sound.seconds - sound.until)  # never read: it goes on when its film has ended
+    longer = [f"{name} by {seconds:.2f} s" for name, seconds in cut.items() if seconds >= 1 / FRAME_RATE]
     if longer:
         words.append(converted(f"cut to the shortest stream ({frames} frames): {', '.join(longer)}"))
     silent = [person.name for k, person in enumerate(recording.people) if k not in voices]

@@ -1,5 +1,6 @@
 """Imported films keep their own time: what is shown when, from when on it sounds, which way is up. By `mango data import`, whole."""
 
+import re
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_sound_that_starts_at_another_time(tmp_path, capsys, late):
     film, voice, _ = imported(path, capsys)
     assert abs(np.abs(voice).argmax() / 16_000 - float(1 + late)) < 0.012
     assert len(film) * 640 == len(voice) and number_of(film.frames([10]).numpy()[0]) == 10
+
+
+@pytest.mark.parametrize(("seconds", "cut"), [(2.3, 0.3), (2.03, 0.0), (1.8, 0.2)])
+def test_sound_of_another_length_than_its_film(tmp_path, capsys, seconds, cut):
+    """What is cut of either is said; less than a frame is how sound is packed. Planted: sound read up to the film's end, and no word."""
+    path = write_film(tmp_path / "film.mp4", at_rate(25, 2.0), sound=clap(1.0, seconds))
+    film, voice, said = imported(path, capsys)
+    assert len(film) * 640 == len(voice) and abs(len(film) / 25 - min(2.0, seconds)) <= 0.08
+    told = re.search(r"cut to the shortest stream \(\d+ frames\): (voice|film) of film by ([\d.]+) s", said)
+    assert (told is not None) == (cut > 0)
+    if told:
+        assert told[1] == ("voice" if seconds > 2 else "film") and abs(float(told[2]) - cut) <= 0.08
 
 
 def test_a_turned_phone_comes_upright(tmp_path, capsys):
