@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -81,6 +81,29 @@ def take_place(made: Path, place: Path) -> None:
         os.rename(place, old)
     os.rename(made, place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def alone_in(folder: Path, doing: str) -> Iterator[None]:
+    """``folder``, made where there is none, for one process at a time: two would clear away what the other has in hand.
+
+    The lock goes with the process, however that ends. Errors: InputError where another is at work.
+    """
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError):  # not on Windows
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                remedy = "wait for it, or choose another name"
+                raise InputError(folder, expected=f"no other {doing} into it", found="one at work", remedy=remedy) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -10,12 +10,12 @@ place, dialogue by dialogue, and is a set at every moment.
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from mango.data.atomic import take_place
+from mango.data.atomic import alone_in, take_place
 from mango.data.formats import manifest
 from mango.data.formats.conventions import check
 from mango.data.formats.conversion import dialogue_of
@@ -294,25 +294,15 @@ def _growing(out: Path) -> Path:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Two imports into one folder would clear away what the other has in hand. The lock goes with the process, however that ends."""
-    root.mkdir(parents=True, exist_ok=True)
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        with suppress(ImportError):  # not on Windows
-            import fcntl
-
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                remedy = "wait for it, or choose another name"
-                raise InputError(root, expected="no other import into it", found="one at work", remedy=remedy) from None
-        shutil.rmtree(root / IN_HAND, ignore_errors=True)
-        yield
-    finally:
-        shutil.rmtree(root / IN_HAND, ignore_errors=True)
-        if not (root / "dataset.json").exists() and not any(root.glob("dialogues/*")):
-            shutil.rmtree(root, ignore_errors=True)  # nothing came of it
-        os.close(handle)
+    """The only import into it; nothing is in hand before and after."""
+    with alone_in(root, "import"):
+        try:
+            shutil.rmtree(root / IN_HAND, ignore_errors=True)
+            yield
+        finally:
+            shutil.rmtree(root / IN_HAND, ignore_errors=True)
+            if not (root / "dataset.json").exists() and not any(root.glob("dialogues/*")):
+                shutil.rmtree(root, ignore_errors=True)  # nothing came of it
 
 
 def _people(entry: Entry) -> tuple[str, ...]:

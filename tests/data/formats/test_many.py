@@ -24,6 +24,7 @@ from mango.cli import main
 from mango.data.dialogues import DialogueSet
 from mango.data.formats import plain
 from mango.data.formats.manifest import Manifest
+from mango.data.formats.many import IN_HAND
 from mango.data.formats.recordings import Options
 from mango.data.formats.registry import FORMATS
 from mango.data.formats.sources import files_of, folder_digest
@@ -228,7 +229,9 @@ def test_two_imports_into_one_set_are_refused(source, tmp_path, capsys):
     assert run(source, out) == 0
     other = os.open(out, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
+    (out / IN_HAND / "r0").mkdir(parents=True)
     assert run(source, out) == 2 and "found one at work" in capsys.readouterr().err
+    assert (out / IN_HAND / "r0").is_dir(), "it is the other's. Seen red: cleared away all the same"
     os.close(other)
     assert run(source, out) == 0
 
