@@ -3,8 +3,8 @@
     SET ... --planned--> OUT.merging/set/dialogues/<id>, dataset.json --> OUT
 
 A person of one name is one person. A dialogue keeps its name; where two sets have one of the same name, each gets its set's in front.
-Dialogues appear whole, and OUT when everything is there: killed at any moment, the same call goes on. Films are linked, not copied, where
-the disk can, for nothing ever changes a film in place.
+Dialogues appear whole, and OUT when everything is there: killed at any moment, the same call goes on. One call at a time works on OUT.
+Films are linked, not copied, where the disk can, for nothing ever changes a film in place.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mango.data.atomic import atomic_folder, take_place
+from mango.data.atomic import alone_in, atomic_folder, take_place
 from mango.data.descriptions import NOBODY, SetHead
 from mango.data.dialogues import DialogueSet, create_dialogue_set, files_of
 from mango.data.formats.recordings import as_name
@@ -85,27 +85,36 @@ def merge(
         splits, more = with_held_out(splits, chosen), len(chosen)
     shared = _in_train_and_test(splits, cast)
     known = {person for one in sets for person in _in_train_and_test(_splits(piece for piece in pieces if piece.source is one), cast)}
-    growing = _begun(out, _stamp(pieces, splits))
     people = {person: {} for one in sets for person in one.people}
     for one in reversed(sets):  # the first that says something of a person is believed
         people = {person: {**said, **one.people.get(person, {})} for person, said in people.items()}
-    for done, piece in enumerate(pieces):
-        progress(done, len(pieces))
-        _place(piece, growing / "dialogues" / piece.name)
-    progress(len(pieces), len(pieces))
     described = {**splits, "share_people": bool(shared) or any(one.share_people for one in sets)}
-    create_dialogue_set(growing, head, people, described)
-    merged = Merged(
+    hand, stamp = _hand(out), _stamp(pieces, splits)
+    with alone_in(hand, "merge"):
+        done_before = _in_place(out, stamp)
+        if not done_before:
+            _check_new(out, overwrite)  # once more: another merge may have ended meanwhile
+        growing = out if done_before else _begun(hand, stamp)
+        sizes: dict[tuple[int, int], list[str]] = {}
+        for done, piece in enumerate(pieces):
+            progress(done, len(pieces))
+            folder = growing / "dialogues" / piece.name
+            _place(piece, folder)
+            for film in _films(folder):
+                sizes.setdefault(VideoFrames(film).size, []).append(f"{piece.name}/{film.name}")
+        progress(len(pieces), len(pieces))
+        if not done_before:
+            create_dialogue_set(growing, head, people, described)
+            take_place(growing, out)
+        shutil.rmtree(hand)
+    return Merged(
         dialogues=len(pieces),
         renamed=sum(piece.name != piece.id for piece in pieces),
         people={person: sum(person in one.people for one in sets) for person in people},
         shared_with_test=tuple(sorted(shared - known)),
-        sizes=_sizes(DialogueSet.open(growing)),
+        sizes={size: tuple(names) for size, names in sizes.items()},
         held_out=held_out(splits, cast, more),
     )
-    take_place(growing, out)
-    shutil.rmtree(_hand(out))
-    return merged
 
 
 def _check_places(out: Path, roots: Sequence[Path], overwrite: bool) -> None:
@@ -113,14 +122,22 @@ def _check_places(out: Path, roots: Sequence[Path], overwrite: bool) -> None:
     twice = [root for root, place in zip(roots, places, strict=True) if places.count(place) > 1]
     if twice:
         raise InputError(twice[0], expected="each set once", found="one given twice", remedy="name every set one time")
-    a_set = (out / "dataset.json").is_file()
-    if out.exists() and not (overwrite and a_set):
-        remedy = "the merged set is named first: choose a new name for it" + (", or pass --overwrite to replace this one" if a_set else "")
-        raise InputError(out, expected="nothing yet", found="a dialogue set" if a_set else "a file or folder", remedy=remedy)
+    hand = _hand(out)
+    if hand.exists() and not (hand / PLAN).is_file() and not (hand.is_dir() and all(item.name.startswith(".") for item in hand.iterdir())):
+        raise InputError(hand, expected="what an earlier merge left, or nothing", found="something else", remedy="move it away")
+    if not (hand / PLAN).is_file() or (hand / "set").exists():  # else it may be the same merge, which has only to be tidied up
+        _check_new(out, overwrite)
     for place in places:
         if out.resolve().is_relative_to(place) or place.is_relative_to(out.resolve()):
             remedy = "choose a place beside the sets; afterwards they may be removed"
             raise InputError(out, expected="a folder apart from the sets", found=f"one in or about {place}", remedy=remedy)
+
+
+def _check_new(out: Path, overwrite: bool) -> None:
+    a_set = (out / "dataset.json").is_file()
+    if out.exists() and not (overwrite and a_set):
+        remedy = "the merged set is named first: choose a new name for it" + (", or pass --overwrite to replace this one" if a_set else "")
+        raise InputError(out, expected="nothing yet", found="a dialogue set" if a_set else "a file or folder", remedy=remedy)
 
 
 def _head_of_all(sets: Sequence[DialogueSet]) -> SetHead:
@@ -173,18 +190,20 @@ def _hand(out: Path) -> Path:
     return out.with_name(f"{out.name}.merging")
 
 
-def _begun(out: Path, stamp: str) -> Path:
-    """The growing set: what an earlier call of the same left, or a new one."""
+def _in_place(out: Path, stamp: str) -> bool:
+    """Whether the same merge was killed when the set had its name already: what the plan names has left."""
     hand = _hand(out)
-    if hand.exists():
-        if not (hand / PLAN).is_file():
-            raise InputError(hand, expected="what an earlier merge left, or nothing", found="something else", remedy="move it away")
-        if read_json(hand / PLAN).get("stamp") != stamp:
-            shutil.rmtree(hand)
-    if not hand.exists():
-        with atomic_folder(hand) as partial:
-            write_json(partial / PLAN, {"stamp": stamp})
-    (hand / "set" / "dialogues").mkdir(parents=True, exist_ok=True)
+    left = (out / "dataset.json").is_file() and (hand / PLAN).is_file() and not (hand / "set").exists()
+    return left and read_json(hand / PLAN).get("stamp") == stamp
+
+
+def _begun(hand: Path, stamp: str) -> Path:
+    """The growing set: what an earlier call of the same left, or a new one. The plan has a stamp only while the set is of it."""
+    if not (hand / PLAN).is_file() or read_json(hand / PLAN).get("stamp") != stamp:
+        write_json(hand / PLAN, {"stamp": None})
+        shutil.rmtree(hand / "set", ignore_errors=True)
+        (hand / "set" / "dialogues").mkdir(parents=True)
+        write_json(hand / PLAN, {"stamp": stamp})
     (hand / "set" / "dataset.json").unlink(missing_ok=True)
     return hand / "set"
 
@@ -218,10 +237,5 @@ def _linked(film: Path, place: Path) -> bool:
     return True
 
 
-def _sizes(merged: DialogueSet) -> dict[tuple[int, int], tuple[str, ...]]:
-    sizes: dict[tuple[int, int], list[str]] = {}
-    for id in merged.ids:
-        for file in files_of(merged.folder(id)):
-            if file.name in FILMS and ".mask" not in file.name:
-                sizes.setdefault(VideoFrames(file).size, []).append(f"{id}/{file.name}")
-    return {size: tuple(names) for size, names in sizes.items()}
+def _films(folder: Path) -> list[StoredFile]:
+    return [file for file in files_of(folder) if file.name in FILMS and ".mask" not in file.name]

@@ -116,6 +116,63 @@ def test_killed_it_goes_on_where_it_was(made, tmp_path, monkeypatch):
     assert problems(tmp_path / "all") == []
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_killed_when_all_is_there_it_is_done(made, tmp_path, monkeypatch, capsys, there):
+    """Only tidying up was left. Planted: refused, for OUT is there; or with --overwrite begun anew."""
+    sets, tidy, more = [made("monday", train=[("m", "anna", "ben")]), made("tuesday", train=[("t", "anna", "carla")])], shutil.rmtree, []
+    if there:
+        more = ["--overwrite"]
+        assert run(tmp_path / "all", sets[1]) == 0
+
+    def killed(path, *words, **more):
+        if path == tmp_path / "all.merging":
+            raise KeyboardInterrupt
+        tidy(path, *words, **more)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        merge(tmp_path / "all", sets, overwrite=there)
+    place = (tmp_path / "all").stat().st_ino
+    assert (tmp_path / "all.merging").exists() and problems(tmp_path / "all") == []
+    assert run(tmp_path / "all", sets[0]) == 2 and "found a dialogue set" in capsys.readouterr().err, "another merge"
+    assert run(tmp_path / "all", *sets, *more) == 0 and "all: 2 dialogues, 3 people" in capsys.readouterr().out
+    assert (tmp_path / "all").stat().st_ino == place and not (tmp_path / "all.merging").exists()
+    assert run(tmp_path / "all", *sets) == 2
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        merge(tmp_path / "all", sets, overwrite=True)
+    tidy(tmp_path / "all")
+    assert run(tmp_path / "all", *sets) == 0 and problems(tmp_path / "all") == [], "taken away before that"
+
+
+def test_two_merges_into_one_set_are_refused(made, tmp_path, monkeypatch):
+    """Planted: the second, of other sets, cleared the first's away; the one that ended second took the place of the other's."""
+    monday, tuesday = made("monday", train=[("m", "anna", "ben")]), made("tuesday", train=[("t", "anna", "carla")])
+    place, said = merging._place, []
+
+    def meanwhile(piece, folder):
+        if not said:
+            said.append(piece.name)
+            with pytest.raises(InputError, match=r"all\.merging: expected no other merge into it, found one at work"):
+                merge(tmp_path / "all", [tuesday])
+        place(piece, folder)
+
+    monkeypatch.setattr(merging, "_place", meanwhile)
+    merge(tmp_path / "all", [monday])
+    assert said and DialogueSet.open(tmp_path / "all").ids == ("m",) and problems(tmp_path / "all") == []
+    planned = merging._planned
+
+    def overtaken(sets):
+        monkeypatch.setattr(merging, "_planned", planned)
+        merge(tmp_path / "more", [monday])
+        return planned(sets)
+
+    monkeypatch.setattr(merging, "_planned", overtaken)
+    with pytest.raises(InputError, match="more: expected nothing yet, found a dialogue set"):
+        merge(tmp_path / "more", [tuesday])
+    assert DialogueSet.open(tmp_path / "more").ids == ("m",)
+
+
 def test_people_of_train_who_are_in_another_sets_test(made, tmp_path, capsys):
     sets = made("monday", train=[("m", "anna", "ben")]), made("tuesday", test=[("t", "anna", "carla")])
     assert run(tmp_path / "all", *sets) == 0 and DialogueSet.open(tmp_path / "all").share_people
