@@ -344,7 +344,7 @@ def evaluate(
         complete: refuse when somebody in the data has no prediction
         controls: add rows whose values are known, or must be worse: the truth, a still face, late by five frames, the partner's motion
         baselines: add rows that learn nothing: the mean motion of the set's split "train", and its most similar second, copied
-        seed: of the generated motion, the intervals and diversity
+        seed: of the generated motion and of diversity
         steps: evaluations of the model per window
         sampler: how noise becomes motion
         guidance_own: above 1 exaggerates what a person's own voice does

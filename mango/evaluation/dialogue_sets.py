@@ -103,7 +103,7 @@ def evaluate_dialogues(
         if system.compared:
             add_compared(system.tally, system.compared, official=protocol == "dualtalk-official", seed=config.seed)
             speed = system.watch.figures(config) if system.watch else None
-            rows[name] = system.tally.row(scaled=scaled, seed=config.seed, speed=speed)
+            rows[name] = system.tally.row(scaled=scaled, speed=speed)
     if main not in rows:
         found, remedy = f"no clip of split {split!r} with both", "give --against labels or truth, whichever the set has"
         raise InputError(data, expected="motion to score and motion to score it against", found=found, remedy=remedy)

@@ -51,7 +51,7 @@ def evaluate_predictions(
     for name, compared in rows.items():
         tally = Tally()
         add_compared(tally, compared, official=protocol == "dualtalk-official", seed=seed, scored=advance)
-        done[name] = tally.row(scaled=True, seed=seed)
+        done[name] = tally.row(scaled=True)
     where = {"data": str(folder.folder), "data_digest": folder.digest(), "split": split if folder.folder != data else None}
     others = {name: one.facts for name, one in found.items() if name != main}
     facts = common_facts(protocol, seed) | where | found[main].facts | {"truth": "the data's own tracked motion"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mango.evaluation.catalogue import PARTS, PUBLISHED_SCALING
-from mango.evaluation.intervals import LEVEL, RESAMPLES
+from mango.evaluation.intervals import FEWEST, LEVEL
 from mango.evaluation.parameter_metrics import SID_CLUSTERS
 
 Protocol = Literal[
@@ -34,7 +34,7 @@ def common_facts(protocol: Protocol, seed: int) -> dict[str, object]:
         "parts": {"exp": "expression coefficients", "jaw": "jaw rotation, rad", "pose": "head rotation, rad"},
         "sid_clusters": {part: SID_CLUSTERS[part] for part in PARTS},
         "partner": "the other person's true motion",
-        "intervals": {"level": LEVEL, "method": "percentile bootstrap over dialogues", "resamples": RESAMPLES},
+        "intervals": {"level": LEVEL, "method": "jackknife over dialogues, Student's t", "fewest_dialogues": FEWEST},
         "seed": seed,
         "commit": commit(),
         "versions": {name: _version(name) for name in ("mango-heads", "numpy", "scipy", "scikit-learn", "torch")},

@@ -22,7 +22,6 @@ from mango.evaluation.pooled import frechet_summands, pooled_assignment, pooled_
 from mango.evaluation.scores import Key, Tally, one_blas_thread
 from mango.seeds import numpy_generator
 
-POOLED_RESAMPLES = 200  # each is a distance of its own, not a mean
 JAW_X = slice(0, 1)
 
 
@@ -112,7 +111,7 @@ def _add_pooled(tally: Tally, compared: Sequence[ComparedMotion], part: str, mas
     for one in compared:
         for name, (a, b) in _pooled_pairs(one, part, masked).items():
             sums = frechet_summands(a, b)
-            tally.add_sums(one.dialogue, (name, part), sums, pooled_frechet_distance, used=len(a) > 0, resamples=POOLED_RESAMPLES)
+            tally.add_sums(one.dialogue, (name, part), sums, pooled_frechet_distance, used=len(a) > 0)
         counts = np.zeros(clusters)
         if assignment is not None:
             counts = np.bincount(assignment(one.prediction[part]), minlength=clusters).astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mango.evaluation.catalogue import PUBLISHED_SCALING
-from mango.evaluation.intervals import RESAMPLES, bootstrap_interval, mean_of
+from mango.evaluation.intervals import jackknife_interval, mean_of
 
 Key = tuple[str, str]  # metric and part, e.g. ("FD", "jaw")
 Value = Callable[[Float[np.ndarray, "summands"]], float]
@@ -51,7 +51,6 @@ class Evaluation:
 @dataclass
 class _Gathered:
     value: Value
-    resamples: int
     sums: dict[str, Float[np.ndarray, "summands"]] = field(default_factory=dict)  # by dialogue
     used: int = 0
     skipped: int = 0
@@ -77,18 +76,17 @@ class Tally:
         value: Value,
         *,
         used: bool = True,
-        resamples: int = RESAMPLES,
     ) -> None:
         """One clip's part of a number over the whole set: ``value`` of the sum of all summands."""
-        gathered = self._gathered.setdefault(key, _Gathered(value, resamples))
+        gathered = self._gathered.setdefault(key, _Gathered(value))
         before = gathered.sums.get(dialogue)
         gathered.sums[dialogue] = summands if before is None else before + summands
         gathered.used, gathered.skipped = gathered.used + used, gathered.skipped + (not used)
 
-    def row(self, *, scaled: bool, seed: int, speed: Mapping[str, object] | None = None) -> Row:
+    def row(self, *, scaled: bool, speed: Mapping[str, object] | None = None) -> Row:
         """``scaled``: by the published factors of DualTalk's tables."""
         with one_blas_thread():
-            unscaled = {key: _score(gathered, seed) for key, gathered in self._gathered.items()}
+            unscaled = {key: _score(gathered) for key, gathered in self._gathered.items()}
         factors = {key: PUBLISHED_SCALING.get(key, 1.0) if scaled else 1.0 for key in unscaled}
         return Row({key: score.times(factors[key]) for key, score in unscaled.items()}, unscaled, speed)
 
@@ -100,8 +98,8 @@ def one_blas_thread() -> AbstractContextManager:
     return threadpool_limits(limits=1)
 
 
-def _score(gathered: _Gathered, seed: int) -> Score:
+def _score(gathered: _Gathered) -> Score:
     summands = np.stack(list(gathered.sums.values()))
     value = gathered.value(summands.sum(0))
-    interval = bootstrap_interval(summands, gathered.value, seed=seed, resamples=gathered.resamples) if math.isfinite(value) else None
+    interval = jackknife_interval(summands, gathered.value) if math.isfinite(value) else None
     return Score(value, interval, gathered.used, gathered.skipped)

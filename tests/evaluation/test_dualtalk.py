@@ -90,8 +90,7 @@ def test_what_stands_beside_the_numbers(official, data, predictions):
     assert official["units"]["FD"] == {"exp": "", "jaw": "10⁻³ rad²", "pose": "10⁻² rad²"} and official["units"]["SID"]["exp"] == "bit"
     assert official["direction"]["FD"] == "lower" and official["direction"]["SID"] == "higher"
     assert official["counts"]["FD"]["jaw"] == {"used": 6, "skipped": 0}
-    low, high = official["intervals"]["MSE"]["exp"]
-    assert low < official["metrics"]["MSE"]["exp"] < high
+    assert official["intervals"]["MSE"]["exp"] is None, "three dialogues say too little of their spread"
     assert official["unscaled"]["MSE"]["jaw"] == pytest.approx(official["metrics"]["MSE"]["jaw"] / 1000)
     facts = official["facts"]
     assert facts["protocol"] == OFFICIAL and facts["split"] == "test" and facts["scaling"]["FD.jaw"] == 1000

@@ -18,10 +18,10 @@ def evaluation():
     rows = {}
     for name, worse in (("labels", 0.0), ("a|b", 1.0)):
         tally = Tally()
-        for number in range(3):
-            values = {("FD", "jaw"): 0.001 * (number + 1 + worse), ("LVE_max", "speaking"): float("nan"), ("FDD_motion", "all"): -worse}
+        for number in range(5):
+            values = {("FD", "jaw"): 0.001 * (number + worse), ("LVE_max", "speaking"): float("nan"), ("FDD_motion", "all"): -worse}
             tally.add(f"d{number}", values)
-        rows[name] = tally.row(scaled=True, seed=0)
+        rows[name] = tally.row(scaled=True)
     return Evaluation("a|b", rows, scaled=True, facts={"protocol": "dualtalk-corrected", "seed": 0})
 
 
@@ -33,21 +33,21 @@ def test_json(evaluation, tmp_path):
     assert content["metrics"] == content["rows"]["a|b"]["metrics"]
     assert content["metrics"]["FD"]["jaw"] == pytest.approx(3) and content["rows"]["labels"]["metrics"]["FD"]["jaw"] == pytest.approx(2)
     assert content["metrics"]["LVE_max"]["speaking"] is None and content["intervals"]["LVE_max"]["speaking"] is None
-    assert content["counts"]["LVE_max"]["speaking"] == {"used": 0, "skipped": 3, "needs": "2 frames"}
+    assert content["counts"]["LVE_max"]["speaking"] == {"used": 0, "skipped": 5, "needs": "2 frames"}
     assert content["units"]["FD"]["jaw"] == "10⁻³ rad²" and content["direction"]["FDD_motion"] == "zero"
 
 
 def test_markdown(evaluation):
     lines = markdown(evaluation).splitlines()
     assert lines[0] == "| metric | unit | better | labels | a\\|b |"
-    assert "| FD jaw | 10⁻³ rad² | ↓ | 2.00 [1.00, 3.00] | 3.00 [2.00, 4.00] |" in lines
+    assert "| FD jaw | 10⁻³ rad² | ↓ | 2.00 [0.04, 3.96] | 3.00 [1.04, 4.96] |" in lines
     assert "| LVE_max speaking | mm | ↓ | - | - |" in lines and "- protocol: dualtalk-corrected" in lines
 
 
 def test_terminal(evaluation, capsys):
     show(evaluation)
     out = capsys.readouterr().out
-    assert "[2] a|b" in out and "3.00" in out and "-0.00" not in out and "clips that do not define a metric: LVE_max speaking 3" in out
+    assert "[2] a|b" in out and "3.00" in out and "-0.00" not in out and "clips that do not define a metric: LVE_max speaking 5" in out
 
 
 def test_html(evaluation):

@@ -1,9 +1,9 @@
-"""Bootstrap intervals against cases whose distribution is known."""
+"""Intervals against cases whose distribution is known."""
 
 import numpy as np
 import pytest
 
-from mango.evaluation.intervals import bootstrap_interval, mean_of
+from mango.evaluation.intervals import jackknife_interval, mean_of
 from mango.evaluation.parameter_metrics import frechet_distance, sid
 from mango.evaluation.pooled import frechet_summands, pooled_assignment, pooled_frechet_distance, pooled_sid
 from mango.evaluation.scores import Tally
@@ -13,22 +13,60 @@ def means(values):
     return np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
 
 
-def test_interval_of_a_mean_is_the_normal_one():
-    """200 dialogues of unit variance: 1.96 / sqrt(200) to either side. Notices resampling without replacement (no width at all)."""
-    values = np.random.default_rng(0).standard_normal(200)
-    values = (values - values.mean()) / values.std() + 5
-    low, high = bootstrap_interval(means(values), mean_of, seed=0)
-    assert low == pytest.approx(5 - 1.96 / np.sqrt(200), abs=0.02) and high == pytest.approx(5 + 1.96 / np.sqrt(200), abs=0.02)
+def test_interval_of_a_mean_is_students():
+    """By another route: mean +- t(0.975, 7) s / sqrt(8). Notices the population's deviation, the normal quantile, and 8 for 7."""
+    values = np.random.default_rng(0).standard_normal(8) + 5
+    reach = 2.364624 * values.std(ddof=1) / np.sqrt(8)
+    assert jackknife_interval(means(values), mean_of) == pytest.approx([values.mean() - reach, values.mean() + reach], rel=1e-6)
 
 
-def test_interval_is_a_function_of_the_seed():
-    values = means(np.arange(30.0))
-    assert bootstrap_interval(values, mean_of, seed=1) == bootstrap_interval(values, mean_of, seed=1)
-    assert bootstrap_interval(values, mean_of, seed=1) != bootstrap_interval(values, mean_of, seed=2)
+@pytest.mark.parametrize("dialogues", [5, 12, 500])
+def test_95_percent_hold_the_truth(dialogues):
+    """Of 400 sets, give or take three standard deviations of the count. A percentile bootstrap of five dialogues holds 86 %."""
+    random = np.random.default_rng(dialogues)
+    intervals = [jackknife_interval(means(random.standard_normal(dialogues)), mean_of) for _ in range(400)]
+    assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 400))
 
 
-def test_one_dialogue_has_no_interval():
-    assert bootstrap_interval(means([3.0]), mean_of, seed=0) is None
+def some_dialogues(random, dialogues=12, frames=60, dims=10):
+    """People of a set, each with a manner of their own, and a model that varies less: summands of a pooled distance."""
+    manners = [scale * random.standard_normal((dialogues, 1, dims)) for scale in (0.5, 0.3)]
+    moved = [scale * random.standard_normal((dialogues, frames, dims)) for scale in (1.0, 0.7)]
+    true, made = (manner + motion for manner, motion in zip(manners, moved, strict=True))
+    return np.stack([frechet_summands(made_one + 0.3, true_one) for made_one, true_one in zip(made, true, strict=True)])
+
+
+def test_a_pooled_distance_lies_in_its_own_interval_and_95_percent_hold_what_such_sets_give():
+    """A bootstrap's percentiles lie above: dialogues drawn twice make covariances poorer and the distance larger."""
+    random = np.random.default_rng(0)
+    sets = [some_dialogues(random) for _ in range(120)]
+    values, intervals = (
+        [pooled_frechet_distance(one.sum(0)) for one in sets],
+        [jackknife_interval(one, pooled_frechet_distance) for one in sets],
+    )
+    assert all(low < value < high for value, (low, high) in zip(values, intervals, strict=True))
+    held = np.mean([low <= np.mean(values) <= high for low, high in intervals])
+    assert held == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 120))
+
+
+def test_a_pooled_entropy_lies_in_its_own_interval():
+    """Ten dialogues, each in two clusters of its own: any resample of them has fewer clusters."""
+    counts = np.kron(np.eye(10), [3.0, 4.0])
+    low, high = jackknife_interval(counts, pooled_sid)
+    assert low <= pooled_sid(counts.sum(0)) <= high and high - low < 0.1
+
+
+def test_fewer_than_five_dialogues_have_no_interval():
+    """Those that add nothing do not count: here a clip that does not define the metric."""
+    assert jackknife_interval(means([1.0, 2.0, 3.0, 4.0]), mean_of) is None
+    assert jackknife_interval(np.concatenate([means([1.0, 2.0, 3.0, 4.0]), np.zeros((3, 2))]), mean_of) is None
+    five = means([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert jackknife_interval(np.concatenate([five, np.zeros((3, 2))]), mean_of) == jackknife_interval(five, mean_of) is not None
+
+
+def test_a_number_that_hangs_on_one_dialogue_has_no_interval():
+    sums = np.array([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])  # without the first there is no count
+    assert mean_of(sums.sum(0)) == 5 and jackknife_interval(sums, mean_of) is None
 
 
 def test_both_people_of_a_dialogue_stay_together():
@@ -40,26 +78,26 @@ def test_both_people_of_a_dialogue_stay_together():
     for number in range(50):
         for value in (1.0, -1.0):
             tally.add(f"d{number}", {("MSE", "exp"): value})
-    score = tally.row(scaled=False, seed=0).scores["MSE", "exp"]
+    score = tally.row(scaled=False).scores["MSE", "exp"]
     assert score.interval == (0.0, 0.0) and score.used == 100
 
 
 def test_clips_that_do_not_define_a_metric_are_counted_and_not_averaged():
     tally = Tally()
-    for number, value in enumerate([1.0, float("nan"), 3.0]):
+    for number, value in enumerate([1.0, float("nan"), 3.0, 2.0, 1.0, 3.0]):
         tally.add(f"d{number}", {("SID", "exp"): value})
-    score = tally.row(scaled=False, seed=0).scores["SID", "exp"]
-    assert (score.value, score.used, score.skipped) == (2.0, 2, 1)
-    assert score.interval == (1.0, 3.0)
+    score = tally.row(scaled=False).scores["SID", "exp"]
+    assert (score.value, score.used, score.skipped) == (2.0, 5, 1)
+    assert score.interval == pytest.approx([2 - 2.776445 / np.sqrt(5), 2 + 2.776445 / np.sqrt(5)], rel=1e-6), "Student's of five"
 
 
 def test_scaling_reaches_value_and_interval():
     tally = Tally()
-    for number in range(4):
+    for number in range(5):
         tally.add(f"d{number}", {("FD", "jaw"): 0.001 * (number + 1), ("SID", "jaw"): 2.0})
-    row = tally.row(scaled=True, seed=0)
+    row = tally.row(scaled=True)
     plain, scaled = row.unscaled["FD", "jaw"], row.scores["FD", "jaw"]
-    assert scaled.value == pytest.approx(2.5) and plain.value == pytest.approx(0.0025)
+    assert scaled.value == pytest.approx(3) and plain.value == pytest.approx(0.003)
     assert scaled.interval == pytest.approx([1000 * bound for bound in plain.interval])
     assert row.scores["SID", "jaw"].value == 2
 
