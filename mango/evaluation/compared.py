@@ -19,3 +19,13 @@ class ComparedMotion:
     truth: Parts
     partner: Parts | None  # the other person's true motion
     speaking: Bool[np.ndarray, "time"] | None = None  # this person
+    keep: Bool[np.ndarray, "time"] | None = None  # where the truth is to be believed; None = everywhere
+    partner_keep: Bool[np.ndarray, "time"] | None = None  # and the partner's
+
+    @property
+    def trusted(self) -> Bool[np.ndarray, "time"]:
+        return np.ones(len(self.truth["jaw"]), dtype=bool) if self.keep is None else self.keep
+
+    @property
+    def both_trusted(self) -> Bool[np.ndarray, "time"]:
+        return self.trusted if self.partner_keep is None else self.trusted & self.partner_keep

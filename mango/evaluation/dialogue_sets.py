@@ -57,6 +57,7 @@ class System:
     tally: Tally = field(default_factory=Tally)
     compared: list[ComparedMotion] = field(default_factory=list)
     cut: dict[str, list[int]] = field(default_factory=dict)  # clips whose lengths differ: predicted and true frames
+    distrusted: dict[str, list[int]] = field(default_factory=dict)  # clips with frames that are not to be believed: those, and all
 
 
 def evaluate_dialogues(
@@ -130,6 +131,11 @@ class TrueMotion:
         told = dialogue.side(person).speaking if self.truth is None else self.truth.speaking(dialogue.id, person)
         return told > 0.5
 
+    def keep(self, dialogue: Dialogue, person: str) -> torch.Tensor | None:
+        """Frames to be believed: of labels those that the tracker trusts; None = all."""
+        track = dialogue.side(person).track
+        return track.keep if self.truth is None and track is not None else None
+
     def reference(self, dialogue: Dialogue, person: str) -> NativeReference | None:
         motion = self.motion(dialogue, person)
         if motion is None:
@@ -137,7 +143,8 @@ class TrueMotion:
         own, partner = (speech_energy(dialogue.side(p).audio) for p in (person, _other(person)))
         told = dialogue.side(person).phones if self.truth is None else self.truth.phones(dialogue.id, person)
         phones = () if told is None else told
-        return NativeReference.of(motion, self.head, self.speaking(dialogue, person), Voices(own, partner), phones)
+        speaking, keep = self.speaking(dialogue, person), self.keep(dialogue, person)
+        return NativeReference.of(motion, self.head, speaking, Voices(own, partner), phones, keep)
 
 
 def _true_motion(data: Path, dialogues: DialogueSet, head: Head, protocol: Protocol, against: Against | None) -> TrueMotion:
@@ -174,7 +181,7 @@ def _check_head(dialogues: DialogueSet, head: Head) -> None:
 
 def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: TrueMotion, protocol: Protocol, head: Head) -> None:
     references = {person: true.reference(dialogue, person) if protocol == "native" else None for person in PERSONS}
-    motions = {person: true.motion(dialogue, person) for person in PERSONS}
+    motions, keeps = ({person: of(dialogue, person) for person in PERSONS} for of in (true.motion, true.keep))
     for system in systems.values():
         for person, motion in system.motion(dialogue).items():
             truth = motions[person]
@@ -183,9 +190,14 @@ def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: Tru
             name, frames = f"{dialogue.id}.{person}", min(len(motion), len(truth))
             if len(motion) != len(truth):
                 system.cut[name] = [len(motion), len(truth)]
-            speaking = true.speaking(dialogue, person)
+            keep = keeps[person]
+            if keep is not None and not keep[:frames].all():
+                system.distrusted[name] = [frames - int(keep[:frames].sum()), frames]
+                if keep[:frames].sum() < 2:
+                    continue
             three, width = (motion, truth, motions[_other(person)]), compared_expressions(protocol, head)
-            system.compared.append(compared(name, dialogue.id, *three, speaking, width))
+            believed = (keep, keeps[_other(person)])
+            system.compared.append(compared(name, dialogue.id, *three, true.speaking(dialogue, person), width, *believed))
             if protocol == "native":
                 add_native(system.tally, dialogue.id, motion.frames(slice(0, frames)), references[person].frames(frames), head)
 
@@ -259,11 +271,15 @@ def _predicted(path: Path, dialogues: DialogueSet) -> MotionClip:
 
 
 def _facts(system: System) -> Mapping[str, object]:
-    if not system.cut:
-        return system.facts
-    most = max(abs(a - b) for a, b in system.cut.values())
-    cut = {"people": len(system.cut), "most_frames": most, "first": dict(list(system.cut.items())[:LISTED])}
-    return {**system.facts, "cut_to_shortest": cut}
+    facts = dict(system.facts)
+    if system.cut:
+        most = max(abs(a - b) for a, b in system.cut.values())
+        facts["cut_to_shortest"] = {"people": len(system.cut), "most_frames": most, "first": dict(list(system.cut.items())[:LISTED])}
+    if system.distrusted:
+        left_out, frames = (sum(column) for column in zip(*system.distrusted.values(), strict=True))
+        first = dict(list(system.distrusted.items())[:LISTED])
+        facts["distrusted"] = {"people": len(system.distrusted), "frames": left_out, "of": frames, "first": first}
+    return facts
 
 
 def _other(person: str) -> str:

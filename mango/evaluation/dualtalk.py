@@ -7,6 +7,7 @@ DATA/*.wav (if any) + speaking masks
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -62,7 +63,7 @@ def controls_of(compared: Sequence[ComparedMotion]) -> dict[str, list[ComparedMo
     """The same people with other predictions: the truth (errors 0), its mean held, the prediction late by five frames, the partner's."""
     return {
         "control: truth": [replace(one, prediction=one.truth) for one in compared],
-        "control: still face": [replace(one, prediction=_each(_held, one.truth)) for one in compared],
+        "control: still face": [replace(one, prediction=_each(partial(_held, keep=one.trusted), one.truth)) for one in compared],
         f"control: {SHIFT} frames late": [replace(one, prediction=_each(_late, one.prediction)) for one in compared],
         "control: partner's motion": [replace(one, prediction=one.partner) for one in compared if one.partner is not None],
     }
@@ -72,8 +73,8 @@ def _each(change: Callable[[np.ndarray], np.ndarray], parts: Parts) -> Parts:
     return {part: change(motion) for part, motion in parts.items()}
 
 
-def _held(motion: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(motion.mean(0), motion.shape).copy()
+def _held(motion: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(motion[keep].mean(0), motion.shape).copy()
 
 
 def _late(motion: np.ndarray) -> np.ndarray:

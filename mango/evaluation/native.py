@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.evaluation import synchrony, vertex_metrics
 from mango.evaluation.compared import ComparedMotion, Parts
-from mango.evaluation.lips_and_eyes import blinks, closure_error, closures, eye_opening, gaze_angle
+from mango.evaluation.lips_and_eyes import bilabial_frames, blinks, closure_error, closures, eye_opening, gaze_angle
 from mango.evaluation.scores import Key, Tally
 from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.head.model import Head
@@ -39,19 +40,30 @@ class NativeReference:
     speaking: Bool[Tensor, "time"]
     voices: Voices
     phones: Sequence  # empty where they are not known
+    keep: Bool[Tensor, "time"]  # frames to be believed
 
     @staticmethod
-    def of(motion: MotionClip, head: Head, speaking: Bool[Tensor, "time"], voices: Voices, phones: Sequence) -> "NativeReference":
+    def of(
+        motion: MotionClip,
+        head: Head,
+        speaking: Bool[Tensor, "time"],
+        voices: Voices,
+        phones: Sequence,
+        keep: Bool[Tensor, "time"] | None = None,
+    ) -> "NativeReference":
+        """Phones that touch a frame which is not kept (None = all are) are left out."""
+        keep = torch.ones(len(motion), dtype=torch.bool) if keep is None else keep
+        phones = [phone for phone in phones if all(keep[frames].all() for frames in bilabial_frames([phone], len(motion)))]
         vertices, rest = unposed_vertices(head, motion), head.with_shape(motion.shape).template
         opening, lids, rest_opening = head.lip_opening(vertices), eye_opening(head, vertices), float(head.lip_opening(rest))
-        return NativeReference(motion, vertices, opening, lids, rest, rest_opening, speaking, voices, phones)
+        return NativeReference(motion, vertices, opening, lids, rest, rest_opening, speaking, voices, phones, keep)
 
     def frames(self, count: int) -> "NativeReference":
         """Cut to the first frames."""
         first = slice(0, count)
         voices = Voices(self.voices.own[first], self.voices.partner[first])
         moving = (self.motion.frames(first), self.vertices[first], self.opening[first], self.lids[first])
-        return NativeReference(*moving, self.rest, self.rest_opening, self.speaking[first], voices, self.phones)
+        return NativeReference(*moving, self.rest, self.rest_opening, self.speaking[first], voices, self.phones, self.keep[first])
 
 
 def parts_of(clip: MotionClip, expressions: int) -> Parts:
@@ -68,12 +80,15 @@ def compared(
     partner: MotionClip | None,
     speaking: Bool[Tensor, "time"] | None,
     expressions: int,
+    keep: Bool[Tensor, "time"] | None = None,
+    partner_keep: Bool[Tensor, "time"] | None = None,
 ) -> ComparedMotion:
     """Cut to the shortest of the three, and to the first ``expressions``."""
     frames = min(len(clip) for clip in (motion, truth, partner) if clip is not None)
     first = slice(0, frames)
     three = [None if clip is None else parts_of(clip.frames(first), expressions) for clip in (motion, truth, partner)]
-    return ComparedMotion(name, dialogue, *three, None if speaking is None else speaking[first].numpy())
+    masks = [None if mask is None else mask[first].numpy() for mask in (speaking, keep, partner_keep)]
+    return ComparedMotion(name, dialogue, *three, *masks)
 
 
 def add_native(tally: Tally, dialogue: str, motion: MotionClip, truth: NativeReference, head: Head) -> None:
@@ -82,10 +97,10 @@ def add_native(tally: Tally, dialogue: str, motion: MotionClip, truth: NativeRef
     opening = head.lip_opening(vertices)
     tally.add(dialogue, surface(vertices, truth, head) | gaze(motion, truth) | sync(motion, opening, truth))
     tally.add(dialogue, {("closure_error", "all"): float(closure_error(prediction=opening, truth=truth.opening, phones=truth.phones))})
-    _add_slope(tally, dialogue, opening, truth.opening)
+    _add_slope(tally, dialogue, opening[truth.keep], truth.opening[truth.keep])
     _add_closures(tally, dialogue, opening, truth)
     for suffix, lids in (("", eye_opening(head, vertices)), ("_truth", truth.lids)):
-        _add_blinks(tally, dialogue, suffix, lids)
+        _add_blinks(tally, dialogue, suffix, lids[truth.keep])
 
 
 def surface(vertices: Float[Tensor, "time verts 3"], truth: NativeReference, head: Head) -> Mapping[Key, float]:
@@ -137,8 +152,8 @@ def sync(motion: MotionClip, opening: Float[Tensor, "time"], truth: NativeRefere
     return {(name, "all"): value for name, value in values.items()}
 
 
-def _roles(truth: NativeReference) -> Mapping[str, Bool[Tensor, "time"] | None]:
-    return {"all": None, "speaking": truth.speaking, "listening": ~truth.speaking}
+def _roles(truth: NativeReference) -> Mapping[str, Bool[Tensor, "time"]]:
+    return {"all": truth.keep, "speaking": truth.speaking & truth.keep, "listening": ~truth.speaking & truth.keep}
 
 
 def _ratio(sums: Float[np.ndarray, "2"]) -> float:

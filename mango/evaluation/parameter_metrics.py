@@ -100,12 +100,16 @@ def mse(a: Motion, b: Motion) -> float:
     return float(np.square(a.astype(np.float64) - b).mean())
 
 
-def sts(a: Motion, b: Motion) -> float:
+def sts(a: Motion, b: Motion, keep: Bool[np.ndarray, "time"] | None = None) -> float:
     """STS = sqrt( sum over t >= 1 and dims of (dP - dG)^2 / 0.1 ) of first differences dP, dG, lower is better; symmetric.
 
-    Grows with the clip's length and the number of dimensions: compare only over the same clips.
+    Grows with the clip's length and the number of dimensions: compare only over the same clips. A difference counts when both of its
+    frames are kept; NaN when none does.
     """
-    return float(np.sqrt((np.square(np.diff(a.astype(np.float64) - b, axis=0)) / STS_FRAME_SECONDS).sum()))
+    difference = np.diff(a.astype(np.float64) - b, axis=0)
+    if keep is not None:
+        difference = difference[keep[1:] & keep[:-1]]
+    return float(np.sqrt((np.square(difference) / STS_FRAME_SECONDS).sum())) if len(difference) else float("nan")
 
 
 # Diversity

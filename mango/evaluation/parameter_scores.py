@@ -48,7 +48,8 @@ def add_compared(
 
 def sequence_metrics(one: ComparedMotion, part: str, *, official: bool, seed: int) -> Mapping[Key, float]:
     """The metrics of one part of one person in one clip, unscaled."""
-    p, g, clusters = one.prediction[part], one.truth[part], metrics.SID_CLUSTERS[part]
+    keep, clusters = one.trusted, metrics.SID_CLUSTERS[part]
+    p, g = one.prediction[part][keep], one.truth[part][keep]
     root = "sqrtm" if official else "symmetric"
     forward = metrics.sid(clustered=g, assigned=p, clusters=clusters)
     backward = metrics.sid(clustered=p, assigned=g, clusters=clusters)
@@ -63,7 +64,7 @@ def sequence_metrics(one: ComparedMotion, part: str, *, official: bool, seed: in
         "SID": backward if official else forward,
         "forward_SID": forward,
         "reverse_SID": backward,
-        "STS": metrics.sts(p, g),
+        "STS": metrics.sts(one.prediction[part], one.truth[part], keep),
         **spread,
         "Variance": metrics.variance(p),
         "Variance_truth": metrics.variance(g),
@@ -74,9 +75,10 @@ def sequence_metrics(one: ComparedMotion, part: str, *, official: bool, seed: in
 
 def _with_partner(one: ComparedMotion, part: str, official: bool, root: metrics.Root) -> Mapping[str, float]:
     names = ("P-FD", "rPCC") if official else ("P-FD", "rPCC", "rPCC_per_dimension")
-    if one.partner is None:
+    keep = one.both_trusted
+    if one.partner is None or keep.sum() < 2:
         return dict.fromkeys(names, float("nan"))
-    three = {"prediction": one.prediction[part], "truth": one.truth[part], "partner": one.partner[part]}
+    three = {"prediction": one.prediction[part][keep], "truth": one.truth[part][keep], "partner": one.partner[part][keep]}
     values = {"P-FD": metrics.paired_frechet_distance(**three, root=root), "rPCC": metrics.rpcc(**three)}
     return values if official else values | {"rPCC_per_dimension": metrics.rpcc_per_dimension(**three)}
 
@@ -91,15 +93,17 @@ def _by_role(one: ComparedMotion, root: metrics.Root) -> Mapping[Key, float]:
 
 
 def _roles(one: ComparedMotion) -> tuple[tuple[str, Bool[np.ndarray, "time"] | None], ...]:
-    return ("S", one.speaking), ("L", None if one.speaking is None else ~one.speaking)
+    if one.speaking is None:
+        return ("S", None), ("L", None)
+    return ("S", one.speaking & one.trusted), ("L", ~one.speaking & one.trusted)
 
 
 def _dynamics(one: ComparedMotion) -> Mapping[Key, float]:
     values = {}
-    roles = {"all": np.ones(len(one.truth["jaw"]), dtype=bool)}
-    if one.speaking is not None:
-        roles |= {"speaking": one.speaking, "listening": ~one.speaking}
-    for role, keep in roles.items():
+    (_, speaking), (_, listening) = _roles(one)
+    for role, keep in (("all", one.trusted), ("speaking", speaking), ("listening", listening)):
+        if keep is None:
+            continue
         values["PDD", role] = metrics.dynamics_deviation(one.prediction["pose"], one.truth["pose"], keep)
         values["JDD", role] = metrics.dynamics_deviation(one.prediction["jaw"][:, JAW_X], one.truth["jaw"][:, JAW_X], keep)
     return values
@@ -107,22 +111,22 @@ def _dynamics(one: ComparedMotion) -> Mapping[Key, float]:
 
 def _add_pooled(tally: Tally, compared: Sequence[ComparedMotion], part: str, masked: bool) -> None:
     clusters = metrics.SID_CLUSTERS[part]
-    assignment = pooled_assignment([one.truth[part] for one in compared], clusters)
+    assignment = pooled_assignment([one.truth[part][one.trusted] for one in compared], clusters)
     for one in compared:
         for name, (a, b) in _pooled_pairs(one, part, masked).items():
             sums = frechet_summands(a, b)
             tally.add_sums(one.dialogue, (name, part), sums, pooled_frechet_distance, used=len(a) > 0)
         counts = np.zeros(clusters)
         if assignment is not None:
-            counts = np.bincount(assignment(one.prediction[part]), minlength=clusters).astype(np.float64)
+            counts = np.bincount(assignment(one.prediction[part][one.trusted]), minlength=clusters).astype(np.float64)
         tally.add_sums(one.dialogue, ("SID_pooled", part), counts, pooled_sid, used=assignment is not None)
 
 
 def _pooled_pairs(one: ComparedMotion, part: str, masked: bool) -> Mapping[str, tuple[metrics.Motion, metrics.Motion]]:
     p, g = one.prediction[part], one.truth[part]
-    partner = p[:0] if one.partner is None else one.partner[part]
-    known = len(partner)  # no frame counts without a partner
-    pairs = {"FD_pooled": (p, g), "P-FD_pooled": tuple(np.concatenate([partner, motion[:known]], axis=1) for motion in (p, g))}
+    partner, both = (p, one.both_trusted & False) if one.partner is None else (one.partner[part], one.both_trusted)
+    beside = tuple(np.concatenate([partner, motion], axis=1)[both] for motion in (p, g))
+    pairs = {"FD_pooled": (p[one.trusted], g[one.trusted]), "P-FD_pooled": beside}
     if masked:
         for name, keep in _roles(one):
             pairs[f"{name}_FD_pooled"] = (p[:0], g[:0]) if keep is None else (p[keep], g[keep])

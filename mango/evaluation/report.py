@@ -170,6 +170,10 @@ def _warnings(evaluation: Evaluation) -> list[str]:
     cut = evaluation.facts.get("cut_to_shortest")
     if cut and cut["people"]:
         lines.append(f"{cut['people']} clips cut to the shortest of prediction, truth and partner, by at most {cut['most_frames']} frames")
+    distrusted = evaluation.facts.get("distrusted")
+    if distrusted:
+        frames = f"{distrusted['frames']} of {distrusted['of']} frames of {distrusted['people']} clips"
+        lines.append(f"{frames} left out: the tracker distrusts their labels")
     skipped = {key: score.skipped for key, score in evaluation.rows[evaluation.main].scores.items() if score.skipped}
     if skipped:
         parts = [f"{name} {part} {count}" for (name, part), count in skipped.items()]

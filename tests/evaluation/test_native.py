@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from talking_set import FRAMES, elsewhere
+from talking_set import FRAMES, elsewhere, talking
 from tiny_models import tiny_run
 
 from mango.audio.encoders import Encoder
@@ -27,7 +27,7 @@ from mango.evaluation.speed import Stopwatch, TimedEncoder
 from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.head.model import load_head
 from mango.inference.generation import GenerationConfig
-from mango.types import Dialogue, Phone, Side
+from mango.types import Dialogue, PersonTrack, Phone, Side
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "head"))
 from tiny_flame import tiny_flame
@@ -291,6 +291,70 @@ def test_labels_are_never_taken_for_the_truth_silently(refused, untrue, run_fold
     assert found["facts"]["truth"] == "labels" and metrics(found, LABELS)["LVE_max"]["all"] == 0
     assert found["metrics"]["closure_rate"]["all"] is None, "labels know no phones"
     assert evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--against", "labels")["metrics"] == found["metrics"]
+
+
+@pytest.fixture
+def distrusted(head, tmp_path):
+    """Labels that are right but for the frames that the tracker distrusts, where eyes shut and everything is far off; right predictions."""
+    root, keep = tmp_path / "distrusted", torch.ones(2, FRAMES, dtype=torch.bool)
+    keep[0, 10:15], keep[1, 30:] = False, False
+    create_dialogue_set(root, head, ["p0", "p1"], {"test": ["d"]})
+    sides = {}
+    for number, (person, rate) in enumerate((("a", 1.0), ("b", 2.0))):
+        right = talking(head, rate)
+        save_motion(tmp_path / "p" / f"d.{person}.motion.npz", right)
+        wrong = head.layout.pack(right)
+        wrong[~keep[number]] += 0.1
+        wrong[~keep[number], head.layout.where("expr")] = torch.tensor([float("eyeBlink" in name) for name in head.expression_names])
+        label = replace(head.layout.clip(wrong, right.shape, head.digest), fps=25.0)
+        track = PersonTrack(keep[number], torch.eye(4)[None], torch.eye(3), torch.zeros(FRAMES, 68, 2), torch.ones(FRAMES))
+        phones = (Phone("M", 0.04, 0.08, 0.0), Phone("P", 0.44, 0.48, 0.0)) if person == "a" else ()
+        speaking = (torch.arange(FRAMES) < 20).float()
+        sides[person] = Side(f"p{number}", 0.1 * torch.ones(FRAMES * 640), speaking, label, track, phones=phones)
+    write_dialogue(root, Dialogue("d", FRAMES, sides), source="", licence="", created_by="test")
+    return root, tmp_path / "p"
+
+
+def test_labels_that_the_tracker_distrusts_are_no_truth(distrusted, tmp_path, capsys):
+    """Right predictions have no error. Notices any metric that looks at such a frame, or at a difference to one."""
+    root, predictions = distrusted
+    found = evaluated(tmp_path, root, "--predictions", predictions, "--against", "labels", "--controls")
+    errors = ("LVE_max", "LVE_rms", "LVE_sq", "LVE_dynamic", "MVE", "MHD", "FDD", "FDD_motion", "upper_face_error", "lip_velocity_error")
+    for name in (
+        *errors,
+        "gaze_angle",
+        "closure_error",
+        "MSE",
+        "FD",
+        "P-FD",
+        "STS",
+        "rPCC",
+        "FD_pooled",
+        "P-FD_pooled",
+        "S_FD",
+        "L_FD",
+        "PDD",
+    ):
+        values = [value for value in found["metrics"][name].values() if value is not None]
+        assert values and max(map(abs, values)) < 1e-9, name
+    assert found["metrics"]["lip_opening_slope"]["all"] == pytest.approx(1)
+    assert found["metrics"]["blink_rate_truth"] == found["metrics"]["blink_rate"], "eyes shut in frames without a label"
+    assert found["metrics"]["Variance"] == found["metrics"]["Variance_truth"] and found["metrics"]["SID"] == found["metrics"]["reverse_SID"]
+    assert found["metrics"]["closure_rate"]["all"] == 1 and found["counts"]["closure_rate"]["all"]["used"] == 1, "P is not to be seen"
+    still = metrics(found, "control: still face")
+    assert still["Variance_truth"] == found["metrics"]["Variance"] and still["MSE"] == pytest.approx(still["Variance_truth"])
+    assert found["facts"]["distrusted"] == {"people": 2, "frames": 15, "of": 80, "first": {"d.a": [5, 40], "d.b": [10, 40]}}
+    assert "15 of 80 frames of 2 clips left out: the tracker distrusts their labels" in capsys.readouterr().out
+
+
+def test_people_whom_the_tracker_never_trusts_are_not_scored(distrusted, tmp_path):
+    """Nor is anything said of how the other goes with them."""
+    root, predictions = distrusted
+    path = root / "dialogues" / "d" / "b.track.npz"
+    np.savez(path, **{**np.load(path), "keep": np.zeros(FRAMES, dtype=bool)})
+    found = evaluated(tmp_path, root, "--predictions", predictions, "--against", "labels")
+    assert found["counts"]["MSE"]["jaw"]["used"] == 1 and found["counts"]["P-FD"]["jaw"]["used"] == 0
+    assert found["facts"]["distrusted"]["first"]["d.b"] == [40, 40]
 
 
 # DualTalk's protocols on our format
