@@ -35,7 +35,7 @@ from mango.evaluation.worn_adapters import adapter_facts, adapters_by_person, we
 from mango.head.model import Head, load_head
 from mango.inference.generation import GenerationConfig, Progress
 from mango.training.stage1 import load_motion_model
-from mango.types import PERSONS, Dialogue, MotionClip
+from mango.types import MOVING, PERSONS, Dialogue, MotionClip
 
 Against = Literal[
     "truth",  # of a synthetic set
@@ -182,8 +182,9 @@ def _check_head(dialogues: DialogueSet, head: Head) -> None:
 def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: TrueMotion, protocol: Protocol, head: Head) -> None:
     references = {person: true.reference(dialogue, person) if protocol == "native" else None for person in PERSONS}
     motions, keeps = ({person: of(dialogue, person) for person in PERSONS} for of in (true.motion, true.keep))
-    for system in systems.values():
+    for row, system in systems.items():
         for person, motion in system.motion(dialogue).items():
+            _require_numbers(motion, f"{dialogue.id}.{person}", row)
             truth = motions[person]
             if truth is None:
                 continue
@@ -200,6 +201,15 @@ def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: Tru
             system.compared.append(compared(name, dialogue.id, *three, true.speaking(dialogue, person), width, *believed))
             if protocol == "native":
                 add_native(system.tally, dialogue.id, motion.frames(slice(0, frames)), references[person].frames(frames), head)
+
+
+def _require_numbers(motion: MotionClip, name: str, row: str) -> None:
+    for part in MOVING:
+        missing = ~getattr(motion, part).isfinite().all(1)
+        if missing.any():
+            found = f"NaN or infinity in {part}, frame {int(missing.nonzero()[0])}"
+            remedy = "a motion that failed has no score: look for NaN in the run's weights, or give another checkpoint or sampler"
+            raise InputError(row, expected=f"finite motion of {name}", found=found, remedy=remedy)
 
 
 # Systems

@@ -18,7 +18,7 @@ from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogu
 from mango.data.motion_files import save_motion
 from mango.data.phones import write_phones
 from mango.data.truth import Truth, truth_folder
-from mango.evaluation import vertex_metrics
+from mango.evaluation import dialogue_sets, vertex_metrics
 from mango.evaluation.dialogue_sets import evaluate_dialogues
 from mango.evaluation.native import NativeReference, Voices, add_native
 from mango.evaluation.protocol import LABELS, STILL, still_face
@@ -271,6 +271,24 @@ def test_a_missing_or_empty_split_is_named(refused, run_folder, dialogues, tmp_p
     (own / "dataset.json").write_text(json.dumps({**described, "splits": {"train": ["t"], "val": [], "test": []}}))
     line = refused("--checkpoint", run_folder, data=own)
     assert "'test' to score, found no dialogues in it; score what it has: --split train (1)" in line
+
+
+def test_a_model_that_fails_is_named_at_once(refused, run_folder, monkeypatch, head):
+    """Notices NaN that only sklearn finds, after everything was generated."""
+    real = dialogue_sets.mover
+
+    def failing(*model):
+        def moved(dialogue):
+            clips = real(*model)(dialogue)
+            jaw = clips["b"].jaw_pose.clone()
+            jaw[7:] = torch.nan
+            return {**clips, "b": replace(clips["b"], jaw_pose=jaw)}
+
+        return moved
+
+    monkeypatch.setattr(dialogue_sets, "mover", failing)
+    line = refused("--checkpoint", run_folder)
+    assert str(run_folder) in line and "motion of d0.b" in line and "jaw_pose, frame 7" in line
 
 
 # What counts as true
