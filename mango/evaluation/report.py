@@ -100,7 +100,7 @@ def _number(value: float) -> float | None:
 
 
 def markdown(evaluation: Evaluation, keys: Sequence[Key] | None = None) -> str:
-    """One metric a line, one system a column, each number with its 95 % interval; facts below."""
+    """One metric a line, one system a column, each number with its 95 % interval; below facts, clips and what to mind."""
     table = comparison(evaluation, keys)
     lines = [
         f"| metric | unit | better | {' | '.join(_escaped(name) for name in table.rows)} |",
@@ -111,7 +111,10 @@ def markdown(evaluation: Evaluation, keys: Sequence[Key] | None = None) -> str:
         lines.append(f"| {_escaped(column.name)} | {column.unit} | {DIRECTION_MARKS[column.direction]} | {' | '.join(cells)} |")
     shown = ("protocol", "protocol_means", "data", "split", "truth", "commit", "seed")
     facts = [f"- {name}: {evaluation.facts[name]}" for name in shown if name in evaluation.facts]
-    return "\n".join([*lines, "", "In brackets: 95 % intervals over dialogues.", "", *facts, *_speeds(evaluation, "- ")]) + "\n"
+    counts = {_clips(row) for row in evaluation.rows.values()}
+    told = [f"- clips: {counts.pop()}"] if len(counts) == 1 else []
+    told += [f"- **note**: {line}" for line in _warnings(evaluation)]
+    return "\n".join([*lines, "", "In brackets: 95 % intervals over dialogues.", "", *facts, *told, *_speeds(evaluation, "- ")]) + "\n"
 
 
 def write_markdown(path: Path, evaluation: Evaluation) -> None:
@@ -160,25 +163,45 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def _warnings(evaluation: Evaluation) -> list[str]:
-    """What a reader of the numbers must not miss."""
+    """What a reader of the numbers must not miss, row by row; of what several rows share, once."""
+    lines: dict[str, list[str]] = {}
+    for name, row in evaluation.rows.items():
+        facts = evaluation.facts if name == evaluation.main else evaluation.facts.get("rows", {}).get(name, {})
+        for line in (*_left_out(facts), *_undefined(row)):
+            lines.setdefault(line, []).append(name)
+    of_all = len(evaluation.rows)
+    told = [line if len(names) == of_all else f"{', '.join(names)}: {line}" for line, names in lines.items()]
+    clips = {name: _clips(row) for name, row in evaluation.rows.items()}
+    if len(set(clips.values())) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in clips.items())
+        told.append(f"rows rest on different clips and cannot be compared: {counts}")
+    return told
+
+
+def _left_out(facts: Mapping[str, object]) -> list[str]:
     lines = []
-    people = evaluation.facts.get("people")
+    people = facts.get("people")
     if people and people["without_prediction"]:
         more = " ..." if people["without_prediction"] > len(people["first"]) else ""
         names = ", ".join(people["first"]) + more
         lines.append(f"scored {people['scored']} of {people['in_data']} people; without a prediction: {names}")
-    cut = evaluation.facts.get("cut_to_shortest")
+    cut = facts.get("cut_to_shortest")
     if cut and cut["people"]:
         lines.append(f"{cut['people']} clips cut to the shortest of prediction, truth and partner, by at most {cut['most_frames']} frames")
-    distrusted = evaluation.facts.get("distrusted")
+    distrusted = facts.get("distrusted")
     if distrusted:
         frames = f"{distrusted['frames']} of {distrusted['of']} frames of {distrusted['people']} clips"
         lines.append(f"{frames} left out: the tracker distrusts their labels")
-    skipped = {key: score.skipped for key, score in evaluation.rows[evaluation.main].scores.items() if score.skipped}
-    if skipped:
-        parts = [f"{name} {part} {count}" for (name, part), count in skipped.items()]
-        lines.append(f"clips that do not define a metric: {', '.join(parts)}")
     return lines
+
+
+def _undefined(row: Row) -> list[str]:
+    skipped = [f"{name} {part} {score.skipped}" for (name, part), score in row.scores.items() if score.skipped]
+    return [f"clips that do not define a metric: {', '.join(skipped)}"] if skipped else []
+
+
+def _clips(row: Row) -> int:
+    return max((score.used + score.skipped for score in row.scores.values()), default=0)
 
 
 def _speeds(evaluation: Evaluation, bullet: str = "") -> list[str]:

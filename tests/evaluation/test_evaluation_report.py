@@ -44,6 +44,20 @@ def test_markdown(evaluation):
     assert "| LVE_max speaking | mm | ↓ | - | - |" in lines and "- protocol: dualtalk-corrected" in lines
 
 
+def test_rows_that_rest_on_different_clips_say_so(evaluation, capsys):
+    """In the table that is written down too. Notices warnings of the main row alone."""
+    fewer, tally = {"scored": 1, "in_data": 5, "without_prediction": 4, "first": ["x"]}, Tally()
+    tally.add("d0", {("FD", "jaw"): 0.001})
+    rows = {**evaluation.rows, "other": tally.row(scaled=True)}
+    uneven = Evaluation("a|b", rows, scaled=True, facts={"rows": {"other": {"people": fewer}}})
+    show(uneven)
+    for text in (capsys.readouterr().out, markdown(uneven)):
+        assert "other: scored 1 of 5 people; without a prediction: x ..." in text
+        assert "labels, a|b: clips that do not define a metric: LVE_max speaking 5" in text
+        assert "rows rest on different clips and cannot be compared: labels 5, a|b 5, other 1" in text
+    assert "- clips:" not in markdown(uneven) and "- clips: 5" in markdown(evaluation) and "different clips" not in markdown(evaluation)
+
+
 def test_terminal(evaluation, capsys):
     show(evaluation)
     out = capsys.readouterr().out
