@@ -4,7 +4,7 @@ What a trained model adds to copying shows against the second; what any motion a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -31,15 +31,20 @@ def untrained_baselines(dialogues: DialogueSet, split: str, encoder: Encoder, he
     """Row name -> motion of a dialogue, from the labels and voices of ``split`` (never of the dialogue itself)."""
     known = Windows(dialogues, split, encoder, head.layout, frames=SECOND, context=0)
     mean, _ = known.motion_statistics()
+    frames = sum(int(held.keep.sum()) for held in known.dialogues)
     moments = Moments.of(known)
 
     def mean_motion(dialogue: Dialogue) -> Mapping[str, MotionClip]:
-        return _clips(dialogue, head, mean.expand(len(PERSONS), dialogue.frames, -1))
+        of_others, own = mean, next((held.motion[held.keep] for held in known.dialogues if held.id == dialogue.id), mean[:0])
+        if len(own):
+            _require_others(frames - len(own), dialogue)
+            of_others = ((mean.double() * frames - own.double().sum(0)) / (frames - len(own))).to(mean.dtype)
+        return _clips(dialogue, head, of_others.expand(len(PERSONS), dialogue.frames, -1))
 
     def nearest_neighbour(dialogue: Dialogue) -> Mapping[str, MotionClip]:
         voices = [encoder.encode(dialogue.side(person).audio) for person in PERSONS]
         own_first = [(voices[person], voices[1 - person]) for person in range(2)]
-        return _clips(dialogue, head, torch.stack([moments.copied(own, partner) for own, partner in own_first]))
+        return _clips(dialogue, head, torch.stack([moments.of_others(dialogue).copied(own, partner) for own, partner in own_first]))
 
     return {MEAN: mean_motion, NEAREST: nearest_neighbour}
 
@@ -53,6 +58,7 @@ class Moments:
     sound: Float[Tensor, "moments sound"]
     motion: tuple[Float[Tensor, "_ width"], ...]  # of each person of each dialogue
     place: Int[Tensor, "moments 2"]  # whose, and from which frame
+    dialogues: tuple[str, ...]  # of whose motion each is
 
     @staticmethod
     def of(known: Windows) -> "Moments":
@@ -60,7 +66,7 @@ class Moments:
         _, scale = known.voice_statistics()
         features = known.encoder.width
         projection = torch.randn(features, CHANNELS, generator=torch_generator("nearest neighbour")) / features**0.5
-        motion, sound, place = [], [], []
+        motion, sound, place, dialogues = [], [], [], []
         step = 1 + sum(2 * held.frames for held in known.dialogues) // MOST_MOMENTS
         for held in known.dialogues:
             voices = [torch.tensor(voice[: held.frames]) / scale @ projection for voice in held.voices]
@@ -70,10 +76,19 @@ class Moments:
                 sound.append(_seconds(voices[person], voices[1 - person], starts))
                 place.append(torch.stack([torch.full_like(starts, len(motion)), starts], 1))
                 motion.append(held.motion[person])
+                dialogues.append(held.id)
         if not any(len(starts) for starts in place):
             expected, remedy = "a second of labelled motion to copy", "leave --baselines out, or name a set with longer dialogues"
             raise InputError("split of the nearest neighbour", expected=expected, found="shorter pieces only", remedy=remedy)
-        return Moments(scale, projection, torch.cat(sound), tuple(motion), torch.cat(place))
+        return Moments(scale, projection, torch.cat(sound), tuple(motion), torch.cat(place), tuple(dialogues))
+
+    def of_others(self, dialogue: Dialogue) -> "Moments":
+        """All that are not of the dialogue itself."""
+        if dialogue.id not in self.dialogues:
+            return self
+        others = torch.tensor([id != dialogue.id for id in self.dialogues])[self.place[:, 0]]
+        _require_others(int(others.sum()), dialogue)
+        return replace(self, sound=self.sound[others], place=self.place[others])
 
     def copied(self, own: Float[Tensor, "time features"], partner: Float[Tensor, "time features"]) -> Float[Tensor, "time width"]:
         """Second after second, the motion of whoever sounded most like it, with a partner most like this one."""
@@ -89,6 +104,14 @@ class Moments:
         nothing = self.motion[0].new_zeros(1, 0, self.motion[0].shape[1])
         parts = stitched(one_second, frames, begin=SECOND, window=SECOND, overlap=FADE, nothing=nothing)
         return torch.cat(list(parts), dim=1)[0]
+
+
+def _require_others(number: int, dialogue: Dialogue) -> None:
+    if not number:
+        found, remedy = f"{dialogue.id} alone", "leave --baselines out, or score another split"
+        raise InputError(
+            "baselines that learn nothing", expected="motion of other dialogues in the split train", found=found, remedy=remedy
+        )
 
 
 def _seconds(

@@ -52,6 +52,17 @@ def test_the_mean_is_the_training_split_s(known, head):
         torch.testing.assert_close(head.layout.pack(mean[person]), expected)
 
 
+def test_nothing_is_copied_or_averaged_of_the_dialogue_itself(known, head):
+    """Scored on the split that they are made of. t1 is all there is beside t0."""
+    made = untrained_baselines(known, "train", make_encoder(EncoderConfig(mels=8)), head)
+    labels = {id: [head.layout.pack(known.dialogue(id).side(person).motion) for person in PERSONS] for id in ("t0", "t1")}
+    copied, mean = (made[name](known.dialogue("t0")) for name in (NEAREST, MEAN))
+    for person in PERSONS:
+        first = head.layout.pack(copied[person])[0]
+        assert min((first - frame).abs().max() for motion in labels["t1"] for frame in motion) < 1e-6
+        torch.testing.assert_close(head.layout.pack(mean[person]), torch.cat(labels["t1"]).mean(0).expand(FRAMES, -1))
+
+
 def test_their_rows_stand_in_the_table(dialogues, run_folder, tmp_path):
     scored = evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--baselines")
     assert {MEAN, NEAREST} <= set(scored["rows"])
