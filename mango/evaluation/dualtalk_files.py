@@ -136,14 +136,15 @@ def listed(names: list[str]) -> str:
 def _compared(name: str, path: Path, data: DualTalkFolder) -> tuple[ComparedMotion, dict[str, int]]:
     prediction, truth, partner, speaking = _prediction(path), data.parts(name), data.parts(data.partner(name)), data.speaking(name)
     lengths = {"prediction": len(prediction["exp"]), "truth": len(truth["exp"]), "partner": len(partner["exp"])}
-    lengths |= {} if speaking is None else {"sound": len(speaking)}
     frames = min(lengths.values())
     if frames < 2:
         shortest = min(lengths, key=lengths.__getitem__)
         raise InputError(path, expected="at least 2 frames", found=f"{frames} ({shortest})", remedy="leave this clip out")
     cut = [{part: array[:frames] for part, array in parts.items()} for parts in (prediction, truth, partner)]
     dialogue = NAME.fullmatch(name).group("dialogue")
-    return ComparedMotion(name, dialogue, *cut, None if speaking is None else speaking[:frames]), lengths
+    if speaking is not None:  # beyond the sound nobody speaks: what is optional must not change other numbers
+        speaking = np.pad(speaking[:frames], (0, max(0, frames - len(speaking))))
+    return ComparedMotion(name, dialogue, *cut, speaking), lengths
 
 
 def _prediction(path: Path) -> Parts:

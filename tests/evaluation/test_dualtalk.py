@@ -313,6 +313,18 @@ def test_speaking_masks_come_from_the_voices(own_data, own_predictions, tmp_path
     assert found["metrics"]["S_FD_pooled"]["pose"] > 100 * abs(found["metrics"]["L_FD_pooled"]["pose"])
 
 
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+def test_an_optional_voice_changes_nothing_but_speaking_and_listening(own_data, own_predictions, tmp_path, seconds):
+    """A voice shorter or longer than the motion (steady noise is silence). Notices frames that are cut to it."""
+    write_predictions(tmp_path / "noisy", own_data, noisy)
+    without = evaluated(tmp_path, tmp_path / "noisy", own_data, OFFICIAL)
+    sound = 0.3 * np.random.default_rng(0).standard_normal(round(seconds * 16_000)).astype(np.float32)
+    soundfile.write(own_data / "x_speaker1.wav", sound, 16_000, subtype="FLOAT")
+    found = evaluated(tmp_path, tmp_path / "noisy", own_data, OFFICIAL)
+    assert {name: value for name, value in found["metrics"].items() if name not in ("S_FD", "L_FD")} == without["metrics"]
+    assert found["facts"]["cut_to_shortest"]["people"] == 0 and found["counts"]["L_FD"]["jaw"]["used"] == 1
+
+
 def test_several_folders_are_several_rows(data, predictions, tmp_path):
     perfect = write_predictions(tmp_path / "perfect", data / "test")
     found = evaluated(tmp_path, predictions, data, OFFICIAL, "--predictions", perfect, "--markdown", tmp_path / "t.md")
