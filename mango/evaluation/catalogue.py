@@ -44,12 +44,13 @@ METRICS: Mapping[str, Metric] = {
     # vertices, head pose removed, the truth's identity
     "LVE_max": Metric("mean_t max_lips |dv|", "mm", "lower", "one reading of “LVE”", needs="2 frames"),
     "LVE_rms": Metric("sqrt(mean_t max_lips |dv|²)", "mm", "lower", UNILS, needs="2 frames"),
-    "LVE_sq": Metric("mean_t max_lips |dv|²", "mm²", "lower", "FaceFormer, CodeTalker", needs="2 frames"),
+    "LVE_sq": Metric("mean_t max_lips |dv|²", "mm²", "lower", "FaceFormer; CodeTalker, pooled", needs="2 frames"),
     "LVE_dynamic": Metric("LVE_max less each vertex's mean error over the frames", "mm", "lower", OURS, needs="2 frames"),
     "MVE": Metric("mean_t,v |dv|", "mm", "lower", "MANGO (form not given)", needs="2 frames"),
     "MHD": Metric("sqrt(mean_t,v |dv|²)", "mm", "lower", UNILS, needs="2 frames"),
     "FDD": Metric("100 · mean_upper |std_t(x+y+z)_P - std_t(x+y+z)_G|", "10⁻² mm", "lower", UNILS, needs="2 frames"),
-    "FDD_motion": Metric("mean_upper (std_t |v-rest|_G - std_t |v-rest|_P)", "mm", "zero", "CodeTalker", needs="2 frames", digits=3),
+    "FDD_motion": Metric("mean_upper (std_t |v-rest|_G - std_t |v-rest|_P)", "mm", "zero", "after CodeTalker", needs="2 frames", digits=3),
+    "FDD_motion_sq": Metric("mean_upper (std_t |v-rest|²_G - std_t |v-rest|²_P)", "mm²", "zero", "CodeTalker", needs="2 frames", digits=3),
     "upper_face_error": Metric("mean_t,upper |dv|", "mm", "lower", OURS, needs="2 frames"),
     "lip_velocity_error": Metric("mean_t,lips |d(dv)/dt|", "mm/s", "lower", OURS, needs="3 frames", digits=1),
     # lips, lids, eyes

@@ -120,6 +120,9 @@ def surface(vertices: Float[Tensor, "time verts 3"], truth: NativeReference, hea
             "FDD_motion": vertex_metrics.fdd_motion(
                 prediction=vertices, truth=truth.vertices, rest=truth.rest, upper=upper, keep=keep
             ),
+            "FDD_motion_sq": vertex_metrics.fdd_motion_squared(
+                prediction=vertices, truth=truth.vertices, rest=truth.rest, upper=upper, keep=keep
+            ),
             "upper_face_error": vertex_metrics.region_error(*pair, upper, keep),
             "lip_velocity_error": vertex_metrics.lip_velocity_error(*pair, lips, keep),
         }  # fmt: skip

@@ -44,7 +44,7 @@ def lve_rms(a: Vertices, b: Vertices, lips: Region, keep: Bool[Tensor, "time"] |
 
 
 def lve_squared(a: Vertices, b: Vertices, lips: Region, keep: Bool[Tensor, "time"] | None = None) -> Float[Tensor, ""]:
-    """FaceFormer's LVE, mm^2, lower is better: mean_t max_v |dv|^2, no root."""
+    """FaceFormer's LVE, mm^2, lower is better: mean_t max_v |dv|^2, no root. CodeTalker's script means over the frames of all clips."""
     return _mean(distances(a, b, lips).amax(-1).square(), keep)
 
 
@@ -121,13 +121,33 @@ def fdd_motion(
     upper: Region,
     keep: Bool[Tensor, "time"] | None = None,
 ) -> Float[Tensor, ""]:
-    """CodeTalker's FDD, mm, signed, 0 is best: mean_{v in upper} ( std_t |v - rest|_G - std_t |v - rest|_P ), population std.
+    """FDD in millimetres, signed, 0 is best: mean_{v in upper} ( std_t |v - rest|_G - std_t |v - rest|_P ), population std.
 
-    Positive: the prediction's upper face moves less than the truth's. Gains and losses of different vertices cancel.
+    Positive: the prediction's upper face moves less than the truth's. Gains and losses of different vertices cancel. CodeTalker's number
+    is of squared distances: `fdd_motion_squared`.
     """
-    spread = [MILLIMETRES * _kept((vertices - rest)[:, upper].norm(dim=-1), keep) for vertices in (truth, prediction)]
+    return _less_spread(*((vertices - rest)[:, upper].norm(dim=-1) for vertices in (truth, prediction)), MILLIMETRES, keep)
+
+
+def fdd_motion_squared(
+    *,
+    prediction: Vertices,
+    truth: Vertices,
+    rest: Float[Tensor, "verts 3"],
+    upper: Region,
+    keep: Bool[Tensor, "time"] | None = None,
+) -> Float[Tensor, ""]:
+    """CodeTalker's FDD as its script computes it, mm^2, signed, 0 is best: `fdd_motion` of |v - rest|^2, without a root."""
+    return _less_spread(*((vertices - rest)[:, upper].square().sum(-1) for vertices in (truth, prediction)), MILLIMETRES**2, keep)
+
+
+def _less_spread(
+    a: Float[Tensor, "time some_verts"], b: Float[Tensor, "time some_verts"], unit: float, keep: Bool[Tensor, "time"] | None
+) -> Float[Tensor, ""]:
+    """By how much more a varies than b, mean over vertices; NaN with fewer than two frames kept."""
+    spread = [unit * _kept(values, keep) for values in (a, b)]
     if len(spread[0]) < 2:
-        return truth.new_tensor(torch.nan)
+        return a.new_tensor(torch.nan)
     return (spread[0].std(0, correction=0) - spread[1].std(0, correction=0)).mean()
 
 

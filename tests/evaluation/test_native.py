@@ -62,7 +62,19 @@ def test_rows_against_the_truth(scored, run_folder):
 def test_perfect_labels_have_no_error(dialogues, run_folder, tmp_path):
     """Notices neck pose or identity that count, and persons or dialogues exchanged: a's truth is not b's."""
     labels = metrics(evaluated(tmp_path, dialogues, "--checkpoint", run_folder, "--split", "train"), LABELS)
-    errors = ("LVE_max", "LVE_rms", "LVE_sq", "LVE_dynamic", "MVE", "MHD", "FDD", "FDD_motion", "upper_face_error", "lip_velocity_error")
+    errors = (
+        "LVE_max",
+        "LVE_rms",
+        "LVE_sq",
+        "LVE_dynamic",
+        "MVE",
+        "MHD",
+        "FDD",
+        "FDD_motion",
+        "FDD_motion_sq",
+        "upper_face_error",
+        "lip_velocity_error",
+    )
     for name in (*errors, "closure_error", "gaze_angle", "JDD"):
         assert set(labels[name].values()) == {0.0}, name
     for name in ("FD", "P-FD", "MSE", "STS", "FD_pooled"):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -125,6 +126,16 @@ def test_fdd_motion_by_hand_and_exchanged():
     assert m.fdd_motion(prediction=truth, truth=prediction, rest=rest, upper=UPPER).item() == pytest.approx(-forward)
     elsewhere = rest + torch.tensor([0.0, 0.002, 0.0], dtype=torch.float64)
     assert m.fdd_motion(prediction=prediction, truth=truth, rest=elsewhere, upper=UPPER).item() != pytest.approx(forward)
+
+
+def test_squared_fdd_motion_as_codetalkers_script_has_it():
+    """By another route: numpy's population std over time of the squares summed over coordinates. Notices a root, and signs exchanged."""
+    truth, prediction = torch.randn(2, 9, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rest = truth[0]
+    spread = [np.std(np.sum(np.square((moved - rest).numpy()[:, UPPER]), axis=2), axis=0).mean() for moved in (truth, 0.5 * prediction)]
+    found = m.fdd_motion_squared(prediction=0.5 * prediction, truth=truth, rest=rest, upper=UPPER).item()
+    assert found == pytest.approx(1e6 * (spread[0] - spread[1]))
+    assert m.fdd_motion_squared(prediction=truth, truth=truth, rest=rest, upper=UPPER, keep=torch.arange(9) < 1).isnan()
 
 
 def test_fdd_and_motion_of_kept_frames():
