@@ -140,17 +140,20 @@ def sync(motion: MotionClip, opening: Float[Tensor, "time"], truth: NativeRefere
     """Lips with the own voice, nods with the partner's, each beside the truth's."""
     own, partner = truth.voices.own, truth.voices.partner
     nods, true_nods = synchrony.nod_energy(motion.neck_pose), synchrony.nod_energy(truth.motion.neck_pose)
-    nodding = synchrony.best_lag(nods, partner)
+    nodding, truly_nodding = (synchrony.best_lag(energy, partner) for energy in (nods, true_nods))
     values = {
         "mouth_sync": synchrony.own_minus_partner(opening, own=own, partner=partner),
         "mouth_sync_own": synchrony.correlation(opening, own),
         "mouth_sync_partner": synchrony.correlation(opening, partner),
+        "mouth_sync_partner_truth": synchrony.correlation(truth.opening, partner),
         "mouth_sync_lag": synchrony.best_lag(opening, own).lag,
         "mouth_sync_truth": synchrony.own_minus_partner(truth.opening, own=own, partner=partner),
         "nod_sync": nodding.correlation,
         "nod_sync_above_chance": synchrony.above_chance(nods, partner),
+        "nod_sync_above_chance_truth": synchrony.above_chance(true_nods, partner),
         "nod_sync_lag": nodding.lag,
-        "nod_sync_truth": synchrony.best_lag(true_nods, partner).correlation,
+        "nod_sync_lag_truth": truly_nodding.lag,
+        "nod_sync_truth": truly_nodding.correlation,
     }
     return {(name, "all"): value for name, value in values.items()}
 

@@ -19,6 +19,7 @@ from mango.data.motion_files import save_motion
 from mango.data.phones import write_phones
 from mango.data.truth import Truth, truth_folder
 from mango.evaluation import dialogue_sets, vertex_metrics
+from mango.evaluation.catalogue import METRICS
 from mango.evaluation.dialogue_sets import evaluate_dialogues
 from mango.evaluation.native import NativeReference, Voices, add_native
 from mango.evaluation.protocol import LABELS, STILL, still_face
@@ -123,9 +124,9 @@ def test_voices_and_partners_are_the_right_ones(scored, head, dialogues):
 LONG = 250  # frames: 10 s
 
 
-def moving(head, *, jaw=0.0, blinks=0, nods=None):
-    flat = torch.zeros(LONG, head.layout.width)
-    flat[:, head.layout.where("jaw_pose")] = jaw * (1 - torch.cos(torch.arange(LONG) / 4))[:, None] * torch.tensor([1.0, 0.0, 0.0])
+def moving(head, *, jaw=0.0, blinks=0, nods=None, frames=LONG):
+    flat = torch.zeros(frames, head.layout.width)
+    flat[:, head.layout.where("jaw_pose")] = jaw * (1 - torch.cos(torch.arange(frames) / 4))[:, None] * torch.tensor([1.0, 0.0, 0.0])
     lids = [head.expression_names.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
     for number in range(blinks):
         flat[20 + 40 * number : 25 + 40 * number, lids] = 1.0
@@ -135,7 +136,7 @@ def moving(head, *, jaw=0.0, blinks=0, nods=None):
 
 
 def gathered(head, prediction, truth, *, own, partner, phones=()):
-    reference = NativeReference.of(truth, head, torch.arange(LONG) < 100, Voices(own, partner), phones)
+    reference = NativeReference.of(truth, head, torch.arange(len(truth)) < 100, Voices(own, partner), phones)
     tally = Tally()
     add_native(tally, "d", prediction, reference, head)
     return {key: score.value for key, score in tally.row(scaled=False).scores.items()}, reference
@@ -163,6 +164,20 @@ def test_one_clip_by_another_route(head):
     assert found["nod_sync", "all"] > 0.8 and found["nod_sync_lag", "all"] == pytest.approx(0.4, abs=0.05)
     assert np.isnan(found["nod_sync_truth", "all"]) and np.isnan(found["mouth_sync_truth", "all"]), "the truth keeps still"
     assert gathered(head, prediction, truth, own=partner, partner=own)[0]["nod_sync", "all"] < found["nod_sync", "all"] - 0.2
+
+
+def test_what_is_compared_with_the_truth_stands_beside_the_truth_s_own(head):
+    """Of a right prediction they are equal. Notices a metric marked "→ truth" without one, and the prediction's in its place."""
+    random = torch.Generator().manual_seed(0)
+    own, partner = torch.rand(2, 410, generator=random, dtype=torch.float64)
+    nods = 0.02 * torch.randn(2, 410, generator=random).cumsum(1)
+    right, wrong = (moving(head, jaw=0.1, blinks=2, nods=nods[k], frames=410) for k in (0, 1))
+    of_right, of_wrong = (gathered(head, made, right, own=own, partner=partner)[0] for made in (right, wrong))
+    with_truth = [name for name, metric in METRICS.items() if metric.direction == "truth" and (name, "all") in of_right]
+    assert {"mouth_sync_partner", "nod_sync_above_chance", "nod_sync_lag"} < set(with_truth)
+    for name in with_truth:
+        assert of_right[f"{name}_truth", "all"] == of_right[name, "all"] == of_wrong[f"{name}_truth", "all"], name
+    assert of_wrong["nod_sync_above_chance", "all"] != of_right["nod_sync_above_chance", "all"]
 
 
 def test_speed_figures(scored):
