@@ -34,6 +34,7 @@ from mango.evaluation.synchrony import speech_energy
 from mango.evaluation.worn_adapters import adapter_facts, adapters_by_person, wearing_their_own
 from mango.head.model import Head, load_head
 from mango.inference.generation import GenerationConfig, Progress
+from mango.models.regressor import PartnerMotionRegressor
 from mango.training.stage1 import load_motion_model
 from mango.types import MOVING, PERSONS, Dialogue, MotionClip
 
@@ -228,7 +229,8 @@ def _checkpoint(
 ) -> System:
     model, description, encoder_config = load_motion_model(path, head=head, baseline=True)
     encoder = TimedEncoder(make_encoder(encoder_config))
-    moved, watch = mover(model, description, encoder, head, config), Stopwatch(encoder)
+    sampled = not isinstance(model, PartnerMotionRegressor)
+    moved, watch = mover(model, description, encoder, head, config), Stopwatch(encoder, sampled)
     theirs = adapters_by_person(adapters, model, {person for id in ids for person in dialogues.describe(id).people.values()})
 
     def motion(dialogue: Dialogue) -> Moving:

@@ -207,10 +207,14 @@ def _clips(row: Row) -> int:
 def _speeds(evaluation: Evaluation, bullet: str = "") -> list[str]:
     return [
         f"{bullet}{name}: real-time factor {row.speed['real_time_factor']:.3f}, with reading and encoding of sound "
-        f"{row.speed['real_time_factor_with_sound']:.3f} ({row.speed['steps']} steps of {row.speed['sampler']}, {row.speed['name']})"
+        f"{row.speed['real_time_factor_with_sound']:.3f} ({_worked(row.speed)})"
         for name, row in evaluation.rows.items()
         if row.speed
     ]
+
+
+def _worked(speed: Mapping[str, object]) -> str:
+    return f"{speed['steps']} steps of {speed['sampler']}, {speed['name']}" if "steps" in speed else f"no sampler, {speed['processor']}"
 
 
 def _escaped(text: str) -> str:

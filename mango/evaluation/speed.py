@@ -42,6 +42,7 @@ class Stopwatch:
     """Seconds of reading sound, encoding it and generating motion from it, dialogue by dialogue."""
 
     encoder: TimedEncoder
+    sampled: bool = True  # by diffusion, on the device; else the baseline without, which works on the processor
     laps: list[tuple[int, float, float, float]] = field(default_factory=list)  # frames, reading, encoding, generating
 
     def lap(self, frames: int, read: Callable[[], object], generate: Callable[[], Result]) -> Result:
@@ -69,12 +70,16 @@ class Stopwatch:
             "seconds": {"dialogue": seconds, "reading_sound": reading, "encoding_sound": encoding, "generating": generating},
             "dialogues": len(timed),
             "batch": "1 dialogue of 2 people",
-            **{name: value for name, value in asdict(config).items() if name in ("sampler", "steps", "eta", "guidance", "threshold")},
+            **(_sampling(config) if self.sampled else {}),
             "encoder": type(self.encoder.encoder).__name__,
-            **Runtime(RuntimeConfig()).describe(),
             "processor": processor(),
             "torch": torch.__version__,
         }
+
+
+def _sampling(config: GenerationConfig) -> Mapping[str, object]:
+    told = {name: value for name, value in asdict(config).items() if name in ("sampler", "steps", "eta", "guidance", "threshold")}
+    return told | Runtime(RuntimeConfig()).describe()
 
 
 @contextmanager

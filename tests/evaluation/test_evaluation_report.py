@@ -1,6 +1,7 @@
 """An evaluation written down: JSON that is JSON, tables that say what they hold, and a page that documents every metric."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_terminal(evaluation, capsys):
     show(evaluation)
     out = capsys.readouterr().out
     assert "[2] a|b" in out and "3.00" in out and "-0.00" not in out and "clips that do not define a metric: LVE_max speaking 5" in out
+
+
+def test_a_regressor_s_speed_names_no_sampler(evaluation):
+    speed = {"real_time_factor": 0.1, "real_time_factor_with_sound": 0.2, "processor": "a core"}
+    row = replace(evaluation.rows["a|b"], speed=speed)
+    assert "a|b: real-time factor 0.100, with reading and encoding of sound 0.200 (no sampler, a core)" in markdown(
+        replace(evaluation, rows={"a|b": row})
+    )
 
 
 def test_html(evaluation):

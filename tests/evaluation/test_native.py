@@ -208,6 +208,8 @@ def test_speed_counts_encoding_once_and_leaves_the_first_dialogue_out(monkeypatc
         slow[0] = 1.0
     figures = watch.figures(GenerationConfig(steps=7))
     assert figures["real_time_factor"] == 10 / 4 and figures["real_time_factor_with_sound"] == 13 / 4 and figures["steps"] == 7
+    told = replace(watch, sampled=False).figures(GenerationConfig(steps=7))
+    assert told["real_time_factor"] == 10 / 4 and not {"steps", "sampler", "name"} & set(told), "a regressor has no steps and uses no GPU"
 
 
 # Predictions in our motion format
