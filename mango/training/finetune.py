@@ -127,7 +127,8 @@ def quality(studio: Studio, learners: Learners) -> str:
     """A line about pictures that nothing was learnt from."""
     found = examination(studio, learners)
     if found is None:
-        return f"no pictures were held out (no split {HELD_OUT!r} with this person): look at films of other motion before you trust it"
+        why = f"no split {HELD_OUT!r} with a trusted frame of this person"
+        return f"no pictures were held out ({why}): look at films of other motion before you trust it"
     return f"pictures that were held out: PSNR {found.psnr:.1f} dB, 1 - SSIM {found.losses['ssim']:.3f}"
 
 
