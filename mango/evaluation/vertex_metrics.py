@@ -90,7 +90,7 @@ def lip_velocity_error(
 def distances(a: Vertices, b: Vertices, region: Region | None = None) -> Float[Tensor, "time counted_verts"]:
     """Distance of each vertex, mm."""
     assert a.shape == b.shape, f"prediction and truth differ in shape: {tuple(a.shape)} and {tuple(b.shape)}"
-    error = a - b if region is None else (a - b)[:, region]
+    error = a - b if region is None else a[:, region] - b[:, region]
     return MILLIMETRES * error.norm(dim=-1)
 
 
