@@ -54,7 +54,8 @@ def lve_dynamic(a: Vertices, b: Vertices, lips: Region, keep: Bool[Tensor, "time
     What remains is error of movement. A constant offset of a clip (a tracker's gauge, a neutral face fitted
     slightly open) disappears; the difference to `lve_max` is the static part.
     """
-    error = (a - b)[:, lips] if keep is None else (a - b)[:, lips][keep]
+    error = a[:, lips] - b[:, lips]
+    error = error if keep is None else error[keep]
     if error.shape[0] < 2:
         return error.new_tensor(torch.nan)
     return (MILLIMETRES * (error - error.mean(0))).norm(dim=-1).amax(-1).mean()
@@ -83,7 +84,7 @@ def lip_velocity_error(
     Velocity of frame t is fps * (v[t] - v[t-1]); a frame counts when it and the one before are kept. Constant offsets vanish,
     jitter and shifts show.
     """
-    velocity = fps * MILLIMETRES * (a - b)[:, lips].diff(dim=0)
+    velocity = fps * MILLIMETRES * (a[:, lips] - b[:, lips]).diff(dim=0)
     return _mean(velocity.norm(dim=-1).mean(-1), None if keep is None else keep[1:] & keep[:-1])
 
 
