@@ -152,11 +152,12 @@ def frozen_head(config: Stage2Config) -> Stage2Config:
 
 
 def misled(control: str, seed: int) -> Change:
-    """Stage two whose pictures tell the wrong story."""
+    """Stage two whose pictures tell the wrong story, from its calibration on."""
 
     def change(studio: Studio, learners: Learners) -> None:
         frames = {held.id: held.frames for held in studio.lessons.windows.dialogues}
-        studio.lessons.pictures = Misled(studio.lessons.pictures, CONTROLS[control](frames, seed))
+        wrong = Misled(studio.lessons.pictures, CONTROLS[control](frames, seed))  # everybody's: another person's may be asked for
+        studio.lessons.pictures = studio.trials.pictures = wrong
 
     return change
 

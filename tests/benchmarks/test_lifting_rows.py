@@ -14,10 +14,11 @@ import torch
 
 from benchmarks.lifting import __main__ as command
 from benchmarks.lifting import digests, report, rows, scoring, sweeps
+from benchmarks.lifting.controls import CONTROLS
 from benchmarks.lifting.rows import OF_CI, ROWS, Changed
 from benchmarks.lifting.running import trained
 from benchmarks.lifting.scales import scale_of
-from benchmarks.lifting.training import Bench, stage_two_config, true_labels
+from benchmarks.lifting.training import Bench, misled, stage_two_config, true_labels
 from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
 from mango.evaluation.vertex_metrics import unposed_vertices
@@ -72,6 +73,19 @@ def test_a_change_of_settings_trains(bench, row):
     assert not command.up_to_date(bench, row, "val"), "trained but not scored"
     scoring.scored(bench, row, "val", digests.of_scores(bench, row))
     assert command.up_to_date(bench, row, "val")
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_controls_are_misled_in_calibration_too(bench, tmp_path, control):
+    """Its trials have a supply of their own: shown the right pictures there, controls began with the right amplitude."""
+    config = replace(stage_two_config(bench, "any"), run=tmp_path)
+    config = replace(config, calibration=replace(config.calibration, people=1))
+    told, misled_one = (open_studio(config, Runtime(config.runtime)) for _ in range(2))
+    misled(control, bench.seed)(*misled_one)
+    for supply in ("lessons", "trials"):
+        shown = [[getattr(studio, supply).at(step) for step in range(1, 5)] for studio, _ in (told, misled_one)]
+        assert [lesson.shots for lesson in shown[0]] == [lesson.shots for lesson in shown[1]]
+        assert not all(torch.equal(a.recorded.colors, b.recorded.colors) for a, b in zip(*shown, strict=True)), supply
 
 
 def test_calibrated_labels_are_larger_closed_still_and_otherwise_the_trackers(bench, head):
