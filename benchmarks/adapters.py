@@ -2,7 +2,9 @@
 
 Whether fine-tuning makes the general motion model better for the person it was tuned on, and leaves everybody else alone. RUN is of stage
 two; DATA is a set of made-up people whom it never met, with their truth beside it: of another seed, and as a tracker sees them. Of each
-person `mango finetune` sees the training dialogues; the held-out ones are generated in the adapter and without it, from the same noise.
+person `mango finetune` sees the training dialogues. They are judged by further dialogues of the same people, voices alone: the set's own
+held-out ones show a person once or twice, and one dialogue is easier than the next. Each is generated in the adapter and without it, from
+the same noise.
 
     python -m benchmarks.lifting --scale small --seed 1 --rows stage1,stage2 --out runs/lifting                     (makes such a RUN)
     python -m benchmarks.adapters --general runs/lifting/small-1/stage2/run --strangers runs/lifting/data-small-2 --out runs/adapters
@@ -10,21 +12,26 @@ person `mango finetune` sees the training dialogues; the held-out ones are gener
 The same command goes on where it stopped.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from benchmarks.command import run
 from benchmarks.new_avatars import renamed, stranger
 from benchmarks.page import commit_and_machine, write_between
 from mango.audio.encoders import make_encoder
+from mango.config import from_plain
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.json_files import read_json, write_json
+from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
 from mango.data.truth import Truth
 from mango.errors import InputError
+from mango.evaluation.intervals import jackknife_interval, mean_of
 from mango.evaluation.protocol import ClipScores, Reference, mover
 from mango.evaluation.worn_adapters import adapters_by_person, wearing_their_own
 from mango.head.model import Head, load_head
@@ -50,7 +57,8 @@ class Options:
     strangers: Path  # a set of people whom it never met, with the truth beside it
     people: tuple[str, ...] = ("p03", "p06", "p09")
     effort: Literal["quick", "normal", "best"] = "normal"
-    samplings: int = 4
+    talk: int = 48  # further dialogues of these people, all of them together
+    samplings: int = 2  # of every dialogue
     seed: int = 0
     out: Path = Path("runs/adapters")
     to: Path | None = None  # also write the table here, as Markdown
@@ -64,13 +72,14 @@ def main(options: Options) -> int:
         remedy = f"there are {', '.join(strangers.people)}"
         raise InputError("--people", expected=f"people of {options.strangers}", found=", ".join(unknown), remedy=remedy)
     data = under_other_names(strangers, options.out / f"strangers-{strangers.digest[:12]}")
+    talk = more_talk(strangers, options.talk, options.out / f"talk-{strangers.digest[:12]}-{options.talk}")
     scores = {}
     for person in options.people:
         tuned = options.out / f"{person}-{options.effort}-{strangers.digest[:12]}"
         config = FinetuneConfig(data, stranger(person), options.general, tuned, options.effort, seed=options.seed)
         if code := finetune(config):
             return code
-        scores[person] = judged(options, data, person, tuned / "adapters" / f"{stranger(person)}.safetensors")
+        scores[person] = judged(options, talk, person, tuned / "adapters" / f"{stranger(person)}.safetensors")
         print(person, scores[person])
     text = page(options, scores)
     print(text)
@@ -91,33 +100,46 @@ def under_other_names(strangers: DialogueSet, root: Path) -> Path:
     return root
 
 
+def more_talk(strangers: DialogueSet, number: int, root: Path) -> DialogueSet:
+    """The same people in that many more held-out dialogues, after those of the set, and not filmed."""
+    record = Truth.open(strangers.root).folder / "synthesis.json"
+    made = from_plain(SynthesisConfig, read_json(record), where=str(record))
+    return synthesize(root, replace(made, test=made.test + number, video=False))
+
+
 @torch.inference_mode()
-def judged(options: Options, data: Path, person: str, adapter: Path) -> dict:
-    """Scores of the person's held-out clips without and in the adapter, and how many frames of other people it changed."""
-    path = adapter.with_name(f"scores-{options.samplings}.json")
+def judged(options: Options, talk: DialogueSet, person: str, adapter: Path) -> dict:
+    """Scores of the person's held-out clips without and in the adapter, how much lower the error became in each dialogue, and how many
+    frames of other people it changed.
+    """
+    path = adapter.with_name(f"scores-{len(talk.split('test'))}-{options.samplings}.json")
     if path.exists():
         return read_json(path)
-    head, dialogues, truth = load_head(), DialogueSet.open(data), Truth.open(options.strangers)
+    head, truth = load_head(), Truth.open(talk.root)
     model, description, encoder = load_motion_model(options.general, head=head)
-    encoder, worn = make_encoder(encoder), adapters_by_person([adapter], model, dialogues.people)
-    kept, changed = {row: ClipScores() for row in ROWS}, 0
-    for id in dialogues.split("test"):
-        people = dialogues.describe(id).people
+    encoder, worn = make_encoder(encoder), adapters_by_person([adapter], model, [stranger(person)])
+    kept, changed, more = {row: ClipScores() for row in ROWS}, 0, []
+    for id in talk.split("test"):
+        people = {side: stranger(whose) for side, whose in talk.describe(id).people.items()}
         if stranger(person) not in people.values():
             continue
+        references = {side: Reference.read(truth, id, side, head) for side in PERSONS if people[side] == stranger(person)}
+        before = len(kept["general"].clips)
         for sampling in range(options.samplings):
             moved = mover(model, description, encoder, head, GenerationConfig(seed=sampling))
             clips = {}
             for row in ROWS:
                 with wearing_their_own(model, worn, people) if row == "adapter" else nullcontext():
-                    clips[row] = moved(dialogues.dialogue(id))
+                    clips[row] = moved(talk.dialogue(id))
             for side in PERSONS:
-                if people[side] == stranger(person):
-                    add(kept, clips, side, Reference.read(truth, id, side, head), head)
+                if side in references:
+                    add(kept, clips, side, references[side], head)
                 else:
                     packed = [head.layout.pack(clips[row][side]) for row in ROWS]
                     changed += int((packed[0] != packed[1]).any(1).sum())
-    write_json(path, {"rows": {row: scores.row() for row, scores in kept.items()}, "others_changed": changed})
+        errors = [[clip["lve_max"] for clip in kept[row].clips[before:]] for row in ROWS]
+        more.append(float(np.mean(errors[1]) - np.mean(errors[0])))
+    write_json(path, {"rows": {row: scores.row() for row, scores in kept.items()}, "more": more, "others_changed": changed})
     return read_json(path)
 
 
@@ -128,14 +150,14 @@ def add(kept: dict[str, ClipScores], clips: dict, side: str, reference: Referenc
 
 def page(options: Options, scores: dict[str, dict]) -> str:
     """Person by person, and the means."""
-    names = " ".join(f"--{name} {getattr(options, name)}" for name in ("effort", "samplings", "seed"))
+    names = " ".join(f"--{name} {getattr(options, name)}" for name in ("effort", "talk", "samplings", "seed"))
     lines = [
         "## The motion of unseen people",
         "",
         f"`python -m benchmarks.adapters --people {' '.join(options.people)} {names}`, {commit_and_machine()}.",
         "",
-        f"General model: {'/'.join(options.general.parts[-3:])}; people of {options.strangers.name}, whom it never met. Their held-out "
-        "dialogues against their true motion; the same noise in both rows.",
+        f"General model: {'/'.join(options.general.parts[-3:])}; people of {options.strangers.name}, whom it never met. Held-out dialogues "
+        "against their true motion; the same noise in both rows.",
         "",
         f"| person | | {' | '.join(SHOWN.values())} |",
         f"|---|---|{'---:|' * len(SHOWN)}",
@@ -146,10 +168,19 @@ def page(options: Options, scores: dict[str, dict]) -> str:
         for row, words in ROWS.items():
             of_row = [found["rows"][row] for found in scores.values()]
             lines.append(f"| mean | {words} | {cells({name: sum(one[name] for one in of_row) / len(of_row) for name in SHOWN})} |")
+    lines += ["", "LVE max in the adapter less the general model's, mm, with a 95 % interval (Student's t over dialogues, paired):", ""]
+    lines += [f"- {person}: {difference(found['more'])}" for person, found in scores.items()]
     better = [person for person, found in scores.items() if found["rows"]["adapter"]["lve_max"] < found["rows"]["general"]["lve_max"]]
     others = sum(found["others_changed"] for found in scores.values())
     said = f"The adapter is better for {len(better)} of {len(scores)}; it changed {others} frames of the people they talk to."
     return "\n".join([*lines, "", said])
+
+
+def difference(more: Sequence[float]) -> str:
+    """Of dialogues, in words."""
+    interval = jackknife_interval(np.array([[one, 1.0] for one in more]), mean_of)
+    between = "too few for an interval" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+    return f"{np.mean(more):+.2f} ({between}), {len(more)} dialogues"
 
 
 def cells(row: dict[str, float]) -> str:

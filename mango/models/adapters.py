@@ -6,6 +6,7 @@
 B and the style begin at zero: a new adapter changes nothing. Both people of a dialogue may wear one of their own at the same time.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,14 @@ class Adapter(nn.Module):
         )
         self.up = nn.ParameterDict({_key(name): torch.zeros(layer.out_features, rank) for name, layer in layers.items()})
         self.style = nn.Parameter(torch.zeros(model.config.width))
+
+    @torch.no_grad()
+    def weakened(self, share: float) -> "Adapter":
+        """A new one that changes every layer, and the condition, by that share."""
+        weaker = copy.deepcopy(self)
+        for change in (*weaker.up.values(), weaker.style):
+            change.mul_(share)
+        return weaker
 
     def change(self, name: str, x: Float[Tensor, "rows *some inputs"]) -> Float[Tensor, "rows *some outputs"]:
         """What the layer's output gets more."""

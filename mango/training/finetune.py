@@ -22,7 +22,7 @@ from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due
-from mango.training.stage2 import alternate, examination, teach_head, teach_motion
+from mango.training.stage2 import alternate, examination, kept_adapter, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
 from mango.training.studio import Learners, Studio, open_studio
 from renderer.density import DensityConfig, DensityControl
@@ -70,6 +70,7 @@ class FinetuneConfig:
         False  # find out anew how much larger faces move than labelled: they come from another tracker than the checkpoint's
     )
     adapter_rank: int = 8  # rank of the changes to each layer of the motion model
+    adapter_strength: float = 0.5  # share of what the adapter learnt that is kept: a manner is learnt too strongly from minutes of film
     split: str = "train"  # to learn from
     head: str = "builtin"  # or the head file of the set
     seed: int = 0  # decides everything random
@@ -97,7 +98,7 @@ def finetune(config: FinetuneConfig) -> int:
                 run.save(step, learners.all, learners.tensors, samples_seen=step * stage2.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(stage2.run / "avatars", learners.avatars)
-                    save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", learners.adapter.averaged)
+                    save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", kept_adapter(studio, learners))
         if run.exit_code == 0:
             run.say(quality(studio, learners))  # before the avatar lacks what the pictures' edges cut
             fade_at_cut_edges(studio, learners)
@@ -162,6 +163,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         validation_split=HELD_OUT if held_out else None,
         people=(config.person,),
         adapter_rank=config.adapter_rank,
+        adapter_strength=config.adapter_strength,
         avatars=config.checkpoint / "avatars",
         density=effort.density,
         calibration=replace(defaults.calibration, known=known),

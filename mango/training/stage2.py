@@ -26,7 +26,7 @@ from mango.errors import InputError
 from mango.evaluation.picture_metrics import psnr
 from mango.head.model import Head
 from mango.losses.motion import frame_counts, motion_losses, total
-from mango.models.adapters import NOBODY, worn
+from mango.models.adapters import NOBODY, Adapter, worn
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
 from mango.training.camera_refinement import CameraRefinement
@@ -118,11 +118,18 @@ def moving_as(studio: Studio, learners: Learners, batch: WindowBatch, *, average
     if learners.adapter is None:
         yield
         return
-    model, adapter = ((one.averaged if averaged else one.model) for one in (learners.motion, learners.adapter))
+    model, adapter = learners.motion.model, learners.adapter.model
+    if averaged:
+        model, adapter = learners.motion.averaged, kept_adapter(studio, learners)
     whose = studio.people.get
     who = [[0 if whose((id, side)) == adapter.person else NOBODY for side in PERSONS] for id in batch.dialogues]
     with worn(model, [adapter], torch.tensor(who, device=studio.device)):
         yield
+
+
+def kept_adapter(studio: Studio, learners: Learners) -> Adapter:
+    """What is worn when all is learnt: the averaged adapter, weakened."""
+    return learners.adapter.averaged.weakened(studio.config.adapter_strength)
 
 
 def from_pixels(studio: Studio, learners: Learners, lesson: Lesson, motion: Float[Tensor, "pictures width"]) -> Losses:

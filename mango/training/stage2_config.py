@@ -72,6 +72,7 @@ class Stage2Config:
     train_split: str = "train"  # dialogues to learn from
     validation_split: str | None = "val"  # where it is None, empty, not there or of strangers, nothing is held out
     adapter_rank: int = 0  # above 0 the motion model stays as it is, and an adapter of the one person learns instead
+    adapter_strength: float = 0.5  # share of what it learnt that is kept: of minutes of film a manner is learnt too strongly
     people: tuple[str, ...] = ()  # whose pictures to learn from; empty = everybody's
     avatars: Path | None = None  # a folder of avatars to start from, with as many Gaussians: a person's own, or what all have in common
     schedule: Schedule = field(default_factory=Schedule)
@@ -99,6 +100,9 @@ class Stage2Config:
 
     def __post_init__(self):
         check_least(self, steps=1, windows=1, pictures=1, shut_eyes=0, adapter_rank=0, keep=1)
+        if not 0 < self.adapter_strength <= 1:
+            expected, remedy = "above 0, at most 1", "1 keeps all that was learnt"
+            raise InputError("adapter_strength", expected=expected, found=f"{self.adapter_strength:g}", remedy=remedy)
         for name, config in (("head_optimizer", self.head_optimizer), ("camera_optimizer", self.camera_optimizer)):
             if config.weight_decay or config.ema:
                 found = f"weight_decay {config.weight_decay:g}, ema {config.ema:g}"

@@ -4,6 +4,7 @@ import torch
 
 from benchmarks import adapters, new_avatars
 from benchmarks.new_avatars import BEGINNINGS, END, camera_until_the_end
+from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
 from mango.training.camera_refinement import CameraRefinement
 
 
@@ -41,10 +42,25 @@ def test_the_page_of_adapters_counts_who_gained(tmp_path):
         return dict.fromkeys(adapters.SHOWN, error)
 
     scores = {
-        "p00": {"rows": {"general": row(3.0), "adapter": row(2.0)}, "others_changed": 0},
-        "p01": {"rows": {"general": row(3.0), "adapter": row(4.0)}, "others_changed": 2},
-        "p02": {"rows": {"general": row(3.0), "adapter": row(1.5)}, "others_changed": 1},
+        "p00": {"rows": {"general": row(3.0), "adapter": row(2.0)}, "others_changed": 0, "more": [-1.2, -1.1, -1.0, -0.9, -0.8]},
+        "p01": {"rows": {"general": row(3.0), "adapter": row(4.0)}, "others_changed": 2, "more": [1.0]},
+        "p02": {"rows": {"general": row(3.0), "adapter": row(1.5)}, "others_changed": 1, "more": [-2.0, -1.0]},
     }
     text = adapters.page(adapters.Options(tmp_path, tmp_path, ("p00", "p01", "p02")), scores)
     assert "better for 2 of 3; it changed 3 frames" in text
     assert "| mean | in the person's adapter | 2.50 |" in text
+    assert "- p00: -1.00 (-1.20 to -0.80), 5 dialogues" in text, "Student's t: 2.776 x 0.158 / sqrt(5)"
+    assert "- p01: +1.00 (too few for an interval), 1 dialogues" in text
+
+
+def test_more_talk_goes_on_where_the_set_ended(tmp_path):
+    """The same people and dialogues, further ones, no films. Planted and seen red: other people, conversations begun anew."""
+    made = SynthesisConfig(people=2, train=1, val=0, test=1, seconds=(2.0, 2.0), seed=3, num_gaussians=200, video=False, workers=1)
+    strangers = synthesize(tmp_path / "set", made, progress=False)
+    talk = adapters.more_talk(strangers, 1, tmp_path / "talk")
+    assert talk.split("test") == ("test000", "test001") and set(talk.people) == set(strangers.people)
+    assert talk.dialogue("test001").side("a").video is None
+    for id in strangers.split("test"):
+        assert torch.equal(talk.dialogue(id).side("a").audio, strangers.dialogue(id).side("a").audio)
+    learnt, _, further = (talk.dialogue(id).side("a").audio for id in ("train000", "test000", "test001"))
+    assert not torch.equal(learnt, further)

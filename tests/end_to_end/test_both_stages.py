@@ -135,6 +135,9 @@ def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, 
     assert [path.name for path in (out / "avatars").iterdir()] == ["p00.safetensors"]
     after = weights(out, 6)
     assert all(torch.equal(after[key], before[key.replace("model.s", "ema.s")]) for key in after if key.startswith("motion/model"))
+    learnt = {key.removeprefix("adapter/p00/ema.safetensors:"): value for key, value in after.items() if key.startswith("adapter/p00/ema")}
+    kept = load_file(out / "adapters" / "p00.safetensors")
+    torch.testing.assert_close(kept["style"], 0.5 * learnt["style"], rtol=1e-4, atol=0.0)
     adapter, voices = out / "adapters" / "p00.safetensors", trained.data / "dialogues" / "test000"
     told = ["--own", str(voices / "a.wav"), "--partner", str(voices / "b.wav"), "--checkpoint", str(trained.stage2), "--steps", "2"]
     for name, worn in (("plain", []), ("worn", ["--adapter", str(adapter), "--adapter", "none"])):

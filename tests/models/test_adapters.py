@@ -55,6 +55,18 @@ def test_a_new_adapter_changes_nothing(model):
         assert torch.equal(moved(model), before)
 
 
+def test_a_weakened_adapter_changes_by_a_share(model):
+    """Planted and seen red: the style left as it was, both factors scaled, the adapter itself weakened."""
+    strong = adapter(model, "anna", 1)
+    before = {name: value.clone() for name, value in strong.state_dict().items()}
+    weak = strong.weakened(0.25)
+    assert (weak.person, weak.rank, weak.base) == (strong.person, strong.rank, strong.base)
+    x = torch.randn(5, model.out.in_features)
+    torch.testing.assert_close(weak.change("out", x), 0.25 * strong.change("out", x))
+    torch.testing.assert_close(weak.style, 0.25 * strong.style)
+    assert all(torch.equal(value, strong.state_dict()[name]) for name, value in before.items())
+
+
 def test_each_row_moves_as_its_own_adapter_alone(model):
     both = [adapter(model, "anna", 1), adapter(model, "ben", 2)]
     plain = moved(model)

@@ -3,6 +3,8 @@
 Faults planted, each seen red: the model itself descending, an adapter that is not saved with the run, a digest that forgets a weight.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_films import make_filmed_set, tiny_stage2
@@ -14,7 +16,8 @@ from mango.training.adapter_files import load_adapter, save_adapter
 from mango.training.run import Run
 from mango.training.runtime import Runtime
 from mango.training.stage1 import load_motion_model
-from mango.training.stage2 import alternate, examination
+from mango.training.stage2 import alternate, examination, kept_adapter
+from mango.training.stage2_config import Stage2Config
 from mango.training.studio import open_studio
 
 
@@ -41,10 +44,29 @@ def test_only_the_adapter_learns_and_a_resumed_run_is_the_same(filmed, head, tmp
     adapter = learners.adapter.model
     assert any(up.abs().max() > 0 for up in adapter.up.values()) and adapter.style.abs().max() > 0
     assert examination(studio, learners) is not None
+    kept = kept_adapter(studio, learners)
+    torch.testing.assert_close(kept.style, studio.config.adapter_strength * learners.adapter.averaged.style)
     train(parts, 4)
     _, resumed = train(parts, 8)
     for name, value in resumed.adapter.model.state_dict().items():
         assert torch.equal(value, adapter.state_dict()[name]), name
+
+
+def test_held_out_pictures_are_drawn_in_what_is_kept(filmed, head, tmp_path):
+    """Planted and seen red: all that was learnt worn."""
+    config = tiny_stage2(tmp_path, filmed, head, adapter_rank=2, people=("p0",))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    learners.adapter.averaged.style.data.normal_(std=10.0)
+    as_kept = examination(studio, learners).losses
+    learners.adapter.averaged.style.data.mul_(config.adapter_strength)
+    assert examination(replace(studio, config=replace(config, adapter_strength=1.0)), learners).losses == as_kept
+    assert examination(studio, learners).losses != as_kept
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.5])
+def test_nothing_and_more_than_was_learnt_is_not_kept(strength):
+    with pytest.raises(InputError, match=r"adapter_strength.*above 0, at most 1"):
+        Stage2Config(adapter_strength=strength)
 
 
 def test_several_people_have_no_common_adapter(filmed, head, tmp_path):
