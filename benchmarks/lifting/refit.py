@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.lifting.training import Bench, Cost, relabelled, stage_one, stage_two_config, timed
 from mango.data.dialogues import DialogueSet
 from mango.head.model import load_head
-from mango.training.alternation import learned_before, phase_at
+from mango.training.alternation import Phase, Schedule, learned_before, phase_at
 from mango.training.calibration import amplified, known_gain
 from mango.training.lessons import Lesson
 from mango.training.optim import Learner, OptimizerConfig, make_learner
@@ -59,9 +59,10 @@ class FittedLabels(nn.Module):
 def refit(bench: Bench, row: str, *, frames: float) -> Cost:
     """``frames``: rendered frames for the motion over those of stage two."""
     first = stage_two_config(bench, row)
-    opening = bench.scale.opening
-    steps = opening + round(frames * (first.steps - opening))
-    config = replace(first, run=bench.rows / row / "fit", steps=steps)
+    opening, alternation = bench.scale.opening, 4 * bench.scale.cycles
+    steps = opening + round(frames * alternation)
+    schedule = Schedule((Phase("head", opening),), first.schedule.cycle)
+    config = replace(first, run=bench.rows / row / "fit", steps=steps, schedule=schedule)
     fitted: dict[str, FittedLabels] = {}
 
     def fit() -> int:

@@ -119,7 +119,7 @@ def head_from_truth(bench: Bench, row: str) -> Cost:
     then = replace(
         config,
         steps=bench.scale.motion_steps,
-        schedule=Schedule((), motion),
+        schedule=Schedule((Phase("labels", bench.scale.labels),), motion),
         avatars=first.run / "avatars",
         calibration=CalibrationConfig(known=bench.run("stage2")),
     )

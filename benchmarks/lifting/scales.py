@@ -18,17 +18,19 @@ class Scale:
     data: SynthesisConfig
     stage1_steps: int
     opening: int  # steps in which avatars alone learn
+    labels: int  # then of the motion model without pictures
     cycles: int  # of one head step and three motion steps
     gaussians: int  # of a learned avatar
     samplings: int  # seeds of the diffusion sampler that every clip is scored with
 
     @property
     def motion_steps(self) -> int:
-        return 3 * self.cycles
+        """Of the motion model in stage two, with pictures and without."""
+        return self.labels + 3 * self.cycles
 
     @property
     def stage2_steps(self) -> int:
-        return self.opening + 4 * self.cycles
+        return self.opening + self.labels + 4 * self.cycles
 
 
 def data_of(scale: str, seed: int) -> SynthesisConfig:
@@ -47,8 +49,8 @@ def scale_of(name: str, seed: int) -> Scale:
     """``full`` is ``small`` with more rows: it has the same sizes, and its rows lie in the same place."""
     data = data_of(name, seed)
     if name == "ci":
-        return Scale(name, data, stage1_steps=150, opening=30, cycles=15, gaussians=2_500, samplings=1)
-    return Scale("small", data, stage1_steps=1_600, opening=240, cycles=160, gaussians=5_000, samplings=6)
+        return Scale(name, data, stage1_steps=150, opening=30, labels=45, cycles=15, gaussians=2_500, samplings=1)
+    return Scale("small", data, stage1_steps=1_600, opening=240, labels=480, cycles=160, gaussians=5_000, samplings=6)
 
 
 def data_folder(out: Path, seed: int, scale: str) -> Path:

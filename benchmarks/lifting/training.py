@@ -21,7 +21,7 @@ from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
 from mango.head.model import load_head
 from mango.models.motion import MotionModel, MotionModelConfig
-from mango.training.alternation import Phase, Schedule
+from mango.training.alternation import Phase, Schedule, learned_before
 from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
 from mango.training.checkpoints import newest_checkpoint, read_tensors
@@ -102,7 +102,7 @@ def stage_two_config(bench: Bench, row: str) -> Stage2Config:
         seed=bench.seed,
         steps=scale.stage2_steps,
         avatar=AvatarConfig(num_gaussians=scale.gaussians),
-        schedule=Schedule((Phase("head", scale.opening),), (Phase("head", 1), Phase("motion", 3))),
+        schedule=Schedule((Phase("head", scale.opening), Phase("labels", scale.labels)), (Phase("head", 1), Phase("motion", 3))),
         calibration=CalibrationConfig(steps=max(1, scale.opening // 2), lessons=max(1, scale.opening // 12)),
         sharpening=SharpeningConfig(lessons=max(1, scale.opening // 24)),
         validation_split=None,
@@ -138,17 +138,17 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
 def pictures_of(config: Stage2Config) -> int:
     """How many recorded pictures a run compares its drawings with, if no window runs out of frames."""
     calibration, sharpening = config.calibration, config.sharpening
+    steps = config.steps - learned_before(config.steps, "labels", config.schedule)
     tried = 0 if calibration.known else len(calibration.gains) * (calibration.steps + calibration.lessons)
     tried += len(sharpening.at) * len(sharpening.amounts) * sharpening.lessons
-    return config.windows * config.pictures * (config.steps + tried)
+    return config.windows * config.pictures * (steps + tried)
 
 
 def frozen_head(config: Stage2Config) -> Stage2Config:
     """Avatars learn in the opening and never again; motion has as many steps as in the recipe."""
-    (opening,), cycle = config.schedule.opening, config.schedule.cycle
-    of_motion = sum(phase.steps for phase in cycle if phase.learner == "motion")
-    motion_steps = (config.steps - opening.steps) * of_motion // sum(phase.steps for phase in cycle)
-    return replace(config, schedule=Schedule((opening,), (Phase("motion", 1),)), steps=opening.steps + motion_steps)
+    opening = config.schedule.opening
+    steps = sum(phase.steps for phase in opening) + learned_before(config.steps, "motion", config.schedule)
+    return replace(config, schedule=Schedule(opening, (Phase("motion", 1),)), steps=steps)
 
 
 def misled(control: str, seed: int) -> Change:

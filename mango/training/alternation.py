@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from mango.errors import InputError
 
-LEARNERS = ("head", "motion")
+LEARNERS = ("head", "motion", "labels")
 
 
 @dataclass(frozen=True)
 class Phase:
     """For ``steps`` steps one learner learns and the other is frozen."""
 
-    learner: str  # head (avatars and cameras) or motion
+    learner: str  # head (avatars and cameras), motion, or labels: motion without pictures, from calibrated labels alone
     steps: int  # one after the other
 
     def __post_init__(self):
@@ -24,9 +24,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class Schedule:
-    """``opening`` runs once, then ``cycle`` again and again. The paper's order: renderer alone first, then in turn."""
+    """``opening`` runs once, then ``cycle`` again and again. The paper's order: renderer alone first, then in turn.
 
-    opening: tuple[Phase, ...] = (Phase("head", 240),)  # once
+    Before pictures say anything to it, motion learns from the calibrated labels: it comes from labels of another size, and such a step
+    costs a third of one with pictures.
+    """
+
+    opening: tuple[Phase, ...] = (Phase("head", 240), Phase("labels", 480))  # once
     cycle: tuple[Phase, ...] = (Phase("head", 1), Phase("motion", 3))  # again and again
 
     def __post_init__(self):

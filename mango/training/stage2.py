@@ -4,15 +4,16 @@
         ▲                                 │                                                                     │
         └─────── follows at low levels ───┘ <──────────────────── gradient ────────────────────── recorded picture
 
-In phases of the head learner pictures are drawn from the bank's motion and the gradient ends in avatars and cameras. Head pose is always
-registered before a drawing is compared (`mango.training.registration`). The bank begins as the tracker's labels, calibrated
-(`mango.training.calibration`). Nothing here reads more than sound, pictures, and the tracker's labels and cameras.
+In phases of the head learner pictures are drawn from the bank's motion and the gradient ends in avatars and cameras; in phases of the
+labels the motion model learns from the bank alone. Head pose is always registered before a drawing is compared
+(`mango.training.registration`). The bank begins as the tracker's labels, calibrated (`mango.training.calibration`). Nothing here reads
+more than sound, pictures, and the tracker's labels and cameras.
 
 A process does its share of a lesson; until they are summed, losses are its parts of the whole lesson's (`mango.training.runtime`).
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -25,7 +26,7 @@ from mango.data.windows import WindowBatch
 from mango.errors import InputError
 from mango.evaluation.picture_metrics import psnr
 from mango.head.model import Head
-from mango.losses.motion import frame_counts, motion_losses, total
+from mango.losses.motion import FrameLoss, frame_counts, motion_losses, total
 from mango.models.adapters import NOBODY, Adapter, worn
 from mango.training.alternation import learned_before, phase_at
 from mango.training.avatars import drawn, posed
@@ -47,10 +48,14 @@ def alternate(studio: Studio, learners: Learners, steps: Iterable[int]) -> Itera
     """Let the learner of each step's phase learn; yields the step, who learned, and the losses."""
     for step in steps:
         active = phase_at(step - 1, studio.config.schedule).learner
-        lesson = studio.lessons.at(step).to(studio.device)
-        teach = teach_head if active == "head" else teach_motion
-        losses = teach(studio, learners, lesson, step)
-        assert_finite(losses, lesson, step)
+        if active == "labels":
+            windows = studio.windows.at(step)
+            losses = teach_labels(studio, learners, windows, step)
+        else:
+            lesson = studio.lessons.at(step).to(studio.device)
+            windows, teach = lesson.whole, teach_head if active == "head" else teach_motion
+            losses = teach(studio, learners, lesson, step)
+        assert_finite(losses, windows, step)
         yield step, active, {name: value.detach() for name, value in losses.items()}
 
 
@@ -76,15 +81,45 @@ def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) ->
     return studio.runtime.summed({**losses, "total": loss})
 
 
+def teach_labels(studio: Studio, learners: Learners, whole: WindowBatch, step: int) -> Losses:
+    """The motion model learns from the bank alone, at its full rate: the rate descends with the pictures."""
+    config, share = studio.config, studio.own_windows
+    _, towards_bank, _ = from_bank(studio, learners, whole.rows(share).to(studio.device), whole, share, (config.seed, step))
+    loss = total(towards_bank, config.motion_losses)
+    own_step = learned_before(step - 1, "labels", config.schedule) + 1
+    norm = learners.moving.descend(loss, min(own_step, config.motion_optimizer.warmup + 1), studio.runtime.add_gradients)
+    return {**studio.runtime.summed({**of_bank(towards_bank), "total": loss}), "gradient_norm": torch.tensor(norm)}
+
+
 def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """The motion model learns from the bank, and through its one-shot x0 from pixels."""
-    config, model, batch, everybodys, bank = studio.config, learners.motion.model, lesson.windows, lesson.whole, learners.bank
-    draws = random_draws(everybodys, studio.noise, config.conditions, studio.context, (config.seed, step))
-    own = draws.rows(lesson.share)
-    labels = _bank_windows(bank, batch)
+    config, model, everybodys, bank = studio.config, learners.motion.model, lesson.whole, learners.bank
+    clean, towards_bank, draws = from_bank(studio, learners, lesson.windows, everybodys, lesson.share, (config.seed, step))
+    loss, losses = total(towards_bank, config.motion_losses), {}
+    with frozen(*learners.avatars.values(), learners.cameras.model):
+        if any(asdict(config.motion_pictures).values()):
+            losses = from_pixels(studio, learners, lesson, model.denormalised(clean[lesson.places]))
+            loss = loss + weighted(losses, config.motion_pictures)
+        own_step = learned_before(step - 1, "motion", config.schedule) + 1
+        norm = learners.moving.descend(loss, own_step, studio.runtime.add_gradients)
+
+    _follow(bank, everybodys, studio.runtime.gathered(clean, lesson.share, len(everybodys)), draws, studio.noise.levels, config.bank)
+    if config.bank.pin_every and own_step % config.bank.pin_every == 0:
+        bank.pin()
+    return {**studio.runtime.summed({**of_bank(towards_bank), **losses, "total": loss}), "gradient_norm": torch.tensor(norm)}
+
+
+def from_bank(
+    studio: Studio, learners: Learners, batch: WindowBatch, everybodys: WindowBatch, share: Sequence[int], position: tuple[int, int]
+) -> tuple[Float[Tensor, "batch person time width"], dict[str, FrameLoss], Draws]:
+    """One-shot x0 of this process's windows, its losses against the bank, and the draws of everybody's, a function of ``position``."""
+    config, model = studio.config, learners.motion.model
+    draws = random_draws(everybodys, studio.noise, config.conditions, studio.context, position)
+    own = draws.rows(share)
+    labels = _bank_windows(learners.bank, batch)
     with studio.runtime.autocast(), moving_as(studio, learners, batch):  # losses, head, avatars and rasterizer compute in float32
         clean = one_shot_x0(model, batch, labels, studio.noise, own)
-    towards_bank = motion_losses(
+    losses = motion_losses(
         clean,
         labels,
         batch.keep & ~own.given.to(studio.device),
@@ -97,19 +132,12 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
         weights=config.motion_losses,
         whole=frame_counts(config.motion_losses, everybodys.keep & ~draws.given, everybodys.keep, everybodys.bilabial),
     )
-    loss, losses = total(towards_bank, config.motion_losses), {}
-    with frozen(*learners.avatars.values(), learners.cameras.model):
-        if any(asdict(config.motion_pictures).values()):
-            losses = from_pixels(studio, learners, lesson, model.denormalised(clean[lesson.places]))
-            loss = loss + weighted(losses, config.motion_pictures)
-        own_step = learned_before(step - 1, "motion", config.schedule) + 1
-        norm = learners.moving.descend(loss, own_step, studio.runtime.add_gradients)
+    return clean, losses, draws
 
-    _follow(bank, everybodys, studio.runtime.gathered(clean, lesson.share, len(everybodys)), draws, studio.noise.levels, config.bank)
-    if config.bank.pin_every and own_step % config.bank.pin_every == 0:
-        bank.pin()
-    named = {f"bank_{name}": loss.mean() for name, loss in towards_bank.items()}
-    return {**studio.runtime.summed({**named, **losses, "total": loss}), "gradient_norm": torch.tensor(norm)}
+
+def of_bank(losses: Mapping[str, FrameLoss]) -> Losses:
+    """As they are logged."""
+    return {f"bank_{name}": loss.mean() for name, loss in losses.items()}
 
 
 @contextmanager
@@ -169,11 +197,11 @@ def offset_penalty(learners: Learners, people: Iterable[str]) -> Float[Tensor, "
     return torch.stack([learners.avatars[person].offsets.square().mean() for person in people]).mean()
 
 
-def assert_finite(losses: Losses, lesson: Lesson, step: int) -> None:
+def assert_finite(losses: Losses, windows: WindowBatch, step: int) -> None:
     """NaN or infinity stops the run and says where it came from."""
     for name, value in losses.items():
         if not torch.isfinite(value):
-            where = f"step {step}, loss {name!r}, dialogues {', '.join(sorted(set(lesson.whole.dialogues)))}"
+            where = f"step {step}, loss {name!r}, dialogues {', '.join(sorted(set(windows.dialogues)))}"
             remedy = f"check these dialogues (mango data validate), or {LOWER_THE_RATE}"
             raise InputError(where, expected="a finite loss", found=str(float(value)), remedy=remedy)
 

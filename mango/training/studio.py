@@ -14,7 +14,7 @@ from mango.config import to_plain
 from mango.data.dialogues import DialogueSet
 from mango.data.holding_out import nothing_held_out
 from mango.data.pictures import Pictures
-from mango.data.windows import Windows
+from mango.data.windows import WindowBatch, Windows
 from mango.diffusion.objective import Schedule as NoiseSchedule
 from mango.diffusion.objective import schedule as noise_schedule
 from mango.errors import InputError
@@ -29,6 +29,7 @@ from mango.training.alternation import learned_before
 from mango.training.avatar_prior import avatar_prior
 from mango.training.avatars import check_drawing, new_avatars, parameter_groups, read_avatars
 from mango.training.camera_refinement import CameraRefinement
+from mango.training.feed import Feed
 from mango.training.growth import Growth
 from mango.training.label_bank import Key, LabelBank
 from mango.training.lessons import Supply
@@ -58,6 +59,8 @@ class Studio:
     background: Float[Tensor, "3"]
     surface: Surface
     lessons: Supply
+    windows: Feed[WindowBatch]  # everybody's, by step, for what is learnt without pictures
+    own_windows: Sequence[int]  # which of a step's windows are this process's
     trials: Supply  # of the few people that calibration asks; all frames alike, for shut eyes shall have no say in the size of mouths
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
     unexamined: str | None  # and why there are none
@@ -146,6 +149,8 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         background=background.to(runtime.device),
         surface=surface.to(runtime.device),
         lessons=supply(training, share, config.shut_eyes),
+        windows=Feed(lambda step: training.batch(config.seed, step, config.windows)),
+        own_windows=share,
         trials=supply(windows(config.train_split, asked) if set(asked) < set(people) else training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
         unexamined=unexamined,

@@ -12,7 +12,7 @@ from mango.data.synthetic.synthesize import SynthesisConfig
 DATA = SynthesisConfig(
     people=2, train=2, val=1, test=1, seconds=(2.0, 2.0), seed=5, num_gaussians=300, shooting=Shooting(size_px=32), workers=1
 )
-TINY = Scale("tiny", DATA, stage1_steps=2, opening=2, cycles=1, gaussians=200, samplings=1)
+TINY = Scale("tiny", DATA, stage1_steps=2, opening=2, labels=1, cycles=1, gaussians=200, samplings=1)
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ def test_learners_count_their_own_steps():
 
 
 def test_unknown_learner_is_refused():
-    with pytest.raises(InputError, match="head, motion"):
+    with pytest.raises(InputError, match="head, motion, labels"):
         Phase("camera", 1)
 
 
 def test_counting_is_what_walking_through_the_phases_gives():
-    other = Schedule((Phase("motion", 2), Phase("head", 1)), (Phase("motion", 3), Phase("head", 2), Phase("motion", 1)))
+    other = Schedule((Phase("labels", 2), Phase("head", 1)), (Phase("motion", 3), Phase("head", 2), Phase("labels", 1)))
     for schedule in (SCHEDULE, other):
-        for step in range(40):
-            walked = sum(phase_at(earlier, schedule).learner == "motion" for earlier in range(step))
-            assert learned_before(step, "motion", schedule) == walked
+        for learner in ("head", "motion", "labels"):
+            for step in range(40):
+                walked = sum(phase_at(earlier, schedule).learner == learner for earlier in range(step))
+                assert learned_before(step, learner, schedule) == walked

@@ -27,6 +27,7 @@ from mango.config import save_config
 from mango.data.json_files import read_json
 from mango.errors import InputError
 from mango.training import stage2
+from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import posed
 from mango.training.label_bank import BankConfig
 from mango.training.optim import OptimizerConfig
@@ -38,7 +39,7 @@ from mango.training.studio import open_studio
 sys.path.insert(0, str(ROOT / "tests" / "renderer"))
 from gaussian_scenes import assert_no_worse_than
 
-STEPS = 6
+STEPS = 8
 SPEEDS = ("samples_per_second", "waiting_for_data")  # are not learnt
 
 
@@ -55,6 +56,7 @@ def config(tmp_path_factory, films, head) -> Stage2Config:
         films,
         head,
         steps=STEPS,
+        schedule=Schedule(opening=(Phase("labels", 2),), cycle=(Phase("head", 1), Phase("motion", 1))),
         windows=4,
         bank=BankConfig(pin_every=2),
         calibration=CalibrationConfig(gains=(1.0, 2.0), steps=1, lessons=2),
