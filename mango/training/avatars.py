@@ -12,6 +12,7 @@ from mango.data.pictures import PictureBatch
 from mango.errors import InputError
 from mango.head.model import Head
 from mango.types import MotionClip
+from renderer.binding import squared_sides, triangle_frames
 from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
 from renderer.rasterize import NoBackend, draw, resolve
 from renderer.types import Camera, Gaussians, Rendering
@@ -42,10 +43,20 @@ def face_density(head: Head) -> Float[Tensor, "faces"]:
 def new_avatars(head: Head, identities: Mapping[str, Float[Tensor, "identity"]], config: AvatarConfig, seed: int) -> dict[str, HeadAvatar]:
     """An avatar per person, all with one binding."""
     density = face_density(head)
-    return {
+    found = {
         person: new_avatar(head.template, head.faces, density, config, identity=identity, head=head.digest, person=person, seed=seed)
         for person, identity in identities.items()
     }
+    for avatar in found.values():
+        rest_on_own_face(avatar, head)
+    return found
+
+
+def rest_on_own_face(avatar: HeadAvatar, head: Head) -> None:
+    """From now on its strains are an expression's alone: a face that is longer than the head's mean is not stretched."""
+    nothing = {name: torch.zeros(1, width) for name, width in head.layout.widths.items()}
+    face = head.with_shape(avatar.identity).vertices(**nothing)[0]
+    avatar.rest = squared_sides(triangle_frames(face, avatar.triangles))
 
 
 def read_avatars(folder: Path, head: Head) -> dict[str, HeadAvatar]:

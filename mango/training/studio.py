@@ -27,7 +27,7 @@ from mango.models.adapters import Adapter
 from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before
 from mango.training.avatar_prior import avatar_prior
-from mango.training.avatars import check_drawing, new_avatars, parameter_groups, read_avatars
+from mango.training.avatars import check_drawing, new_avatars, parameter_groups, read_avatars, rest_on_own_face
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.feed import Feed
 from mango.training.growth import Growth
@@ -210,6 +210,7 @@ def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dic
     if prior is not None:
         for avatar in avatars.values():
             prior.begin(avatar)
+            rest_on_own_face(avatar, head)  # not on that of the person whose triangles it took over
     cameras = CameraRefinement("/".join(clip) for clip in training.clips).to(studio.device)
     groups = [{"params": list(cameras.parameters()), "weight_decay": 0.0}]
     heads = {person: _head_learner(avatar.to(studio.device), config, steps) for person, avatar in avatars.items()}
