@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from mango.config import changed_fields, config_digest, load_config, parse_command_line, save_config, to_plain
+from mango.config import changed_fields, config_digest, load_config, load_plain, parse_command_line, save_config, to_plain
 from mango.errors import InputError
 from mango.training.stage1 import Stage1Config
 from mango.training.stage2_config import Stage2Config
@@ -153,3 +153,10 @@ def test_settings_that_cannot_work_or_do_nothing_are_refused(tmp_path, kind, tex
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("stage1*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_load(path):
     assert load_config(Stage1Config, path).steps > 0
+
+
+def test_the_demos_control_has_as_many_steps_as_its_stage_two():
+    """Planted and seen red: another number."""
+    configs = Path(__file__).parents[2] / "configs"
+    control, stage2 = (load_plain(configs / f"{name}_demo{longer}.yaml") for name, longer in (("stage1", "_longer"), ("stage2", "")))
+    assert control["steps"] == stage2["steps"]
