@@ -109,8 +109,8 @@ def more_talk(strangers: DialogueSet, number: int, root: Path) -> DialogueSet:
 
 @torch.inference_mode()
 def judged(options: Options, talk: DialogueSet, person: str, adapter: Path) -> dict:
-    """Scores of the person's held-out clips without and in the adapter, how much lower the error became in each dialogue, and how many
-    frames of other people it changed.
+    """Scores of the person's held-out clips without and in the adapter, by how much more it errs in each dialogue (below zero: less), and
+    how many frames of other people it changed.
     """
     path = adapter.with_name(f"scores-{len(talk.split('test'))}-{options.samplings}.json")
     if path.exists():

@@ -27,7 +27,7 @@ class Schedule:
     """``opening`` runs once, then ``cycle`` again and again. The paper's order: renderer alone first, then in turn.
 
     Before pictures say anything to it, motion learns from the calibrated labels: it comes from labels of another size, and such a step
-    costs a third of one with pictures.
+    costs less than half of another.
     """
 
     opening: tuple[Phase, ...] = (Phase("head", 240), Phase("labels", 480))  # once

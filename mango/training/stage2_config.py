@@ -43,7 +43,7 @@ class CalibrationConfig:
 class SharpeningConfig:
     """How it is found how much a tracker smooths (`mango.training.sharpening`)."""
 
-    at: tuple[float, ...] = (0.125, 0.3125, 0.5)  # shares of the motion model's steps, after which it is done; none: never
+    at: tuple[float, ...] = (0.125, 0.3125, 0.5)  # shares of the motion model's steps with pictures, after which it is done; none: never
     amounts: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)  # to try
     lessons: int = 10  # whose pictures they are judged by
     frames: int = 7  # of the filter that takes away what is added
