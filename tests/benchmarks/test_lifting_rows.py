@@ -2,7 +2,8 @@
 
 Faults planted, each seen red: an indicator spoilt in held-out dialogues too, or as often as a stretch should begin; an opening that never
 sees the true motion; avatars that go on learning, and cameras forgotten, in that diagnostic; labels that are not closed; settings that
-a digest forgets; a row that counts as scored because it is trained; a row tried in spite of its obstacle, and its reason lost.
+a digest forgets; a row that counts as scored because it is trained; a row tried in spite of its obstacle, and its reason lost; steps
+without pictures counted as pictures; refitted labels with the recipe's phase for labels, and so fewer pictures.
 """
 
 import json
@@ -14,19 +15,22 @@ import torch
 
 from benchmarks.lifting import __main__ as command
 from benchmarks.lifting import digests, report, rows, scoring, sweeps
+from benchmarks.lifting import refit as refitting
 from benchmarks.lifting.controls import CONTROLS
 from benchmarks.lifting.rows import OF_CI, ROWS, Changed
 from benchmarks.lifting.running import trained
 from benchmarks.lifting.scales import scale_of
-from benchmarks.lifting.training import Bench, misled, stage_two_config, true_labels
+from benchmarks.lifting.training import Bench, misled, pictures_of, stage_two_config, true_labels
 from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
 from mango.evaluation.vertex_metrics import unposed_vertices
+from mango.training.alternation import phase_at
 from mango.training.avatars import read_avatars
 from mango.training.calibration import known_gain
 from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.rest import stilled
 from mango.training.runtime import Runtime
+from mango.training.stage2_config import CalibrationConfig, SharpeningConfig, Stage2Config
 from mango.training.studio import open_studio
 from mango.types import PERSONS
 
@@ -58,6 +62,26 @@ def test_a_changed_setting_makes_a_row_out_of_date(bench, monkeypatch):
     before = digests.of_row(bench, "tracked_rest"), digests.of_row(bench, "stage2")
     monkeypatch.setitem(ROWS, "tracked_rest", replace(ROWS["tracked_rest"], train=Changed({"bank.rate": 0.1})))
     assert digests.of_row(bench, "tracked_rest") != before[0] and digests.of_row(bench, "stage2") == before[1]
+
+
+def test_refitted_labels_see_as_many_pictures_as_stage_two(bench, monkeypatch):
+    """Of the steps with pictures, that is: the recipe's steps on labels alone show none."""
+
+    class Seen(Exception):
+        pass
+
+    def stop(config: Stage2Config, runtime: Runtime) -> None:
+        raise Seen(config)
+
+    monkeypatch.setattr(refitting, "open_studio", stop)
+    with pytest.raises(Seen) as seen:
+        refitting.refit(bench, "refit", frames=1.0)
+    fit, recipe = seen.value.args[0], stage_two_config(bench, "any")
+    active = [[phase_at(step, config.schedule).learner for step in range(config.steps)] for config in (fit, recipe)]
+    assert "labels" not in active[0] and active[1].count("labels") == bench.scale.labels > 0
+    assert [active[0].count(name) for name in ("head", "motion")] == [active[1].count(name) for name in ("head", "motion")]
+    tried = pictures_of(recipe) - pictures_of(replace(recipe, calibration=CalibrationConfig(gains=()), sharpening=SharpeningConfig(at=())))
+    assert pictures_of(recipe) - tried == recipe.windows * recipe.pictures * len(active[0])
 
 
 def test_full_is_small_with_more_rows():
