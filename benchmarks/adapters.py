@@ -71,6 +71,7 @@ def main(options: Options) -> int:
     if unknown:
         remedy = f"there are {', '.join(strangers.people)}"
         raise InputError("--people", expected=f"people of {options.strangers}", found=", ".join(unknown), remedy=remedy)
+    load_motion_model(options.general, head=load_head())  # a wrong path is said before minutes of work
     data = under_other_names(strangers, options.out / f"strangers-{strangers.digest[:12]}")
     talk = more_talk(strangers, options.talk, options.out / f"talk-{strangers.digest[:12]}-{options.talk}")
     scores = {}
