@@ -1,6 +1,7 @@
 """The people of a run: one avatar each, shared by all their clips, and drawing many of them in one call."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from mango.data.atomic import atomic_file
 from mango.data.pictures import PictureBatch
 from mango.errors import InputError
 from mango.head.model import Head
+from mango.seeds import torch_generator
 from mango.types import MotionClip
 from renderer.binding import squared_sides, triangle_frames
 from renderer.head import AvatarConfig, HeadAvatar, joined, new_avatar
@@ -116,13 +118,33 @@ def check_drawing(device: torch.device) -> None:
         raise InputError("renderer", expected=f"a backend that draws on {device}", found=f"none: {error.reasons}", remedy=remedy) from None
 
 
+Carry = Callable[[Gaussians, str, list[int]], Gaussians]  # of a person's pictures: Gaussians with other channels, or some hidden
+
+
+def with_dropout(share: float, of_pictures: Sequence[int], *position: int | str) -> Carry | None:
+    """Hides that share of the Gaussians of each picture, chosen by ``position`` and the picture's number; None where the share is 0.
+
+    Gaussians that lie behind one another learn colours that cancel out where the camera stood, and nowhere else: a head that turns further
+    shows flecks. Whoever must do without some of the others in every picture does not (DropGaussian, Park et al., CVPR 2025).
+    """
+    if share == 0:
+        return None
+
+    def carry(gaussians: Gaussians, person: str, pictures: list[int]) -> Gaussians:
+        count = gaussians.opacities.shape[-1]
+        draws = [torch.rand(count, generator=torch_generator(*position, of_pictures[picture], "dropout")) for picture in pictures]
+        return replace(gaussians, opacities=gaussians.opacities * (torch.stack(draws) >= share).to(gaussians.opacities))
+
+    return carry
+
+
 def drawn(
     avatars: Mapping[str, HeadAvatar],
     vertices: Float[Tensor, "pictures verts 3"],
     recorded: PictureBatch,
     camera_from_world: Float[Tensor, "pictures 4 4"],
     background: Float[Tensor, "channels"],
-    carry: Callable[[Gaussians, str, list[int]], Gaussians] | None = None,
+    carry: Carry | None = None,
     backend: str = "auto",
     eps2d: float = 0.3,
 ) -> Rendering:
@@ -130,7 +152,7 @@ def drawn(
 
     ``means2d`` and ``radii`` are ordered by person; where there is one, as the pictures are.
 
-    ``carry(gaussians, person, pictures)`` may give the Gaussians of a person's pictures other channels than their colours.
+    ``carry(gaussians, person, pictures)`` may change the Gaussians of a person's pictures.
     """
     order = sorted(range(len(recorded.persons)), key=lambda picture: recorded.persons[picture])
     scenes = []

@@ -31,6 +31,7 @@ HELD_OUT = "val"  # the split whose pictures say how good it became, where it sh
 
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
+DROPOUT = 0.15  # of the avatar: whoever drives it turns their head further than the film does
 LOOKS = 30  # at each frame of a film, on average: looked at more often a second of film was learnt by heart
 
 
@@ -168,6 +169,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         adapter_strength=config.adapter_strength,
         avatars=config.checkpoint / "avatars",
         density=effort.density,
+        avatar_dropout=DROPOUT,
         calibration=replace(defaults.calibration, known=known),
         schedule=Schedule(opening=(Phase("head", head_steps),), cycle=(Phase("head", 1), Phase("motion", 3))),
         motion_optimizer=OptimizerConfig(lr=config.lr, warmup=20, ema=0.98),

@@ -28,6 +28,7 @@ from renderer.head import HeadAvatar
 from renderer.types import Camera, Gaussians
 
 AXES = 3  # turns of the neck, about x, y and z of the world
+SETTLED = 8  # iterations after which a picture that is looked at once moves no more
 
 
 @dataclass(frozen=True)

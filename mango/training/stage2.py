@@ -29,13 +29,13 @@ from mango.head.model import Head
 from mango.losses.motion import FrameLoss, frame_counts, motion_losses, total
 from mango.models.adapters import NOBODY, Adapter, worn
 from mango.training.alternation import learned_before, phase_at
-from mango.training.avatars import drawn, posed
+from mango.training.avatars import Carry, drawn, posed, with_dropout
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
 from mango.training.optim import LOWER_THE_RATE
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from mango.training.registration import AXES, correction, follows_neck, neck_places, turn_between, turned, with_flow
+from mango.training.registration import AXES, SETTLED, correction, follows_neck, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, Draws, one_shot_x0, random_draws
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS, MotionClip
@@ -65,7 +65,8 @@ def alternate(studio: Studio, learners: Learners, steps: Iterable[int]) -> Itera
 def teach_head(studio: Studio, learners: Learners, lesson: Lesson, step: int) -> Losses:
     """Avatars and cameras learn to draw the recorded pictures from the bank's motion."""
     config = studio.config
-    losses = picture_parts(studio, learners, lesson, config.head_pictures, config.head_regions)
+    carry = with_dropout(config.avatar_dropout, lesson.share_of_shots, config.seed, step)
+    losses = picture_parts(studio, learners, lesson, config.head_pictures, config.head_regions, carry=carry)
     losses["offset_penalty"] = offset_penalty(learners, lesson.people) / studio.runtime.processes  # each knows all of it
     loss = weighted(losses, config.head_pictures) + config.offset_penalty * losses["offset_penalty"]
     taught = [learners.cameras, *(learners.heads[person] for person in lesson.people)]
@@ -174,6 +175,7 @@ def picture_parts(
     regions: RegionWeights,
     motion: Float[Tensor, "pictures width"] | None = None,
     of_picture: Float[Tensor, "pictures"] | None = None,
+    carry: Carry | None = None,
 ) -> Losses:
     """Losses of this process's pictures drawn from ``motion`` (None: the bank's), as parts of the means over all pictures of the lesson.
 
@@ -184,7 +186,7 @@ def picture_parts(
     recorded, bank, head = lesson.recorded, learners.bank, studio.head
     banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
     neck = banked[:, head.layout.where("neck_pose")]
-    drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded)
+    drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded, carry)
     if learners.growth is not None and motion is None:
         learners.growth.watch(drawing)
     losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
@@ -218,11 +220,11 @@ def with_neck(
 
 
 def registered(
-    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch
+    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch, iterations: int | None = None
 ) -> Float[Tensor, "pictures width"]:
     """``motion`` with the head pose that lays its drawing best onto the recorded pictures.
 
-    The pose starts from what the bank remembers of each frame.
+    The pose starts from what the bank remembers of each frame. ``iterations``: the config's if None.
     """
     head, config, necks = studio.head, studio.config.registration, learners.bank.necks
     where, unit = placed(studio, recorded), math.radians(config.degrees)
@@ -240,7 +242,7 @@ def registered(
             camera = Camera(cameras[pictures], recorded.intrinsics[pictures], width=cols, height=rows)
             return with_flow(gaussians, follows[person], camera, joint[pictures], unit)
 
-        for _ in range(config.iterations):
+        for _ in range(config.iterations if iterations is None else iterations):
             vertices = posed(head, learners.avatars, recorded.persons, with_neck(head, motion, pose), where)
             drawing = drawn(learners.avatars, vertices, recorded, cameras, behind, carry, eps2d=blur)
             already = (root @ turn_between(tracked, pose)[..., None])[..., 0] / unit
@@ -254,11 +256,13 @@ def placed(studio: Studio, recorded: PictureBatch) -> list[MotionClip]:
     return [studio.placed[shot[:2]].frames(slice(shot[2], shot[2] + 1)) for shot in recorded.shots]
 
 
-def rendered(studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch) -> Rendering:
-    """The recorded pictures drawn from ``motion`` by the avatars as they are."""
+def rendered(
+    studio: Studio, learners: Learners, motion: Float[Tensor, "pictures width"], recorded: PictureBatch, carry: Carry | None = None
+) -> Rendering:
+    """The recorded pictures drawn from ``motion`` by the avatars as they are, or as ``carry`` has them."""
     vertices = posed(studio.head, learners.avatars, recorded.persons, motion, placed(studio, recorded))
     cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
-    return drawn(learners.avatars, vertices, recorded, cameras, studio.background)
+    return drawn(learners.avatars, vertices, recorded, cameras, studio.background, carry)
 
 
 def compared(
@@ -334,7 +338,7 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
     examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, learners.bank.held, necks))
-    motion = registered(studio, examined, model.denormalised(clean[lesson.places]), recorded)
+    motion = registered(studio, examined, model.denormalised(clean[lesson.places]), recorded, SETTLED)
     rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)

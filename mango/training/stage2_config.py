@@ -78,6 +78,7 @@ class Stage2Config:
     schedule: Schedule = field(default_factory=Schedule)
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     density: DensityConfig | None = None  # where the one person's avatar gets more Gaussians; None: as many as it begins with
+    avatar_dropout: float = 0.0  # share of the Gaussians that each picture lacks while avatars learn: flecks from aside against sharpness
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     bank: BankConfig = field(default_factory=BankConfig)
@@ -100,6 +101,9 @@ class Stage2Config:
 
     def __post_init__(self):
         check_least(self, steps=1, windows=1, pictures=1, shut_eyes=0, adapter_rank=0, keep=1)
+        if not 0 <= self.avatar_dropout < 1:
+            expected, remedy = "at least 0, below 1", "0 shows all Gaussians"
+            raise InputError("avatar_dropout", expected=expected, found=f"{self.avatar_dropout:g}", remedy=remedy)
         if not 0 < self.adapter_strength <= 1:
             expected, remedy = "above 0, at most 1", "1 keeps all that was learnt"
             raise InputError("adapter_strength", expected=expected, found=f"{self.adapter_strength:g}", remedy=remedy)

@@ -1,11 +1,20 @@
 """What the benchmarks of new people compute besides training: which camera the end of a film has, and the pages' arithmetic."""
 
+import math
+
 import torch
 
 from benchmarks import adapters, new_avatars
-from benchmarks.new_avatars import BEGINNINGS, END, camera_until_the_end
+from benchmarks.new_avatars import BEGINNINGS, END, camera_until_the_end, from_aside
+from mango.data.dialogues import DialogueSet
+from mango.data.pictures import Pictures
+from mango.data.synthetic.people import TruePerson
 from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
+from mango.data.truth import Truth
+from mango.evaluation.picture_metrics import psnr
+from mango.head.model import load_head
 from mango.training.camera_refinement import CameraRefinement
+from renderer import Camera, draw
 
 
 def test_the_end_of_a_film_is_seen_by_the_films_camera():
@@ -18,18 +27,46 @@ def test_the_end_of_a_film_is_seen_by_the_films_camera():
     torch.testing.assert_close(camera_until_the_end(learnt)([f"x{END}/a", f"x{END}/b"], still), learnt(["x/a", "x/b"], still))
 
 
+def test_a_camera_goes_aside_of_what_it_filmed(tmp_path):
+    """Planted and seen red: frames of the beginning, cameras that go the other way than their pictures, no turn, the filmed matte."""
+    options = new_avatars.Options(out=tmp_path, size=64, strangers=1, film=(1.0,), work=(1.0,))
+    films = DialogueSet.open(new_avatars.films_of_strangers(options, 1.0))
+    grey, head = torch.full((3,), 0.5), load_head()
+    (id,) = films.split("val")
+    filmed = Pictures(films, [(id, "a")], grey).read([(id, "a", frame) for frame in (0, 90)])
+    stayed, went = (from_aside(options, filmed, grey, degrees) for degrees in (0.0, 15.0))
+    near = psnr(stayed.colors, filmed.colors)
+    assert near.min() > 30, "the same person in the same frames, but for noise and compression"
+    assert (psnr(went.colors, filmed.colors) < near - 5).all()
+    torch.testing.assert_close(
+        went.camera_from_world[:, :3, :3].mT @ stayed.camera_from_world[:, :3, :3], turn_about_y(-15.0).expand(2, 3, 3)
+    )
+    truth = Truth.open(tmp_path / "strangers")
+    person = TruePerson.load(truth.person_folder(filmed.persons[0].removeprefix("stranger-")) / "person.safetensors")
+    motion = truth.motion(id.removesuffix(END), "a").frames(slice(25, 26))
+    seen = draw(person.gaussians(person.vertices(head, motion)), Camera(went.camera_from_world[:1], went.intrinsics[:1], 64, 64))
+    believed = seen.colors + (1 - seen.alphas) * grey
+    assert psnr(believed, went.colors[:1]) > 25, "the tracker's camera, a little wrong, sees the same from there"
+    assert (went.mattes[0] - seen.alphas[0]).abs().mean() < 0.02 < (filmed.mattes[0] - seen.alphas[0]).abs().mean()
+
+
+def turn_about_y(degrees: float) -> torch.Tensor:
+    turn = math.radians(degrees)
+    return torch.tensor([[math.cos(turn), 0.0, math.sin(turn)], [0.0, 1.0, 0.0], [-math.sin(turn), 0.0, math.cos(turn)]])
+
+
 def test_the_page_of_avatars_is_of_means_over_people():
     """Planted and seen red: the difference reversed, all works averaged, holes of every row told as those after the most work."""
     options = new_avatars.Options(film=(1.0,), work=(5.0, 9.0))
     rows = [
-        {"film": 1.0, "work": work, "begun": begun, "steps": 10, "psnr": psnr + (work == 9.0)}
+        {"film": 1.0, "work": work, "begun": begun, "steps": 10, "psnr": psnr + (work == 9.0), "psnr_aside": psnr - 5}
         | ({"torn": 0.01, "least_alpha": 0.9} if work == 5.0 else {"torn": 0.0, "least_alpha": 0.97})
         for work in options.work
         for begun, psnrs in zip(BEGINNINGS, ((30.0, 32.0), (25.0, 29.0)), strict=True)
         for psnr in psnrs
     ]
     text = new_avatars.page(options, rows)
-    assert "| 1 | 5 | 10 | 31.0 | 27.0 | +4.0 |" in text and "| 1 | 9 | 10 | 32.0 | 28.0 | +4.0 |" in text
+    assert "| 1 | 5 | 10 | 31.0 | 27.0 | +4.0 | 26.0 | 22.0 |" in text and "| 1 | 9 | 10 | 32.0 | 28.0 | +4.0 | 26.0 | 22.0 |" in text
     most, _, every = text.partition("after the most work on the most film")[2].partition("worst row")
     assert "0.000 % of the face's pixels have an alpha below 0.95 (the least is 0.970)" in most
     assert "1.000 % of the face's pixels have an alpha below 0.95 (the least is 0.900)" in every

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
+from mango.training import stage2
 from mango.training.avatars import face_density
 from mango.training.lessons import oftener, shown
 from mango.training.picture_losses import MOUTH, PictureLossWeights, RegionWeights, picture_losses, pixel_weights
+from mango.training.registration import SETTLED
 from mango.training.rest import filled, stilled
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import CalibrationConfig
@@ -120,6 +122,19 @@ def test_what_is_judged_is_shown_evenly(head, tmp_path, monkeypatch):
 
     monkeypatch.setattr("mango.training.lessons.oftener", only_one)
     assert set(studio.lessons.at(1).places[2]) == {12}
+
+
+def test_a_picture_that_is_looked_at_once_is_registered_until_it_settles(head, tmp_path, monkeypatch):
+    """Planted and seen red: as many iterations as in training, where the next look goes on from the last."""
+    config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head)
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    corrected, counts = stage2.correction, []
+    monkeypatch.setattr(stage2, "correction", lambda *given: counts.append(1) or corrected(*given))
+    stage2.teach_head(studio, learners, studio.lessons.at(1), 1)
+    assert sum(counts) == config.registration.iterations < SETTLED
+    counts.clear()
+    assert stage2.examination(studio, learners) is not None
+    assert sum(counts) == SETTLED
 
 
 def test_open_eyes_of_the_bank_are_still(head, tmp_path):
