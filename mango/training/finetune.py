@@ -41,15 +41,10 @@ class Effort:
 
     head_steps: int  # avatar alone, first
     cycles: int  # then in turn: one step of the avatar, three of the motion model
-    density: DensityConfig | None = None  # where the avatar gets more Gaussians
 
 
-FINER = DensityConfig(start=100, stop=350, every=50, reset_every=0, split_scale=0.002, most=12_000, new_opacity="shared")
-EFFORTS = {
-    "quick": Effort(200, 0),
-    "normal": Effort(400, 100, FINER),
-    "best": Effort(1_600, 150, replace(FINER, start=200, stop=1_200, every=100, most=15_000)),
-}
+EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 100), "best": Effort(1_600, 150)}
+FINER = DensityConfig(reset_every=0, split_scale=0.002, most=12_000, new_opacity="shared")
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,10 @@ class FinetuneConfig:
     out: Path  # the new run
     effort: Literal[
         "quick",  # an avatar alone, drawn by the general model's motion
-        "normal",  # an adapter to the motion model too, and more Gaussians where pictures ask for them
-        "best",  # four times as long an avatar
+        "normal",  # twice as long an avatar, and an adapter to the motion model
+        "best",  # four times as long an avatar as that
     ] = "normal"
+    grow: bool = False  # more Gaussians where pictures ask for them: finer hair as filmed, crumbs where a head turns further
     head_steps: int | None = None  # steps of the avatar alone, instead of the effort's
     cycles: int | None = None  # rounds of one step of the avatar and three of the motion model, instead of the effort's
     measure_gain: bool = (
@@ -142,6 +138,12 @@ def frames_of(dialogues: DialogueSet, split: str, person: str) -> int:
     return sum(one.frames for one in described if person in one.people.values())
 
 
+def growth_during(head_steps: int) -> DensityConfig:
+    """Six times, when the avatar has its broad looks, and early enough for the last ones to find theirs."""
+    eighth = max(1, head_steps // 8)
+    return replace(FINER, start=2 * eighth, stop=8 * eighth, every=eighth)
+
+
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
     effort, defaults = EFFORTS[config.effort], Stage2Config()
@@ -168,7 +170,7 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
         adapter_rank=config.adapter_rank,
         adapter_strength=config.adapter_strength,
         avatars=config.checkpoint / "avatars",
-        density=effort.density,
+        density=growth_during(head_steps) if config.grow else None,
         avatar_dropout=DROPOUT,
         calibration=replace(defaults.calibration, known=known),
         schedule=Schedule(opening=(Phase("head", head_steps),), cycle=(Phase("head", 1), Phase("motion", 3))),

@@ -19,6 +19,7 @@ from mango.training.finetune import (
     EFFORTS,
     FinetuneConfig,
     expected_minutes,
+    growth_during,
     quality,
     stage2_config,
 )
@@ -32,11 +33,15 @@ def filmed(tmp_path_factory, head):
     return make_filmed_set(tmp_path_factory.mktemp("finetune"), head)
 
 
-def test_efforts_differ_in_length_and_in_gaussians(filmed, tmp_path):
+def test_efforts_differ_in_length_and_grow_only_when_asked(filmed, tmp_path):
     config = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes))  # noqa: E731
     steps = [config(effort=effort).steps for effort in EFFORTS]
     assert steps == sorted(steps) and steps[0] == EFFORTS["quick"].head_steps, "quick: an avatar alone"
-    assert [config(effort=effort).density is None for effort in EFFORTS] == [True, False, False], "more Gaussians want more steps"
+    assert config().density is None, "crumbs are worse than soft hair"
+    for effort in EFFORTS:
+        grown = config(effort=effort, grow=True)
+        opening = grown.schedule.opening[0].steps
+        assert sum(map(grown.density.refines, range(1, opening + 1))) == 6 and not grown.density.refines(opening)
     assert config(effort="best", head_steps=5, cycles=2).steps == 13
     assert config().windows * config().pictures == 8, "one person's pictures: more at once teach little more"
     assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
@@ -94,7 +99,7 @@ def test_the_expected_time_costs_nothing_but_time(filmed, head, tmp_path):
 
 def test_the_expected_time_is_that_of_an_avatar_that_has_grown(filmed, head, tmp_path, monkeypatch):
     """A step costs more then: what is timed is not the avatar as it begins."""
-    config = tiny_stage2(tmp_path, filmed, head, people=("p0",), density=replace(EFFORTS["normal"].density, most=310))
+    config = tiny_stage2(tmp_path, filmed, head, people=("p0",), density=replace(growth_during(400), most=310))
     studio, learners = open_studio(config, Runtime(config.runtime))
     teach, sizes = finetuning.teach_head, []
 
