@@ -18,6 +18,7 @@ from pathlib import Path
 import roma
 import torch
 from jaxtyping import Float
+from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 import train_stage1
@@ -84,12 +85,13 @@ def main(options: Options) -> int:
     if options.known < 2 or options.strangers < 1:
         found = f"{options.known} and {options.strangers}"
         raise InputError("--known, --strangers", expected="at least 2 and 1", found=found, remedy="two known people differ by something")
-    known = known_people(options)
     results = options.out / "results.json"
     asked = {name: value for name, value in asdict(options).items() if name in ("known", "size", "gaussians", "pictures", "seed")}
+    asked["aside"] = ASIDE
     done = read_json(results) if results.is_file() else {"options": asked, "rows": []}
     if done["options"] != asked:
         raise InputError(results, expected=f"results for {asked}", found=str(done["options"]), remedy="choose another --out")
+    known = known_people(options)
     for film in options.film:
         data, step_seconds = films_of_strangers(options, film), {}
         for person in [stranger(person_name(number)) for number in range(options.strangers)]:
@@ -243,7 +245,7 @@ def fidelity(studio: Studio, learners: Learners, recorded: PictureBatch) -> floa
 
 
 @torch.no_grad()
-def from_aside(options: Options, end: PictureBatch, background: Float[torch.Tensor, "3"], degrees: float) -> PictureBatch:
+def from_aside(options: Options, end: PictureBatch, background: Float[Tensor, "3"], degrees: float) -> PictureBatch:
     """The same frames of the true person, without noise and wall, from a camera that went about the upright axis of the head."""
     shots, colors, mattes, moved = end.shots, [], [], []
     (id, side, _), *_ = shots
@@ -264,7 +266,7 @@ def from_aside(options: Options, end: PictureBatch, background: Float[torch.Tens
     return replace(end, colors=torch.stack(colors), mattes=torch.stack(mattes), camera_from_world=torch.stack(moved), landmarks=nowhere)
 
 
-def gone_about(centre: Float[torch.Tensor, "3"], degrees: float) -> Float[torch.Tensor, "4 4"]:
+def gone_about(centre: Float[Tensor, "3"], degrees: float) -> Float[Tensor, "4 4"]:
     """What stands before a camera's own transform when it has gone about the upright axis through ``centre`` of the world."""
     about = torch.eye(4)
     about[:3, :3] = roma.rotvec_to_rotmat(torch.tensor([0.0, math.radians(degrees), 0.0]))

@@ -67,9 +67,7 @@ class FinetuneConfig:
         False  # find out anew how much larger faces move than labelled: they come from another tracker than the checkpoint's
     )
     adapter_rank: int = 8  # rank of the changes to each layer of the motion model
-    adapter_strength: float = (
-        Stage2Config.adapter_strength
-    )  # share of what the adapter learnt that is kept: a manner is learnt too strongly from minutes of film
+    adapter_strength: float = Stage2Config.adapter_strength  # share kept of what the adapter learnt: minutes of film teach too much
     split: str = "train"  # to learn from
     head: str = "builtin"  # or the head file of the set
     seed: int = 0  # decides everything random

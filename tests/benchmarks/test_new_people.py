@@ -2,15 +2,18 @@
 
 import math
 
+import pytest
 import torch
 
 from benchmarks import adapters, new_avatars
 from benchmarks.new_avatars import BEGINNINGS, END, camera_until_the_end, from_aside
 from mango.data.dialogues import DialogueSet
+from mango.data.json_files import write_json
 from mango.data.pictures import Pictures
 from mango.data.synthetic.people import TruePerson
 from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
 from mango.data.truth import Truth
+from mango.errors import InputError
 from mango.evaluation.picture_metrics import psnr
 from mango.head.model import load_head
 from mango.training.camera_refinement import CameraRefinement
@@ -53,6 +56,15 @@ def test_a_camera_goes_aside_of_what_it_filmed(tmp_path):
 def turn_about_y(degrees: float) -> torch.Tensor:
     turn = math.radians(degrees)
     return torch.tensor([[math.cos(turn), 0.0, math.sin(turn)], [0.0, 1.0, 0.0], [-math.sin(turn), 0.0, math.cos(turn)]])
+
+
+def test_rows_of_another_measure_are_not_mixed_in(tmp_path, monkeypatch):
+    """Planted and seen red: rows of before the pictures from aside were taken for today's, and the page found no such number."""
+    before = {"known": 40, "size": 256, "gaussians": 10_000, "pictures": 450, "seed": 1}
+    write_json(tmp_path / "results.json", {"options": before, "rows": []})
+    monkeypatch.setattr(new_avatars, "known_people", None)
+    with pytest.raises(InputError, match=r"results for .*aside.*choose another --out"):
+        new_avatars.main(new_avatars.Options(out=tmp_path))
 
 
 def test_the_page_of_avatars_is_of_means_over_people():
