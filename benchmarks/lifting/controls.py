@@ -7,6 +7,9 @@ degree or two. That does not always reach another moment's pose: a part of what 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from jaxtyping import Float
+from torch import Tensor
+
 from mango.data.pictures import PictureBatch, Pictures, Shot
 from mango.seeds import numpy_generator
 from mango.types import PERSONS
@@ -25,6 +28,10 @@ class Misled:
     def read(self, shots: Sequence[Shot]) -> PictureBatch:
         shown = self.pictures.read([self.elsewhere(shot) for shot in shots])
         return replace(shown, shots=tuple(shots), persons=tuple(self.pictures.persons[shot[:2]] for shot in shots))
+
+    def pixels_per_metre(self, clip: tuple[str, str], head: Float[Tensor, "time 3"]) -> float:
+        """Of the right film: a control may know how large its person is shown."""
+        return self.pictures.pixels_per_metre(clip, head)
 
 
 def shuffled(frames: Mapping[str, int], seed: int) -> Elsewhere:

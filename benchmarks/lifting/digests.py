@@ -6,6 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import mango
+from benchmarks.lifting.controls import CONTROLS
 from benchmarks.lifting.rows import ROWS, Changed
 from benchmarks.lifting.training import Bench
 from mango.data.dialogues import DialogueSet
@@ -48,7 +49,8 @@ STAGE_TWO_ONLY = (
     "mango/training/alternation.py",
     "mango/losses/image.py",
 )
-DRAWING = ("renderer", "mango/data/pictures.py", "mango/data/video.py", "benchmarks/lifting/controls.py", "benchmarks/lifting/refit.py")
+DRAWING = ("renderer", "mango/data/pictures.py", "mango/data/video.py", "benchmarks/lifting/refit.py")
+MISLEADING = ("benchmarks/lifting/controls.py",)
 SCORING = ("mango/evaluation", "mango/inference", "benchmarks/lifting/scoring.py")
 BY_SOUND = ("stage1", "oracle", "longer_steps", "longer_time")  # rows that no picture enters
 
@@ -56,7 +58,8 @@ BY_SOUND = ("stage1", "oracle", "longer_steps", "longer_time")  # rows that no p
 def of_row(bench: Bench, row: str) -> str:
     """Code, sizes, seed, data, and the rows that it starts from."""
     pictures = row not in BY_SOUND
-    code = files_digest(LEARNING + (DRAWING if pictures else ()), without=() if pictures else STAGE_TWO_ONLY)
+    drawing = (DRAWING if pictures else ()) + (MISLEADING if row in CONTROLS else ())
+    code = files_digest(LEARNING + drawing, without=() if pictures else STAGE_TWO_ONLY)
     sizes = {field.name: getattr(bench.scale, field.name) for field in fields(bench.scale) if field.name not in ("data", "samplings")}
     parents = [of_row(bench, parent) for parent in ROWS[row].after]
     settings = ROWS[row].train.settings if isinstance(ROWS[row].train, Changed) else {}
