@@ -49,7 +49,7 @@ STAGE_TWO_ONLY = (
     "mango/training/alternation.py",
     "mango/losses/image.py",
 )
-DRAWING = ("renderer", "mango/data/pictures.py", "mango/data/video.py", "benchmarks/lifting/refit.py")
+DRAWING = ("renderer", "mango/data/pictures.py", "mango/data/foreground.py", "mango/data/video.py", "benchmarks/lifting/refit.py")
 MISLEADING = ("benchmarks/lifting/controls.py",)
 SCORING = ("mango/evaluation", "mango/inference", "benchmarks/lifting/scoring.py")
 BY_SOUND = ("stage1", "oracle", "longer_steps", "longer_time")  # rows that no picture enters

@@ -39,7 +39,7 @@ def test_a_camera_goes_aside_of_what_it_filmed(tmp_path):
     filmed = Pictures(films, [(id, "a")], grey).read([(id, "a", frame) for frame in (0, 90)])
     stayed, went = (from_aside(options, filmed, grey, degrees) for degrees in (0.0, 15.0))
     near = psnr(stayed.colors, filmed.colors)
-    assert near.min() > 30, "the same person in the same frames, but for noise and compression"
+    assert near.min() > 35, "the same person in the same frames, but for noise and compression; and no wall"
     assert (psnr(went.colors, filmed.colors) < near - 5).all()
     torch.testing.assert_close(
         went.camera_from_world[:, :3, :3].mT @ stayed.camera_from_world[:, :3, :3], turn_about_y(-15.0).expand(2, 3, 3)
