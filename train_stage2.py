@@ -25,8 +25,8 @@ def main(config: Stage2Config) -> int:
     studio, learners = open_studio(config, runtime)
 
     with Run(config.run, config, facts=studio.facts, keep=config.keep, runtime=runtime) as run:
-        if studio.unexamined:
-            run.say(studio.unexamined)
+        for remark in studio.remarks:
+            run.say(remark)
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
             sharpen_when_due(run, studio, learners, step)

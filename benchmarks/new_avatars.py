@@ -42,7 +42,6 @@ from mango.training.avatars import posed
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.finetune import FinetuneConfig, stage2_config
 from mango.training.label_bank import LabelBank
-from mango.training.registration import SETTLED
 from mango.training.run import Every
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import Stage1Config
@@ -240,7 +239,7 @@ def fidelity(studio: Studio, learners: Learners, recorded: PictureBatch) -> floa
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose for shot in recorded.shots}
     examined = replace(learners, bank=LabelBank({}, {}, learners.bank.held, necks))
     tracked = torch.cat([studio.head.layout.pack(clip) for clip in placed(studio, recorded)])
-    drawing = rendered(studio, learners, registered(studio, examined, tracked, recorded, SETTLED), recorded)
+    drawing = rendered(studio, learners, registered(studio, examined, tracked, recorded, studio.config.registration.of_one_look), recorded)
     return float(psnr(drawing.colors.clamp(0, 1), recorded.colors).mean())
 
 

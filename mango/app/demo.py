@@ -110,7 +110,7 @@ def stage2_training(folders: Folders, seed: int) -> "Training":
 
 
 def control_training(folders: Folders, seed: int) -> "Training":
-    """Stage one for as many more steps as stage two has, at stage two's learning rate, on the same labels without the pictures."""
+    """Stage one for as many more steps as stage two has, on the same labels without the pictures."""
     start = ("--start-from", str(folders.stage1))
     return Training("train_stage1.py", "configs/stage1_demo_longer.yaml", folders.longer, folders.data, seed + 1, start)
 

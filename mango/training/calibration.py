@@ -52,8 +52,8 @@ def known_gain(run: Path) -> float:
 
 def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:
     """The best gain. Trials that a killed run had finished are not made again."""
-    config, path = studio.config.calibration, run.folder / FILE
-    errors = dict(read_json(path)["errors"]) if path.exists() else {}
+    config = studio.config.calibration
+    errors = dict(run.noted(FILE).get("errors", {}))
     for gain in config.gains:
         if str(gain) not in errors:
             run.say(f"calibration: avatars learn from movements {gain:g} times as large as the tracker's ({config.steps} steps)")

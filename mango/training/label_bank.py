@@ -21,6 +21,7 @@ from mango.errors import InputError
 from mango.training.rest import ENOUGH, Rest
 
 Key = tuple[str, str]  # dialogue, person
+SAME = 1e-3  # standard deviations by which the mean of the same labels may differ from machine to machine
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,14 @@ class LabelBank:
         return motion if self.rest is None else self.rest.closed(motion, self.silent[key])
 
     def state(self) -> dict[str, Tensor]:
-        return {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
+        """What stands, and, to know them again, the means of the labels it began with."""
+        stands = {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
+        return stands | {"/".join(("began", *key)): tensor.mean(0) for key, tensor in self.labels.items()}
 
     def restore(self, state: Mapping[str, Tensor] | None) -> None:
         """From ``state()``; None leaves a new bank as it is.
 
-        Errors: InputError when it is the bank of other clips or of an older version.
+        Errors: InputError when it is the bank of other clips, of other labels of theirs, or of an older version.
         """
         if state is None:
             return
@@ -116,5 +119,13 @@ class LabelBank:
             remedy = "the run was begun with other dialogues or by an older version: give a new run folder"
             found = f"a difference in {other} ..."
             raise InputError("the checkpoint's label bank", expected="the clips of this run", found=found, remedy=remedy)
+        for key, labels in self.labels.items():
+            stood, began = (state["/".join((name, *key))] for name in ("bank", "began"))
+            if stood.shape != labels.shape or not torch.allclose(began.to(labels), labels.mean(0), atol=SAME):
+                found = f"others of {len(stood)} frames" if stood.shape != labels.shape else "others"
+                remedy = "the clip was tracked or cut anew since, and the bank knows the former one: give a new run folder"
+                raise InputError(
+                    "/".join(key), expected=f"the labels that this run began with, of {len(labels)} frames", found=found, remedy=remedy
+                )
         for name in ("bank", "necks"):
             setattr(self, name, {key: state["/".join((name, *key))].to(label) for key, label in self.labels.items()})

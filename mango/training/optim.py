@@ -31,9 +31,14 @@ class OptimizerConfig:
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     """Of the step about to be made, counted from 1. A pure function, so a resumed run needs no scheduler state."""
     if step <= config.warmup:
-        return config.lr * step / config.warmup
+        return warmed_up(step, config)
     done = min(1.0, (step - config.warmup) / max(1, steps - config.warmup))
     return config.lr * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def warmed_up(step: int, config: OptimizerConfig) -> float:
+    """A learning rate that rises over the warm-up and stays."""
+    return config.lr * min(1.0, step / max(1, config.warmup))
 
 
 @dataclass
@@ -48,18 +53,26 @@ class Learner:
     average: MovingAverage | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
-    def descend(self, loss: Float[Tensor, ""], step: int, add_gradients: Callable[[Iterable[nn.Parameter]], None] | None = None) -> float:
+    def descend(
+        self,
+        loss: Float[Tensor, ""],
+        step: int,
+        add_gradients: Callable[[Iterable[nn.Parameter]], None] | None = None,
+        *,
+        rate: float | None = None,
+    ) -> float:
         """One optimizer step down ``loss``; returns the gradient's norm before clipping. ``step`` counts this learner's steps from 1.
 
         ``add_gradients``: where ``loss`` is this process's part of it, what makes gradients whole (`Runtime.add_gradients`).
+        ``rate``: of learning, instead of the one that `learning_rate` has for the step.
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if add_gradients is not None:
             add_gradients(self.model.parameters())
-        return self.apply(step)
+        return self.apply(step, rate)
 
-    def apply(self, step: int) -> float:
+    def apply(self, step: int, rate: float | None = None) -> float:
         """The second half of ``descend``, for whoever accumulates gradients.
 
         Errors: InputError where the gradient is NaN or infinite; weights and average are as they were.
@@ -69,8 +82,10 @@ class Learner:
         if not math.isfinite(norm):
             where = f"step {step} of {self.name}"
             raise InputError(where, expected="a finite gradient", found=f"one of norm {norm}", remedy=LOWER_THE_RATE)
+        if rate is None:
+            rate = learning_rate(step, self.steps, self.config)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, self.steps, self.config) * group.get("lr_scale", 1.0)
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         self.optimizer.step()
         if self.average is not None:
             self.average.follow(self.model, step)

@@ -28,7 +28,7 @@ from renderer.head import HeadAvatar
 from renderer.types import Camera, Gaussians
 
 AXES = 3  # turns of the neck, about x, y and z of the world
-SETTLED = 8  # iterations after which a picture that is looked at once moves no more
+SETTLED = 8  # iterations after which nothing moves any more
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class RegistrationConfig:
     outlier: float = 0.15  # differences beyond this count less and less (Geman and McClure)
     largest: float = 3.0  # turn of one iteration, in ``degrees``
     regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.0, head=1.0, mouth=0.1, eyes=1.0))
+
+    @property
+    def of_one_look(self) -> int:
+        """Iterations for a picture that is looked at once, as held-out ones are: no later look goes on from there."""
+        return SETTLED if self.iterations else 0
 
 
 def follows_neck(avatar: HeadAvatar, head: Head) -> Float[Tensor, "gaussians"]:

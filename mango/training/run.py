@@ -69,6 +69,8 @@ class Run:
 
     def __enter__(self) -> "Run":
         self._check_same("dataset", str(self._facts.get("dataset")))
+        checkpoint = newest_checkpoint(self.folder / "checkpoints")
+        self._check_same("the newest checkpoint", str(checkpoint and checkpoint.name))
         known = self.folder / "config.yaml"
         if known.exists():
             for said in _check_unchanged(known, self.config, self.folder):
@@ -108,7 +110,6 @@ class Run:
     def restore(self, learners: Sequence[Learner]) -> Restored:
         """The newest checkpoint into ``learners``; metrics beyond it are forgotten, for they will be made again."""
         checkpoint = newest_checkpoint(self.folder / "checkpoints")
-        self._check_same("the newest checkpoint", str(checkpoint and checkpoint.name))
         restored = Restored()
         if checkpoint is not None:
             state = read_state(checkpoint)
@@ -188,6 +189,13 @@ class Run:
         """A JSON file of the run's folder, e.g. what was measured before the first step."""
         if self.writes:
             write_json(self.folder / name, contents)
+
+    def noted(self, name: str) -> Mapping[str, Any]:
+        """What `note` wrote, perhaps before the run was killed; empty where it wrote nothing. To be asked by all processes."""
+        path = self.folder / name
+        contents = read_json(path) if path.exists() else {}
+        self._check_same(name, json.dumps(contents))
+        return contents
 
     def save(self, step: int, learners: Sequence[Learner], tensors: Mapping[str, Mapping[str, Tensor]] | None = None, **state: Any) -> None:
         """A checkpoint of ``step`` done. ``tensors``: further files, name -> tensors by key; ``state``: plain values."""

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mango.data.json_files import read_json
 from mango.training.alternation import learned_before, phase_at
 from mango.training.drawn_mouths import DrawingError, lowest
 from mango.training.label_bank import LabelBank
 from mango.training.run import Run
 from mango.training.studio import Learners, Studio
+from mango.types import PERSONS
 
 FILE = "sharpening.json"  # in the run's folder: {motion step: {"errors": {amount: error}, "amount": the best}}
 FADE = 11  # frames over which it comes and goes about speech
@@ -31,9 +31,7 @@ def sharpen_when_due(run: Run, studio: Studio, learners: Learners, step: int) ->
         return
     errors = drawing_errors(studio, learners, step)
     best = lowest(errors)
-    path = run.folder / FILE
-    known = read_json(path) if path.exists() else {}
-    run.note(FILE, {**known, str(done): {"errors": {str(amount): error for amount, error in errors.items()}, "amount": best}})
+    run.note(FILE, {**run.noted(FILE), str(done): {"errors": {str(amount): error for amount, error in errors.items()}, "amount": best}})
     run.say(f"labels of speech are sharpened by {best:.2f}")
     learners.bank.bank = sharpened(studio, learners.bank, best)
 
@@ -67,9 +65,11 @@ def sharpened(studio: Studio, bank: LabelBank, amount: float) -> dict[tuple[str,
         face[layout.where(part)] = 1.0
     face[bank.held] = 0.0  # what does not follow the model trembles still
     found = {}
-    for key, motion in bank.bank.items():
-        where = amount * spread(~bank.silent[key])[:, None].to(motion)
-        found[key] = motion + where * face * (motion - smoothed(motion, frames))
+    for held in studio.lessons.windows.dialogues:
+        for side, speaking in zip(PERSONS, held.speaking, strict=True):
+            motion = bank.bank[held.id, side]
+            where = amount * spread(speaking >= 0.5)[:, None].to(motion)
+            found[held.id, side] = motion + where * face * (motion - smoothed(motion, frames))
     return found
 
 

@@ -33,9 +33,9 @@ from mango.training.avatars import Carry, drawn, posed, with_dropout
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
-from mango.training.optim import LOWER_THE_RATE
+from mango.training.optim import LOWER_THE_RATE, warmed_up
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from mango.training.registration import AXES, SETTLED, correction, follows_neck, neck_places, turn_between, turned, with_flow
+from mango.training.registration import AXES, correction, follows_neck, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, Draws, one_shot_x0, random_draws
 from mango.training.studio import Learners, Studio
 from mango.types import PERSONS, MotionClip
@@ -88,7 +88,7 @@ def teach_labels(studio: Studio, learners: Learners, whole: WindowBatch, step: i
     _, towards_bank, _ = from_bank(studio, learners, whole.rows(share).to(studio.device), whole, share, (config.seed, step))
     loss = total(towards_bank, config.motion_losses)
     own_step = learned_before(step - 1, "labels", config.schedule) + 1
-    norm = learners.moving.descend(loss, min(own_step, config.motion_optimizer.warmup + 1), studio.runtime.add_gradients)
+    norm = learners.moving.descend(loss, own_step, studio.runtime.add_gradients, rate=warmed_up(own_step, config.motion_optimizer))
     return {**studio.runtime.summed({**of_bank(towards_bank), "total": loss}), "gradient_norm": torch.tensor(norm)}
 
 
@@ -338,7 +338,7 @@ def examination(studio: Studio, learners: Learners) -> Examination | None:
     unrefined = replace(learners.cameras, model=CameraRefinement(sorted(set(recorded.clips))).to(studio.device))
     necks = {shot[:2]: studio.placed[shot[:2]].neck_pose.to(studio.device) for shot in recorded.shots}
     examined = replace(learners, cameras=unrefined, bank=LabelBank({}, {}, learners.bank.held, necks))
-    motion = registered(studio, examined, model.denormalised(clean[lesson.places]), recorded, SETTLED)
+    motion = registered(studio, examined, model.denormalised(clean[lesson.places]), recorded, config.registration.of_one_look)
     rendering = rendered(studio, examined, motion, recorded)
     losses = compared(rendering, recorded, config.head_pictures, config.head_regions)
     losses["total"] = weighted(losses, config.head_pictures)

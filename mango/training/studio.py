@@ -63,7 +63,7 @@ class Studio:
     own_windows: Sequence[int]  # which of a step's windows are this process's
     trials: Supply  # of the few people that calibration asks; all frames alike, for shut eyes shall have no say in the size of mouths
     examination: Supply | None  # on held-out dialogues of the same people; None when there are none
-    unexamined: str | None  # and why there are none
+    remarks: tuple[str, ...]  # to be said when a run begins: what it cannot do, and why
     facts: Mapping[str, Any]  # for run.json
 
     @property
@@ -130,6 +130,11 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     background = torch.full((3,), config.background)
 
     lids = [head.layout.where("expr").start + head.expression_names.index(name) for name in LIDS if name in head.expression_names]
+    unblinking = None
+    if config.shut_eyes and not lids:
+        unblinking = (
+            f"shut_eyes {config.shut_eyes:g} does nothing: the head has no expression {' or '.join(LIDS)} that says when eyes are shut"
+        )
 
     def supply(of: Windows, share: list[int] | None = None, shut_eyes: float = 0.0) -> Supply:
         pictures = Pictures(dialogues, of.clips, background)
@@ -153,7 +158,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         own_windows=share,
         trials=supply(windows(config.train_split, asked) if set(asked) < set(people) else training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
-        unexamined=unexamined,
+        remarks=tuple(remark for remark in (unexamined, unblinking) if remark),
         facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
     )
     model = model.train().requires_grad_(True).to(runtime.device)

@@ -56,6 +56,23 @@ def test_another_bank_is_refused():
         bank().restore({"d0/a": torch.zeros(20, 4), "d1/b": torch.zeros(12, 4)})
 
 
+def test_a_bank_of_other_labels_is_refused():
+    """Seen red: a clip that was tracked anew went on from the labels of before, one that was cut anew ended in an IndexError."""
+    state = bank().state()
+    again = bank()
+    again.labels[A][:] += 0.5e-3
+    again.restore(state)
+    tracked, cut = bank(), bank()
+    tracked.labels[B][:, 1] += 0.1
+    with pytest.raises(
+        InputError, match=r"d1/b: expected the labels that this run began with, of 12 frames, found others; .*new run folder"
+    ):
+        tracked.restore(state)
+    cut.labels[A] = torch.zeros(15, 4)
+    with pytest.raises(InputError, match=r"d0/a: expected the labels .* of 15 frames, found others of 20 frames"):
+        cut.restore(state)
+
+
 def test_nobody_silent_means_no_pin():
     labels = LabelBank(
         {A: torch.zeros(5, 4)}, {A: torch.zeros(5, dtype=torch.bool)}, torch.zeros(4, dtype=torch.bool), {A: torch.zeros(5, 3)}

@@ -177,8 +177,11 @@ def test_processes_compare_where_they_go_on_from(copied):
             said.append((what, value))
 
     with Run(copied, load_config(Stage1Config, copied / "config.yaml"), runtime=Compared(RuntimeConfig())) as run:
-        run.restore([])
-    assert ("the newest checkpoint", "00000012") in said
+        assert ("the newest checkpoint", "00000012") in said, "before calibration, in which processes already wait for each other"
+        assert run.noted("calibration.json") == {}
+        run.note("calibration.json", {"gain": 1.5})
+        assert run.noted("calibration.json") == {"gain": 1.5}
+    assert said[-2:] == [("calibration.json", "{}"), ("calibration.json", '{"gain": 1.5}')]
 
 
 def small_learner(name: str = "head/p00"):

@@ -46,8 +46,8 @@ def config_of(scene, head, **changes):
 
 def opened(config):
     studio, learners = open_studio(config, Runtime(config.runtime))
-    for key, quiet in learners.bank.silent.items():
-        learners.bank.silent[key] = torch.zeros_like(quiet)  # everybody speaks all the time
+    for held in studio.lessons.windows.dialogues:
+        held.speaking.fill_(1.0)  # everybody speaks all the time
     return studio, learners
 
 
@@ -79,10 +79,12 @@ def test_what_was_smoothed_away_is_found(scene, head, tmp_path):
 
 
 def test_silence_stays_as_it_is(scene, head, tmp_path):
+    """Also where lips are apart in it, so that it says nothing of rest. Seen red: sharpened wherever the bank does not rest."""
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = opened(config)
-    key = next(iter(learners.bank.silent))
-    learners.bank.silent[key][:] = torch.arange(len(learners.bank.silent[key])) < 20
+    held = studio.lessons.windows.dialogues[0]
+    held.speaking[0, :20], key = 0.0, (held.id, "a")
+    learners.bank.silent[key][:] = False
     after, before = sharpening.sharpened(studio, learners.bank, 1.0)[key], learners.bank.bank[key]
     fading = sharpening.FADE // 2
     assert torch.equal(after[: 20 - fading], before[: 20 - fading])

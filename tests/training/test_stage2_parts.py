@@ -13,7 +13,7 @@ from mango.training import stage2
 from mango.training.avatars import face_density
 from mango.training.lessons import oftener, shown
 from mango.training.picture_losses import MOUTH, PictureLossWeights, RegionWeights, picture_losses, pixel_weights
-from mango.training.registration import SETTLED
+from mango.training.registration import RegistrationConfig
 from mango.training.rest import filled, stilled
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import CalibrationConfig
@@ -131,10 +131,27 @@ def test_a_picture_that_is_looked_at_once_is_registered_until_it_settles(head, t
     corrected, counts = stage2.correction, []
     monkeypatch.setattr(stage2, "correction", lambda *given: counts.append(1) or corrected(*given))
     stage2.teach_head(studio, learners, studio.lessons.at(1), 1)
-    assert sum(counts) == config.registration.iterations < SETTLED
+    assert sum(counts) == config.registration.iterations < config.registration.of_one_look
     counts.clear()
     assert stage2.examination(studio, learners) is not None
-    assert sum(counts) == SETTLED
+    assert sum(counts) == config.registration.of_one_look
+
+
+def test_pose_that_is_believed_is_believed_of_held_out_pictures_too(head, tmp_path, monkeypatch):
+    """Seen red: with registration.iterations 0 they were registered all the same."""
+    config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head, registration=RegistrationConfig(iterations=0))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    monkeypatch.setattr(stage2, "correction", lambda *given: pytest.fail("registered"))
+    assert stage2.examination(studio, learners) is not None
+
+
+def test_a_head_whose_eyelids_have_no_names_is_told(head, tmp_path, monkeypatch):
+    config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head)
+    assert open_studio(config, Runtime(config.runtime))[0].remarks == ()
+    monkeypatch.setattr("mango.training.studio.LIDS", ("lid",))
+    (remark,) = open_studio(config, Runtime(config.runtime))[0].remarks
+    assert remark == "shut_eyes 5 does nothing: the head has no expression lid that says when eyes are shut"
+    assert open_studio(replace(config, shut_eyes=0.0), Runtime(config.runtime))[0].remarks == ()
 
 
 def test_open_eyes_of_the_bank_are_still(head, tmp_path):
