@@ -38,7 +38,8 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
 
 def warmed_up(step: int, config: OptimizerConfig) -> float:
     """A learning rate that rises over the warm-up and stays."""
-    return config.lr * min(1.0, step / max(1, config.warmup))
+    warmup = max(1, config.warmup)
+    return config.lr * min(step, warmup) / warmup
 
 
 @dataclass

@@ -3,6 +3,7 @@ different frames, avatars that start from the wrong person."""
 
 from dataclasses import replace
 
+import pytest
 import torch
 from tiny_films import make_filmed_set, tiny_stage2
 from torch import Tensor
