@@ -19,6 +19,7 @@ MOST = 3.0  # times as deep
 def with_whole_blinks(head: Head, clip: MotionClip, keep: Bool[Tensor, "time"]) -> MotionClip:
     """Blinks enlarged, all by one factor, so that the deepest that the film is trusted with (``keep``) shuts the eyes.
 
+    From however far they usually are open: narrow eyes have less far to go. No lid goes beyond shut eyes, where the two would part again.
     Slow movements of the lids, as when somebody looks down, stay, and small ones. So does a film in which nobody blinks; and heads without
     ARKit's lids.
     """
@@ -31,10 +32,12 @@ def with_whole_blinks(head: Head, clip: MotionClip, keep: Bool[Tensor, "time"]) 
     deepest = float(closing[keep].max()) if keep.any() else 0.0
     if deepest < SEEN:
         return clip
-    depths = of_runs(closing > 0, closing)
-    factors = (shut(head) / depths.clamp(min=deepest)).clamp(1.0, MOST)  # deeper ones are not trusted: they do not go beyond shut eyes
+    depths, end = of_runs(closing > 0, closing), shut(head)
+    usual = lids[keep].median(0).values.mean()
+    factors = ((end - usual) / depths.clamp(min=deepest)).clamp(1.0, MOST)  # deeper ones are not trusted
+    whole = lids + ((factors - 1) * (depths >= ALIKE * deepest))[:, None] * beyond
     expr = clip.expr.clone()
-    expr[:, columns] = lids + ((factors - 1) * (depths >= ALIKE * deepest))[:, None] * beyond
+    expr[:, columns] = torch.minimum(whole, lids.clamp_min(end))
     return replace(clip, expr=expr)
 
 

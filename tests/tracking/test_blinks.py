@@ -1,7 +1,8 @@
 """The film's deepest blink shuts the eyes.
 
 Faults noticed: slow movements enlarged too, small ones enlarged, other expressions touched, eyes shut of somebody who does not blink,
-blinks beyond shut eyes, one eye moved by the other's, a whole blink made deeper, a hand before the eyes taken for the deepest.
+blinks beyond shut eyes, one eye moved by the other's, a whole blink made deeper, a hand before the eyes taken for the deepest, eyes that
+open again at the height of a blink because they were narrow before it, or looked down.
 """
 
 import pytest
@@ -14,10 +15,10 @@ FRAMES = 150
 ALL = torch.ones(FRAMES, dtype=torch.bool)
 
 
-def film(head, blinks: dict[int, float], slow: float = 0.0, right: float = 1.0) -> MotionClip:
-    """Blinks of seven frames, as deep as that, about frames; lids that go down for two seconds."""
+def film(head, blinks: dict[int, float], slow: float = 0.0, right: float = 1.0, narrow: float = 0.0) -> MotionClip:
+    """Blinks of seven frames, as deep as that, about frames; lids that go down for two seconds, from how they are held."""
     time = torch.arange(FRAMES)
-    left = slow * ((time > 60) & (time < 110)).float()
+    left = narrow + slow * ((time > 60) & (time < 110)).float()
     for at, depth in blinks.items():
         left = left + depth * (1 - ((time - at).abs() / 4)).clamp(min=0)
     expr = torch.zeros(FRAMES, head.expressions)
@@ -36,8 +37,26 @@ def test_the_deepest_blink_shuts_the_eyes_and_others_grow_alike(head):
     clip = film(head, {20: 0.3, 40: 0.15, 130: 0.3}, right=0.8)
     whole = lids(head, with_whole_blinks(head, clip, ALL))
     factor = shut(head) / (0.3 * 0.9)
-    torch.testing.assert_close(whole[[20, 40, 130]], factor * torch.tensor([[0.3, 0.24], [0.15, 0.12], [0.3, 0.24]]))
+    expected = factor * torch.tensor([[0.3, 0.24], [0.15, 0.12], [0.3, 0.24]])
+    torch.testing.assert_close(whole[[20, 40, 130]], expected.clamp(max=shut(head)))
     assert whole[:10].abs().max() == 0
+
+
+@pytest.mark.parametrize(("narrow", "slow"), [(0.35, 0.0), (0.0, 0.4), (-0.1, 0.0)])
+def test_eyes_shut_from_however_far_they_are_open(head, narrow, slow):
+    clip = film(head, {20: 0.3, 85: 0.3}, narrow=narrow, slow=slow)
+    whole, wholly = with_whole_blinks(head, clip, ALL), film(head, {20: shut(head)})
+    opening = eyes_open(head, whole)
+    for at in (20, 85):
+        assert opening[at] < opening[0] / 2 and opening[at] == pytest.approx(float(eyes_open(head, wholly)[20]), abs=2e-4)
+        assert (opening[at - 3 : at + 1].diff() < 1e-6).all() and (opening[at : at + 4].diff() > -1e-6).all()
+    assert lids(head, whole).max() <= shut(head) + 1e-6
+
+
+def eyes_open(head, clip: MotionClip) -> torch.Tensor:
+    still = torch.zeros(FRAMES, 3)
+    posed = head.with_shape(torch.zeros(head.identities)).vertices(clip.expr, still, still, torch.zeros(FRAMES, 6))
+    return head.eye_opening(posed)
 
 
 def test_frames_that_are_not_trusted_have_no_say(head):
