@@ -7,7 +7,7 @@ torch: it runs in a process of its own (`mango.data.formats.film_child`), for FF
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -32,7 +32,7 @@ class StoredFilm:
 
     size: tuple[int, int]  # rows and columns of upright pictures of square pixels
     frames: int  # that are shown
-    missing: int  # of those that the container promises
+    missing: Fraction  # seconds at the end that the container promises and the file has not; 0 where it promises nothing
     seconds: Fraction  # from the first picture to the end of the last one, which lasts as long as most
     steady: bool  # frames come at equal distances
     channels: int  # of the sound; 0: none
@@ -43,6 +43,9 @@ class StoredFilm:
     def rate(self) -> Fraction:
         """Mean frames a second; 0 where that means nothing."""
         return self.frames / self.seconds if self.seconds > 0 else Fraction(0)
+
+
+FRACTIONS = tuple(field.name for field in fields(StoredFilm) if field.type is Fraction)  # which JSON has no numbers for
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
         first, size, upright = _first(path, film, stream, alive)
     with _opened(path) as film:
         stream, sound, start = film.streams.best("video"), film.streams.best("audio"), _time(first)
-        ticks, whole, sound_end = [], 0, start
+        ticks, whole_until, sound_end = [], 0, start
         for packet in film.demux([stream] if sound is None else [stream, sound]):
             alive()
             stamp = packet.dts if packet.pts is None else packet.pts
@@ -75,16 +78,17 @@ def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
             if packet.stream is not stream:
                 sound_end = max(sound_end, ((stamp or 0) + (packet.duration or 0)) * packet.time_base)
                 continue
-            whole += 1
+            whole_until = max(whole_until, (stamp or 0) + (packet.duration or 0))
             if stamp is not None and not packet.is_discard and stamp * stream.time_base >= start:
                 ticks.append(stamp)
+        promised = (stream.start_time or 0) + (stream.duration or 0)  # without what an edit list cuts off, unlike stream.frames
         steps = np.diff(sorted(ticks))
         usual = float(np.median(steps)) if len(steps) else 0.0
         steady = bool(len(steps) and np.ptp(steps) < 0.5 * usual)
         return StoredFilm(
             size,
             frames=len(ticks),
-            missing=max(0, stream.frames - whole),
+            missing=max(0, promised - whole_until) * stream.time_base,
             seconds=(max(ticks) - min(ticks) + Fraction(usual)) * stream.time_base if ticks else Fraction(0),
             steady=steady,
             channels=0 if sound is None else len(sound.codec_context.layout.channels),

@@ -18,12 +18,12 @@ PULSE = 0.5  # seconds
 
 def messages(path: str, what: str, damage: str, told: str) -> Iterator[tuple[bytes | memoryview, ...]]:
     """All but the last one, which is empty; each in parts, for pictures are too large to be copied without need."""
-    from mango.data.film_reading import pictures_at, sound_pieces, stored_film
+    from mango.data.film_reading import FRACTIONS, pictures_at, sound_pieces, stored_film
 
     alive = Alive()
     if what == "film":
         found = asdict(stored_film(path, alive))
-        yield (json.dumps(found | {name: str(found[name]) for name in ("seconds", "sound_seconds")}).encode(),)
+        yield (json.dumps(found | {name: str(found[name]) for name in FRACTIONS}).encode(),)
     elif what == "pictures":
         for picture, count in pictures_at(path, [Fraction(moment) for moment in told.split()], alive, strict=damage == "refused"):
             yield struct.pack("<III", *picture.shape[:2], count), memoryview(picture).cast("B")

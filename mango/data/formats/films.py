@@ -17,13 +17,15 @@ from mango.data.formats.timing import nearest_frame
 from mango.errors import InputError
 from mango.types import FRAME_RATE
 
+MISSING = Fraction(1, 20)  # seconds by which containers round how long they are
+
 
 def film_of(path: Path) -> Film:
     """A film, by its packets and its first picture. Errors: InputError when it is none, or truncated."""
     stored = foreign_films.stored_film(path)
-    if stored.missing:
-        found, remedy = f"{stored.missing} fewer: the file is truncated", "copy or encode the file again"
-        raise InputError(path, expected="as many frames as the file promises", found=found, remedy=remedy)
+    if stored.missing > MISSING:
+        found, remedy = f"{float(stored.missing):.2f} s fewer: the file is truncated", "copy or encode the file again"
+        raise InputError(path, expected="as long a film as the file promises", found=found, remedy=remedy)
     if not 1 <= stored.rate <= 1000:
         found = f"{stored.frames} frames at {float(stored.rate):.4g} fps"
         raise InputError(path, expected="a film with a frame rate", found=found, remedy="encode the file again")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mango.data.film_reading import StoredFilm
+from mango.data.film_reading import FRACTIONS, StoredFilm
 from mango.data.formats.child_process import answers
 from mango.errors import InputError
 
@@ -24,7 +24,7 @@ def stored_film(path: Path) -> StoredFilm:
         raise InputError(path, expected="a film", found="no such file" if not path.exists() else "a folder", remedy="name one film")
     (content,) = filter(None, _asked(path, "film"))
     found = json.loads(content)
-    exact = {name: Fraction(found[name]) for name in ("seconds", "sound_seconds")}
+    exact = {name: Fraction(found[name]) for name in FRACTIONS}
     return StoredFilm(**found | exact | {name: tuple(found[name]) for name in ("size", "changes")})
 
 
