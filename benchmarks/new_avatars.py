@@ -306,6 +306,8 @@ def page(options: Options, rows: list[dict]) -> str:
         return sum(found) / len(found)
 
     names = " ".join(f"--{name} {getattr(options, name)}" for name in ("known", "strangers", "size", "gaussians", "pictures", "seed"))
+    for name in ("film", "work"):
+        names += f" --{name} {' '.join(f'{seconds:g}' for seconds in getattr(options, name))}"
     lines = [
         "## Avatars of unseen people",
         "",

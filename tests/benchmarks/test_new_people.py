@@ -78,6 +78,7 @@ def test_the_page_of_avatars_is_of_means_over_people():
         for psnr in psnrs
     ]
     text = new_avatars.page(options, rows)
+    assert "--film 1 --work 5 9`, commit" in text, "the command that makes the page again"
     assert "| 1 | 5 | 10 | 31.0 | 27.0 | +4.0 | 26.0 | 22.0 |" in text and "| 1 | 9 | 10 | 32.0 | 28.0 | +4.0 | 26.0 | 22.0 |" in text
     most, _, every = text.partition("after the most work on the most film")[2].partition("worst row")
     assert "0.000 % of the face's pixels have an alpha below 0.95 (the least is 0.970)" in most
