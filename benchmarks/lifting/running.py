@@ -5,16 +5,15 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing import get_context
 from shutil import rmtree
 
-import torch
 from rich.console import Console
 
 from benchmarks.lifting import digests
 from benchmarks.lifting.rows import ROWS
 from benchmarks.lifting.scoring import LABELS, scored, trained_digest, write_cost
 from benchmarks.lifting.training import Bench
+from mango.worker_processes import worker_pool
 
 console = Console(width=170)
 
@@ -68,7 +67,7 @@ def score(bench: Bench, rows: Sequence[str], split: str, at_once: int) -> dict[s
 def workers(at_once: int) -> ProcessPoolExecutor:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))  # big tensors come and go every step: keep their memory
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
-    return ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    return worker_pool(at_once, heeds_ctrl_c=True)  # runs save, and say so
 
 
 def say(started: float, text: str) -> None:

@@ -7,16 +7,12 @@ written, last, and only now there is a set. Killed before, the same call goes on
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import tarfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +24,7 @@ from mango.data.members import PIECE, Place, key_of, span
 from mango.data.shards import DESCRIPTION, FILMS, NOTES, Shard, index_content, index_name, is_packed, shards_content
 from mango.errors import InputError
 from mango.types import StoredFile
+from mango.worker_processes import worker_pool
 
 MEGABYTE = 10**6
 
@@ -171,7 +168,7 @@ def _all_packed(root: Path, out: Path, plan: Sequence[Planned], workers: int, st
         for planned in waiting:
             yield planned, _pack_shard(source, out, planned, strict)
         return
-    with ProcessPoolExecutor(min(workers, len(waiting)), mp_context=get_context("spawn"), initializer=_follow_parent) as pool:
+    with worker_pool(min(workers, len(waiting))) as pool:
         jobs = {pool.submit(_pack_in_worker, root, out, planned, strict): planned for planned in waiting}
         try:
             for job in as_completed(jobs):
@@ -181,17 +178,6 @@ def _all_packed(root: Path, out: Path, plan: Sequence[Planned], workers: int, st
             raise InputError(out, expected="workers that finish their shards", found=found, remedy=remedy) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """A worker leaves Ctrl-C to its parent, which lets shards in hand be finished, and ends when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def wait():
-        connection.wait([parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _pack_in_worker(root: Path, out: Path, planned: Planned, strict: bool) -> Packed:

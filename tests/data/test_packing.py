@@ -227,7 +227,9 @@ def _die(*arguments):
 
 
 def test_a_killed_worker_is_told_of(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "get_context", lambda method: multiprocessing.get_context("fork"))  # so that workers know the next line
+    monkeypatch.setattr(
+        "mango.worker_processes.get_context", lambda method: multiprocessing.get_context("fork")
+    )  # so that workers know the next line
     monkeypatch.setattr(packing, "_pack_shard", _die)
     with pytest.raises(InputError, match="one that was killed"):
         pack(many, tmp_path / "out", shard_size=SMALL, workers=2)

@@ -13,10 +13,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +28,7 @@ from mango.data.synthetic.seeding import stream
 from mango.data.synthetic.speech import Speech, speak, voice
 from mango.errors import InputError
 from mango.types import PERSONS, Dialogue, MotionClip, PersonTrack, Side
+from mango.worker_processes import worker_pool
 
 LICENCE = "CC0-1.0"
 
@@ -143,7 +143,7 @@ def _made(root: Path, config: SynthesisConfig, missing: list[Plan]) -> Iterator[
             yield _dialogue(root, config, plan)
         return
     workers = min(config.workers, len(missing))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    pool = worker_pool(workers)
     try:
         for done in as_completed([pool.submit(_dialogue, root, config, plan) for plan in missing]):
             yield done.result()
