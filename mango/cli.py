@@ -6,6 +6,7 @@ What a user gave and cannot be used is one line on stderr and exit code 2; Ctrl-
 import difflib
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return complain(str(error), code=2)
     except KeyboardInterrupt:
-        again = " ".join(["mango", *argv])
+        again = shlex.join(["mango", *argv])
         return complain(f"stopped by Ctrl-C; what was finished is kept. To go on, run the same command again: {again}", code=INTERRUPTED)
     except BrokenPipeError:  # `mango data validate DIR | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

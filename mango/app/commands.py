@@ -1,5 +1,6 @@
 """The commands of `mango`, one function each. Signatures are the options; everything heavy is imported when the command runs."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mango.data.atomic import check_place
 from mango.errors import InputError
 
 Repeated = tyro.conf.UseAppendAction
@@ -242,8 +244,13 @@ def generate(
     config = GenerationConfig(seed=seed, steps=steps, sampler=sampler, eta=eta, guidance=guidance, threshold=threshold)
     adapters = [None if str(path) == "none" else path for path in adapter]
     with progress_bar("generating", "frames") as progress:
-        generate_from_files(own, partner, checkpoint, out, config, pad=pad, head=head, avatars=avatar, adapters=adapters, progress=progress)
-    print(f"wrote {out}; next: mango render --motion {out} --avatar A --avatar B --out dialogue.mp4")
+        said = generate_from_files(
+            own, partner, checkpoint, out, config, pad=pad, head=head, avatars=avatar, adapters=adapters, progress=progress
+        )
+    for line in said:
+        print(line)
+    where = shlex.quote(str(out))
+    print(f"wrote {where}; next: mango render --motion {where} --avatar A --avatar B --out dialogue.mp4")
 
 
 def render(
@@ -279,6 +286,7 @@ def render(
     """
     from mango.inference.rendering import RenderConfig, render_motion_folder
 
+    check_place(out, folder=not out.suffix)
     config = RenderConfig(view, person, size, fps, background, names, sound)
     with progress_bar("rendering", "frames") as progress:
         speed = render_motion_folder(motion, avatar, out, config, head=head, source_head=source_head, progress=progress, told=print)
@@ -359,6 +367,9 @@ def evaluate(
     if adapter and not checkpoint:
         remedy = "give the run that the adapter was fine-tuned from"
         raise InputError("--adapter", expected="a --checkpoint that wears it", found="none", remedy=remedy)
+    for file in (json, markdown):
+        if file is not None:
+            check_place(file)
     own_format = (data / "dataset.json").exists() or checkpoint or protocol == "native"
     if against is not None and not own_format:
         remedy = "leave it out: DualTalk's files hold one motion, their tracker's"

@@ -1,11 +1,13 @@
 """`mango data import`, `mango data inspect` and `mango export`: what they print and in what order they work."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from mango.data.atomic import check_place
 from mango.data.formats import manifest
 from mango.data.formats.conventions import check
 from mango.data.formats.conversion import person_line, title
@@ -58,7 +60,7 @@ def import_source(
         print(f"failed: {len(failed) - SHOWN_FAILURES} more, in {out / manifest.NAME}")
     news = f" ({imported.kept} as they were)" if imported.kept else ""
     lost = f"; {len(failed)} recordings failed and are not in it: the same command tries them again" if failed else ""
-    print(f"wrote {out}: {len(good)} dialogues{news}, {imported.people} people{lost}; next: mango data validate {out}")
+    print(f"wrote {out}: {len(good)} dialogues{news}, {imported.people} people{lost}; next: mango data validate {shlex.quote(str(out))}")
 
 
 def lost_line(retargeting: Sequence[Mapping], out: Path) -> str:
@@ -100,6 +102,8 @@ def _named_apart(entries: list[Entry]) -> list[Entry]:
 
 def inspect_source(path: Path, *, format: str, options: Options, head: str, sheet: Path | None) -> None:
     """Print what a file or folder is; with ``sheet`` also a picture of it."""
+    if sheet is not None:
+        check_place(sheet)
     from mango.data.formats.kinds import describe, left_over
 
     if not path.exists():

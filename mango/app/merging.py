@@ -1,5 +1,6 @@
 """`mango data merge`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -48,4 +49,4 @@ def main(
         print(merged.held_out)
     else:
         print(f"nothing is held out (split {HELD_OUT!r}): --hold-out 0.1 would hold out whole dialogues")
-    print(f"wrote {out}: {merged.dialogues} dialogues, {len(merged.people)} people; next: mango data validate {out}")
+    print(f"wrote {out}: {merged.dialogues} dialogues, {len(merged.people)} people; next: mango data validate {shlex.quote(str(out))}")

@@ -1,5 +1,6 @@
 """`mango track` and `mango assets get`: what they are told, what they print, in what order they work."""
 
+import shlex
 import zipfile
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mango.data.atomic import check_place
 from mango.data.dialogues import SAMPLES_PER_FRAME, create_dialogue_set, lone_dialogue, write_dialogue
 from mango.data.formats.recordings import as_name
 from mango.data.video_cutting import cut_film
@@ -46,6 +48,7 @@ def track_films(
         raise InputError("films", expected="one film, or two of people who talk to each other", found=str(len(films)), remedy="name them")
     if out.exists():
         raise InputError(out, expected="nothing yet", found="a file or folder", remedy="choose another name, or remove it")
+    check_place(out, folder=True)
     if landmarks and len(landmarks) != len(films):
         raise InputError("--landmarks", expected=f"{len(films)}, one for each film", found=str(len(landmarks)), remedy="name them in order")
     if box is not None and landmarks:
@@ -78,20 +81,22 @@ def track_films(
         for line in (*found.words, *found.scores.lines()):
             print(f"  {line}")
     write(out, half_done, tracked, facts, known, licence)
-    print(f"wrote {out}; look at {sheet_of(out)}; next: mango finetune --data {out} --person {people[0]} --checkpoint RUN --out RUN")
+    data, sheet = (shlex.quote(str(path)) for path in (out, sheet_of(out)))
+    print(f"wrote {data}; look at {sheet}; next: mango finetune --data {data} --person {people[0]} --checkpoint RUN --out RUN")
 
 
 def detectors(detector: str, models: Path | None, box: Box | None, *, landmarks: bool) -> tuple[FaceModels | None, FaceFilters | None]:
     """Networks, for faces and mattes, and filters, instead of them. Beside landmarks or filters, networks are for mattes."""
+    networks = FaceModels(models) if models is not None or any_here() else None
     if landmarks:
-        return None if models is None else FaceModels(models), None
-    if detector == "mediapipe" or (detector == "auto" and (models is not None or any_here())):
-        return FaceModels(models), None
+        return networks, None
+    if detector == "mediapipe" or (detector == "auto" and networks is not None):
+        return networks or FaceModels(models), None
     if detector == "auto":
         print("no networks here (mango assets get mediapipe): faces are found by the built-in filters, which are less exact")
     middle = None if box is None else np.array([box.x + box.width / 2, box.y + box.height / 2])
     filters = FaceFilters(None if box is None else (middle, SQUARE_OVER_FACE * max(box.width, box.height)))
-    return None if models is None else FaceModels(models), filters
+    return networks, filters
 
 
 def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequence[FilmFacts], head: Head, licence: str) -> None:
@@ -223,7 +228,10 @@ def told_on_the_console():
 
 def _people(films: Sequence[Path], names: Sequence[str]) -> list[str]:
     people = [as_name(name) for name in names] if names else [as_name(film.stem) for film in films]
+    for name, person in zip(names, people, strict=False):
+        if name != person:
+            print(f"{name} is called {person}: names of a set, which are folder names too, have plain letters, digits, . _ and -")
     if len(people) != len(films) or len(set(people)) < len(people):
-        remedy = "give --person once for each film"
+        remedy = "give --person once for each film, each time another name"
         raise InputError("--person", expected=f"{len(films)} different names", found=", ".join(people), remedy=remedy)
     return people

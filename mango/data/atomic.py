@@ -25,7 +25,24 @@ _OF_THE_DISK = {  # what a user can do something about; every other OSError is a
     errno.EPERM: "choose a folder you may write to",
     errno.EROFS: "choose a folder you may write to",
     errno.ENOTDIR: "choose another folder: part of this path is a file",
+    errno.EEXIST: "choose another folder: part of this path is a file",
+    errno.EISDIR: "choose another name: this is a folder",
 }
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Before long work whose result goes there. Errors: InputError where no file, or no ``folder``, can be written."""
+    path = Path(path)
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    with _disk_errors(path):
+        if there == path and not folder and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not there.is_dir() and (folder or there != path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        if not os.access(there, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 @contextmanager

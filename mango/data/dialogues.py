@@ -63,7 +63,11 @@ class DialogueSet:
         """
         root = Path(root)
         if not (root / "dataset.json").is_file():
-            expected, remedy = "a dialogue set with dataset.json", "make one with `mango data synthesize` or `mango data import`"
+            expected = "a dialogue set with dataset.json"
+            remedy = "make one with `mango track`, `mango data import` or `mango data synthesize`"
+            if root.name.endswith(".tracking") and root.is_dir():
+                found, remedy = "a `mango track` that is not finished", "run that command again, or remove this folder"
+                raise InputError(root, expected=expected, found=found, remedy=remedy)
             if (root / NOTES).is_dir():
                 found, remedy = "one that is not yet packed", "let `mango data pack` finish: the same command again goes on"
                 raise InputError(root, expected=expected, found=found, remedy=remedy)

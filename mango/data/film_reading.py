@@ -22,6 +22,7 @@ Picture = UInt8[np.ndarray, "rows cols 3"]
 EARLY = Fraction(1, 25)  # seconds by which a picture may be shown before its time: where a film stands still, it stands still
 LATE = 2.0  # seconds by which sound and pictures of one file may start apart
 GAP = 0.04  # seconds of sound that is missing, from which on silence is put there; less is how times are rounded
+MISSING = Fraction(1, 20)  # seconds at a film's end beyond which it is truncated; by less, containers round how long they are
 THREADS = 4  # of a decoder; each holds some pictures
 COPY = "copy or encode the file again"
 

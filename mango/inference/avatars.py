@@ -23,6 +23,7 @@ class Avatar(Protocol):
     """Somebody who can be drawn in motion, with the head at the origin of FLAME's axes."""
 
     identity: Float[Tensor, "identity"]  # the shape that a motion model is told
+    whose: str | None  # the person's name, where the file says it
     pixels_per_metre: float | None  # of the finest pictures that it learnt from, where that is known
     remarks: tuple[str, ...]  # what whoever sees it drawn should know
 
@@ -49,6 +50,10 @@ class BoundAvatar:
         return self.avatar.identity.cpu()
 
     @property
+    def whose(self) -> str:
+        return self.avatar.person
+
+    @property
     def pixels_per_metre(self) -> float | None:
         return self.avatar.pixels_per_metre
 
@@ -67,6 +72,7 @@ class LamAvatar:
 
     head: Head
     lam: LamHead
+    whose: ClassVar[None] = None
     pixels_per_metre: ClassVar[None] = None
     remarks: ClassVar[tuple[str, ...]] = ()
 

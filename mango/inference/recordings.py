@@ -18,10 +18,11 @@ from mango.audio.activity import speaking_indicator
 from mango.audio.alignment import frame_count, sample_count
 from mango.audio.encoders import Encoder, make_encoder
 from mango.audio.reading import read_voices, write_audio
-from mango.data.atomic import atomic_folder
+from mango.data.atomic import atomic_folder, check_place
 from mango.data.json_files import write_json
 from mango.data.motion_files import save_motion
 from mango.diffusion.objective import noise_scheduler
+from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig, Progress, generate
@@ -32,6 +33,7 @@ from mango.training.stage1 import MotionDescription, check_encoder, load_motion_
 from mango.types import FRAME_RATE, PERSONS, MotionClip
 
 FORMAT = 1
+RECORD = "generation.json"
 
 
 def generate_from_files(
@@ -46,22 +48,27 @@ def generate_from_files(
     avatars: Sequence[Path] = (),
     adapters: Sequence[Path | None] = (),
     progress: Progress | None = None,
-) -> None:
-    """Motion of both people into the folder ``out``, whole or not at all; other files in it stay.
+) -> list[str]:
+    """Motion of both people into the folder ``out``, whole or not at all; other files in it stay. What is to be said about it.
 
     Person a is ``own``, b is ``partner``; without ``partner``, ``own`` is a stereo file of both. ``avatars`` (one per person) say whose
     heads are moved: the model is told their identity and the clips carry it. ``adapters`` (one per person, None for none) say who moves.
+
+    Errors: InputError also where ``out`` has files that no earlier call wrote: they might be somebody's recordings.
     """
+    _check_out(Path(out), [path for path in (own, partner) if path is not None])
     voices = read_voices(own, partner, pad=pad)
     loaded = load_head(head)
-    identities = [load_avatar(path, loaded).identity for path in avatars]
+    heads = [load_avatar(path, loaded) for path in avatars]
     model, description, encoder_config = load_motion_model(checkpoint, head=loaded)
     encoder = make_encoder(encoder_config)
     worn_by = {person: load_adapter(path, model) for person, path in enumerate(adapters) if path is not None}
     who = torch.tensor([[list(worn_by).index(person) if person in worn_by else NOBODY for person in range(len(PERSONS))]])
     device = Runtime(RuntimeConfig()).device
     with worn(model, [adapter.to(device) for adapter in worn_by.values()], who.to(device)):
-        clips = generate_clips(model, description, encoder, loaded, voices, config, identities=identities, progress=progress)
+        clips = generate_clips(
+            model, description, encoder, loaded, voices, config, identities=[avatar.identity for avatar in heads], progress=progress
+        )
     made_by = {
         "format": FORMAT,
         "own": str(own),
@@ -79,7 +86,26 @@ def generate_from_files(
         for person, voice in zip(PERSONS, voices, strict=True):
             save_motion(folder / f"{person}.motion.npz", clips[person], more={"created_by": "mango generate"})
             write_audio(folder / f"{person}.wav", voice[: sample_count(frame_count(len(voice)))])
-        write_json(folder / "generation.json", made_by)
+        write_json(folder / RECORD, made_by)
+    wearing = zip(PERSONS, heads, strict=True) if heads else ()
+    return [
+        f"{side} looks like {avatar.whose} and moves like {worn_by[person].person}"
+        for person, (side, avatar) in enumerate(wearing)
+        if person in worn_by and avatar.whose not in (None, worn_by[person].person)
+    ]
+
+
+def _check_out(out: Path, recordings: Sequence[Path]) -> None:
+    check_place(out, folder=True)
+    names = [f"{person}.{suffix}" for person in PERSONS for suffix in ("motion.npz", "motion.json", "wav")]
+    for name in names:
+        for recording in recordings:
+            if (out / name).exists() and recording.exists() and (out / name).samefile(recording):
+                raise InputError(out, expected="a folder without the recordings", found=str(recording), remedy="choose another --out")
+    there = [name for name in names if (out / name).exists()]
+    if there and not (out / RECORD).exists():
+        found = f"{', '.join(there)} of something else"
+        raise InputError(out, expected="a new folder, or one that mango generate wrote", found=found, remedy="choose another --out")
 
 
 def generate_clips(

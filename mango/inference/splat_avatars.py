@@ -39,6 +39,7 @@ class SplatAvatar:
     person: ShapedHead  # in the avatar's own shape, its static offsets included
     shape: Float[Tensor, "identity"]
     remarks: tuple[str, ...] = ()
+    whose: ClassVar[None] = None
     pixels_per_metre: ClassVar[None] = None
 
     @property

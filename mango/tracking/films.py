@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mango.data.film_reading import LATE, Picture
+from mango.data.film_reading import LATE, MISSING, Picture
 from mango.data.formats.foreign_films import pictures_at, stored_film
 from mango.data.formats.sounds import voice_of_film
 from mango.errors import InputError
@@ -62,7 +62,8 @@ def facts_of(path: Path) -> FilmFacts:
     """Errors: InputError for what is no film, too short or too slow to be tracked."""
     film = stored_film(path)
     rate, seconds = float(film.rate), float(film.seconds)
-    facts = FilmFacts(path, film.size, seconds, rate, film.channels, film.changes)
+    lost = (f"the file is truncated: its last {float(film.missing):.1f} s are missing",) if film.missing > MISSING else ()
+    facts = FilmFacts(path, film.size, seconds, rate, film.channels, (*lost, *film.changes))
     if facts.frames < SHORTEST:
         remedy = "give a longer film: ten seconds and more are useful"
         raise InputError(path, expected="at least a second", found=f"{film.frames} frames, {seconds:.2f} s", remedy=remedy)

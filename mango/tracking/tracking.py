@@ -113,6 +113,7 @@ def track(
     if box is not None and not (box.x < film.size[1] and box.y < film.size[0] and min(box.x + box.width, box.y + box.height) > 0):
         found = f"{box.width:g}x{box.height:g} at {box.x:g},{box.y:g}"
         raise InputError("--box", expected=f"a part of {film.size[1]}x{film.size[0]} pixels", found=found, remedy="measure it again")
+    audio = voice_of(film)  # what is wrong with it is said before an hour of tracking
     seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / DETECTED, filters or models, box, told)
     _refuse(film, seen, box, filters is not None)
     said = []
@@ -141,7 +142,6 @@ def track(
     video, matte = folder / "film.mp4", folder / "mask.mp4"
     colour = write_films(film, fitted, keep, square, head, models, video, matte, told)
     points68 = landmarks_in_picture(head, fitted.clip, fitted.camera_from_world, cropped)
-    audio = voice_of(film)
     from mango.audio.activity import speaking_indicator
 
     speaking = speaking_indicator(audio)[: film.frames]
@@ -151,7 +151,7 @@ def track(
         person, audio, speaking, motion,
         PersonTrack(keep, fitted.camera_from_world, cropped, points68, seen.points.confidence.clamp(0, 1)), video, matte,
     )  # fmt: skip
-    return Tracked(side, scores(fitted, keep, seen, square, film, colour), (*said, *_words(film, seen, keep)))
+    return Tracked(side, scores(fitted, keep, seen, square, film, colour), (*said, *_words(film, seen, keep, speaking)))
 
 
 def trusted(seen: Seen, fitted: Fit) -> Bool[Tensor, "time"]:
@@ -374,12 +374,14 @@ def _refuse(film: FilmFacts, seen: Seen, box: Box | None, by_filters: bool) -> N
         raise InputError(film.path, expected="a face that moves", found="a still picture", remedy=remedy)
 
 
-def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"]) -> Iterator[str]:
+def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"], speaking: Float[Tensor, "time"]) -> Iterator[str]:
     if film.rate < 24:
         yield f"{film.rate:.1f} frames a second: fast lips are missed, and pictures repeat"
     yield from film.changes
     if not film.sound:
         yield "no sound: silence"
+    if not speaking.any():
+        yield "nobody is heard to speak: this film can teach how somebody looks, not how they talk (mango finetune --effort quick)"
     if seen.cuts:
         yield f"cut {len(seen.cuts)} times, first at {seen.cuts[0] / FRAME_RATE:.2f} s: one person is assumed before and after"
     lost = int((~keep).sum())

@@ -53,6 +53,11 @@ def known_gain(run: Path) -> float:
 def measured_gain(run: Run, studio: Studio, learners: Learners) -> float:
     """The best gain. Trials that a killed run had finished are not made again."""
     config = studio.config.calibration
+    if config.gains and not any((held.speaking[held.keep] >= 0.5).any() for held in studio.trials.windows.dialogues):
+        remedy = (
+            "have the gain of a checkpoint (finetune: no --measure-gain; stage two: calibration.known), or none (calibration.gains: [])"
+        )
+        raise InputError("calibration", expected="people who are heard to speak", found="silence in all films", remedy=remedy)
     errors = dict(run.noted(FILE).get("errors", {}))
     for gain in config.gains:
         if str(gain) not in errors:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from mango.data.atomic import check_place
 from mango.data.dialogues import DialogueSet
 from mango.training.adapter_files import save_adapter
 from mango.training.alternation import Phase, Schedule
@@ -19,7 +20,7 @@ from mango.training.calibration import begin
 from mango.training.cut_edges import fade_at_cut_edges
 from mango.training.growth import Growth
 from mango.training.optim import OptimizerConfig
-from mango.training.run import Every, Run
+from mango.training.run import Every, Run, begun_as
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due
 from mango.training.stage2 import alternate, examination, kept_adapter, teach_head, teach_motion
@@ -79,7 +80,9 @@ def finetune(config: FinetuneConfig) -> int:
     """Run or resume; 0, or the exit code of an interruption. ``out/avatars/<person>.safetensors`` is the avatar, and beside it, in
     ``adapters``, is what makes the general model move like the person.
     """
+    check_place(config.out, folder=True)
     stage2 = stage2_config(config)
+    _check_begun_on_these(config)
     runtime = Runtime(stage2.runtime)
     studio, learners = open_studio(stage2, runtime)
     with Run(stage2.run, stage2, facts=studio.facts, runtime=runtime) as run:
@@ -102,6 +105,16 @@ def finetune(config: FinetuneConfig) -> int:
             if runtime.is_main:
                 save_avatars(stage2.run / "avatars", learners.avatars)
     return run.exit_code
+
+
+def _check_begun_on_these(config: FinetuneConfig) -> None:
+    """Films that were tracked again are others: labels, cameras and lengths of the ones of before are all over a run."""
+    record = config.out / "run.json"
+    if record.exists() and begun_as(record).get("dataset") not in (None, DialogueSet.open(config.data).facts["dataset"]):
+        found = "one that was begun before they were tracked again, cut or added to"
+        raise InputError(
+            config.out, expected=f"a run on the films of {config.data} as they are now", found=found, remedy="give a new --out"
+        )
 
 
 def expected_minutes(studio: Studio, learners: Learners) -> float:
@@ -147,8 +160,9 @@ def stage2_config(config: FinetuneConfig) -> Stage2Config:
     effort, defaults = EFFORTS[config.effort], Stage2Config()
     described = DialogueSet.open(config.data, strict=config.strict)
     most = max(1, LOOKS * frames_of(described, config.split, config.person) // WINDOWS)  # steps
-    head_steps = min(effort.head_steps, most) if config.head_steps is None else config.head_steps
-    cycles = min(effort.cycles, most // 4) if config.cycles is None else config.cycles
+    share = min(1.0, most / (effort.head_steps + 4 * effort.cycles))
+    head_steps = max(1, int(share * effort.head_steps)) if config.head_steps is None else config.head_steps
+    cycles = int(share * effort.cycles) if config.cycles is None else config.cycles
     known = None if config.measure_gain else config.checkpoint
     held_out = HELD_OUT in described.splits and frames_of(described, HELD_OUT, config.person) > 0
     return replace(

@@ -6,6 +6,7 @@ The same command run again resumes. Steps count from 1; the step in every file i
 """
 
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -77,7 +78,7 @@ class Run:
                 self.say(said)
         record = {"config_digest": config_digest(self.config), **provenance(), **self._facts}
         if (self.folder / "run.json").exists():
-            begun = _begun(self.folder / "run.json")
+            begun = begun_as(self.folder / "run.json")
             self._check_facts(begun)
             record["begun"] = begun
         if self.writes:
@@ -150,7 +151,7 @@ class Run:
     def _interrupt(self, number, frame) -> None:
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.say(f"Ctrl-C: saving after this step. To go on, run the same command again: {' '.join(sys.argv)}")
+        self.say(f"Ctrl-C: saving after this step. To go on, run the same command again: {shlex.join(sys.argv)}")
 
     # During the loop -------------------------------------------------------------------------------------------------------
 
@@ -221,12 +222,16 @@ def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
     changes = changed_fields(to_plain(before), to_plain(config))
     rates = {name: values for name, values in changes.items() if "optimizer" in name and name.split(".")[-1] in RATES}
     forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE and name not in rates}
+    forbidden = {name: values for name, values in forbidden.items() if not _one_place(*values)}
     if "steps" in changes and changes["steps"][1] < changes["steps"][0]:
         forbidden["steps"] = changes["steps"]
     if forbidden:
         told = ", ".join(f"{name} was {before!r}, is {after!r}" for name, (before, after) in forbidden.items())
         raise InputError(
-            folder, expected="the config this run was started with", found=told, remedy="undo the change or choose another --run folder"
+            folder,
+            expected="the config this run was started with",
+            found=told,
+            remedy="undo the change or choose another folder for the run",
         )
     said = [f"{folder} goes on with {name} {after!r}, which was {before!r}" for name, (before, after) in rates.items()]
     if came_since := [f"{name} {value!r}" for name, (_, value) in changed_fields(written, to_plain(before)).items()]:
@@ -234,7 +239,12 @@ def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
     return said
 
 
-def _begun(record: Path) -> Mapping[str, Any]:
+def _one_place(before: Any, after: Any) -> bool:
+    """Whether two texts are one path, told from the root or from here."""
+    return isinstance(before, str) and isinstance(after, str) and Path(before).resolve() == Path(after).resolve()
+
+
+def begun_as(record: Path) -> Mapping[str, Any]:
     """What the run's record says of its beginning."""
     written = read_json(record)
     return written.get("begun", written)

@@ -10,14 +10,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from mango.data.film_reading import MISSING
 from mango.data.formats import foreign_films
 from mango.data.formats.pictures import picture_of
 from mango.data.formats.recordings import Assumption, Film, Sound, converted
 from mango.data.formats.timing import nearest_frame
 from mango.errors import InputError
 from mango.types import FRAME_RATE
-
-MISSING = Fraction(1, 20)  # seconds by which containers round how long they are
 
 
 def film_of(path: Path) -> Film:

@@ -5,9 +5,11 @@ radians in FLAME's axes; it becomes motion of one particular head only when it i
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -192,9 +194,15 @@ class Entry:
 
 
 def as_name(text: str) -> str:
-    """A name of a source as one of a dialogue or person, which are folder names too."""
-    clean = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in text).lstrip("._-")
-    return clean or "unnamed"
+    """A name of a source as one of a dialogue or person, which are folder names too: plain letters, digits, . _ and -.
+
+    Letters lose their accents. Of others a few digits remain, which are the same for the same name, so that two people do not become one.
+    """
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    clean = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in plain).lstrip("._-")
+    if not any(letter.isalnum() and not letter.isascii() for letter in plain):
+        return clean or "unnamed"
+    return f"{clean.strip('._-') or 'unnamed'}-{blake2b(unicodedata.normalize('NFC', text).encode(), digest_size=3).hexdigest()}"
 
 
 def certain(words: str) -> Assumption:
