@@ -173,6 +173,49 @@ def test_impossible_sampling(refused, voices, run_folder, tmp_path):
     assert "0.995" in refused(*command, "--threshold", "99.5")
 
 
+def test_recordings_are_not_overwritten(refused, run_folder, tmp_path, capsys):
+    """Seen red: a folder with the recordings a.wav and b.wav held them no more; and of a training dialogue, its labels."""
+    (tmp_path / "rec").mkdir()
+    voices = tiny_voice(tmp_path / "rec" / "a.wav", seed=1), tiny_voice(tmp_path / "rec" / "b.wav", seed=2)
+    assert "expected a folder without the recordings" in refused(*generate(voices, run_folder, tmp_path / "rec"))
+    elsewhere = tiny_voice(tmp_path / "own.wav", seed=3), tiny_voice(tmp_path / "partner.wav", seed=4)
+    assert "found a.wav, b.wav of something else; choose another --out" in refused(*generate(elsewhere, run_folder, tmp_path / "rec"))
+    for _ in range(2):  # over an earlier result
+        assert main([str(word) for word in generate(voices, run_folder, tmp_path / "out")]) == 0
+    capsys.readouterr()
+    told = tmp_path / "out" / "a.wav", tmp_path / "out" / "b.wav"
+    assert "expected a folder without the recordings" in refused(*generate(told, run_folder, tmp_path / "out"))
+
+
+PLACES = {"generate": "--out", "render": "--out", "evaluate": "--json", "inspect": "--sheet", "finetune": "--out"}
+
+
+@pytest.mark.parametrize("command", PLACES)
+def test_places_that_cannot_be_written_are_told_before_the_work(refused, tmp_path, command):
+    """Seen red: tracebacks, some after minutes of work."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.x").mkdir()
+    nothing = tmp_path / "nothing"
+    words = {
+        "generate": ("generate", "--own", nothing, "--checkpoint", nothing),
+        "render": ("render", "--motion", nothing, "--avatar", nothing),
+        "evaluate": ("evaluate", "--data", nothing, "--checkpoint", nothing),
+        "inspect": ("data", "inspect", nothing),
+        "finetune": ("finetune", "--data", nothing, "--person", "p", "--checkpoint", nothing),
+    }[command]
+    option, folder = PLACES[command], command in ("generate", "finetune")
+    assert "choose another folder: part of this path is a file" in refused(*words, option, tmp_path / "file" / "x.mp4")
+    wrong, why = ("file", "part of this path is a file") if folder else ("folder.x", "choose another name: this is a folder")
+    assert why in refused(*words, option, tmp_path / wrong)
+
+
+def test_an_unfinished_set_is_called_that(refused, tmp_path):
+    (tmp_path / "film.tracking").mkdir()
+    assert "found a `mango track` that is not finished; run that command again" in refused(
+        "data", "pack", tmp_path / "film.tracking", tmp_path / "out"
+    )
+
+
 def test_a_full_disk(refused, voices, run_folder, tmp_path, monkeypatch):
     """The last file does not fit: the ones before must go too."""
 
@@ -200,8 +243,8 @@ def test_ctrl_c_says_how_to_go_on(refused, voices, run_folder, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mango.inference.recordings.generate", interrupted)
-    line = refused(*generate(voices, run_folder, tmp_path / "out"), code=130)
-    assert "same command again: mango generate --own" in line
+    line = refused(*generate(voices, run_folder, tmp_path / "of today"), code=130)
+    assert "same command again: mango generate --own" in line and f"'{tmp_path / 'of today'}'" in line, "to be pasted"
 
 
 # render

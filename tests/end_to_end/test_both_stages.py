@@ -142,6 +142,11 @@ def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, 
     told = ["--own", str(voices / "a.wav"), "--partner", str(voices / "b.wav"), "--checkpoint", str(trained.stage2), "--steps", "2"]
     for name, worn in (("plain", []), ("worn", ["--adapter", str(adapter), "--adapter", "none"])):
         assert main(["generate", *told, "--out", str(tmp_path / name), *worn]) == 0
+    other = trained.stage2 / "avatars" / "p01.safetensors"
+    capsys.readouterr()
+    looks = ["--avatar", str(other), "--avatar", str(other), "--adapter", str(adapter), "--adapter", "none"]
+    assert main(["generate", *told, "--out", str(tmp_path / "swapped"), *looks]) == 0
+    assert capsys.readouterr().out.startswith("a looks like p01 and moves like p00\nwrote ")
     plain, worn = ([load_motion(tmp_path / name / f"{side}.motion.npz").expr for side in "ab"] for name in ("plain", "worn"))
     assert not torch.equal(plain[0], worn[0]) and torch.equal(plain[1], worn[1]), "the one person alone"
     assert all(torch.equal(before[key], value) for key, value in weights(trained.stage2, 8).items())

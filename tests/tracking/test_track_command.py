@@ -1,5 +1,8 @@
 """`mango track` from the command line: what it writes is a dialogue set without problems, what it cannot use is said in one line."""
 
+import re
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from mango.app import tracking as command
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
 from mango.data.video import VideoFrames
+from mango.tracking.films import facts_of
 
 
 @pytest.fixture
@@ -63,6 +67,44 @@ def test_one_film_becomes_a_set_without_problems(head, tmp_path, pretend, capsys
     said = capsys.readouterr().out
     assert "2.0 s of 640x480 at 25 frames a second" in said and "trusted frames 100 %" in said and f"wrote {out}" in said
     assert (out.parent / "anna.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_film_lacks_is_said(head, tmp_path, pretend, capsys):
+    """Seen red: a film in which nobody is heard, and one whose end is missing, became sets without a word."""
+    path, _, models = film_of(tmp_path / "anna.mp4", head, with_sound=False)
+    shown = pictures(FRAMES, spots=models.people[0])
+    write_film(tmp_path / "mute.mp4", at_rate(25, FRAMES / 25), shown, sound=np.zeros((1, FRAMES * 1920)))
+    pretend(models)
+    assert run("track", tmp_path / "mute.mp4", "--out", tmp_path / "mute", "--size", "128", "--person", "李") == 0
+    said = capsys.readouterr().out
+    assert "nobody is heard to speak" in said and "no sound" not in said
+    person = DialogueSet.open(tmp_path / "mute").dialogue("mute").side("a").person
+    assert f"李 is called {person}" in said
+    facts = facts_of(path)
+    whole = write_film(tmp_path / "cut.mp4", at_rate(25, 4.0), pictures(100), muxing={"movflags": "+faststart"}, options={"g": "1"})
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    assert not any("truncated" in change for change in facts.changes)
+    assert re.match(r"the file is truncated: its last \d\.\d s are missing", facts_of(whole).changes[0])
+
+
+def test_sound_that_cannot_be_used_is_said_before_faces_are_sought(head, tmp_path, pretend, capsys):
+    _, _, models = film_of(tmp_path / "anna.mp4", head, with_sound=False)
+    noise, late = 0.1 * np.ones((1, 9600)), tmp_path / "late.mp4"
+    write_film(late, at_rate(25, FRAMES / 25), pictures(FRAMES), sound=noise, sound_at=Fraction(5, 2))
+    pretend(models)
+    assert run("track", late, "--out", tmp_path / "set") == 2
+    assert "sound that starts with the pictures" in capsys.readouterr().err and not models.asked
+
+
+def test_mattes_are_of_networks_wherever_these_are(monkeypatch):
+    """Seen red: with points of another detector, or the built-in one, hair was cut off beside networks that see it."""
+    there = object.__new__(command.FaceModels)
+    monkeypatch.setattr(command, "FaceModels", lambda folder=None: there)
+    for here in (True, False):
+        monkeypatch.setattr(command, "any_here", lambda here=here: here)
+        assert command.detectors("auto", None, None, landmarks=True) == (there if here else None, None)
+        networks, filters = command.detectors("builtin", None, None, landmarks=False)
+        assert networks is (there if here else None) and filters is not None
 
 
 def test_two_films_are_a_dialogue_as_long_as_the_shorter(head, tmp_path, pretend, capsys):
@@ -149,6 +191,7 @@ WRONG = {
     "an empty film": (lambda folder, shot, head: (written(folder / "e.mp4", b""), "--out", folder / "set"), "expected a film"),
     "three films": (lambda folder, shot, head: (shot, shot, shot, "--out", folder / "set"), "one film, or two"),
     "one person twice": (lambda folder, shot, head: (shot, shot, "--out", folder / "set"), "--person: expected 2 different names"),
+    "a file in the way": (lambda folder, shot, head: (shot, "--out", written(folder / "a", b"x") / "set"), "part of this path is a file"),
     "out exists": (lambda folder, shot, head: (shot, "--out", folder), "expected nothing yet"),
     "no networks": (lambda folder, shot, head: (shot, "--out", folder / "set", "--models", folder), "mango assets get mediapipe"),
     "a tiny picture": (lambda folder, shot, head: (shot, "--out", folder / "set", "--size", "0"), "--size: expected at least 64"),

@@ -127,6 +127,16 @@ def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head
     assert calibration.known_gain(taken.run) == gain, "and from there again"
 
 
+def test_silence_measures_nothing(scene, head, tmp_path):
+    """Seen red: after all its trials 1.00 was found, the least of no errors."""
+    config = config_of(scene, head, run=tmp_path / "run")
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    for held in studio.trials.windows.dialogues:
+        held.speaking.zero_()
+    with Run(config.run, config) as run, pytest.raises(InputError, match="people who are heard to speak, found silence in all films"):
+        calibration.measured_gain(run, studio, learners)
+
+
 def test_the_lowest_point():
     curve = {gain: 5 + (math.log(gain) - math.log(1.5)) ** 2 for gain in (1.0, 1.4, 2.0)}
     assert calibration.best_gain(curve) == pytest.approx(1.5)

@@ -11,6 +11,8 @@ import torch
 from tiny_films import make_filmed_set, tiny_stage2
 
 from mango.data.dialogues import DialogueSet
+from mango.data.json_files import write_json
+from mango.errors import InputError
 from mango.training import finetune as finetuning
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatar_prior import add, attributes
@@ -61,6 +63,16 @@ def test_a_short_film_is_not_learnt_by_heart(filmed, tmp_path):
         assert looks - 5 < of(effort=effort).steps <= looks, "of avatar and motion together"
         assert opening / of(effort=effort).steps == pytest.approx(asked.head_steps / (asked.head_steps + 4 * asked.cycles), abs=0.01)
     assert of(head_steps=5_000, cycles=0).steps == 5_000
+
+
+def test_films_tracked_anew_need_a_new_run(filmed, tmp_path):
+    """Seen red: schedules that nobody had touched were "undo the change"."""
+    config = FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out")
+    write_json(tmp_path / "out" / "run.json", {"dataset": DialogueSet.open(filmed).facts["dataset"]})
+    finetuning._check_begun_on_these(config)
+    write_json(tmp_path / "out" / "run.json", {"dataset": "x", "begun": {"dataset": "y"}})
+    with pytest.raises(InputError, match=r"out: expected a run on the films of .* as they are now, found one begun before .* new --out"):
+        finetuning.finetune(config)
 
 
 def test_held_out_pictures_are_of_the_person(filmed, tmp_path):

@@ -3,6 +3,7 @@ writer and reader, old checkpoints kept for ever, a full disk that leaves half a
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,18 @@ def test_nan_stops_the_run_and_names_the_dialogue(tiny_config, monkeypatch):
     monkeypatch.setattr(stage1, "one_shot_x0", spoilt)
     with pytest.raises(InputError, match=r"step 1, loss 'parameters', dialogue d\d from frame .* expected a finite loss, found nan"):
         train_here(tiny_config)
+
+
+def test_a_path_told_from_here_is_the_same_path(tmp_path, tiny_config, monkeypatch):
+    config = load_config(Stage1Config, tiny_config)
+    data = Path(config.data).resolve()
+    with Run(tmp_path / "r", replace(config, data=data)):
+        pass
+    monkeypatch.chdir(data.parent)
+    with Run(tmp_path / "r", replace(config, data=Path(data.name))):
+        pass
+    with pytest.raises(InputError, match="data was"), Run(tmp_path / "r", replace(config, data=data.parent)):
+        pass
 
 
 def test_a_gradient_that_is_nan_changes_no_weight():

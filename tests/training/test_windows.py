@@ -134,7 +134,7 @@ def test_a_split_that_nothing_can_be_learnt_from(head, tmp_path):
 
     distrust(root, "d3", "a")
     assert "expected trusted frames of p0, found none in 1 dialogues; track the films again" in found(["p0"])
-    assert "expected motion labels of q, found none in 0 dialogues; name people" in found(["q"])
+    assert "expected motion labels of q, found none in 0 dialogues; name people of the split: " in found(["q"])
     distrust(root, "d3", "b")
     assert "expected trusted frames, found none in 1 dialogues" in found()
     for side in "ab":
