@@ -13,6 +13,7 @@ from typing import Literal
 
 from mango.data.atomic import check_place
 from mango.data.dialogues import DialogueSet
+from mango.errors import InputError
 from mango.training.adapter_files import save_adapter
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import save_avatars

@@ -71,7 +71,9 @@ def test_films_tracked_anew_need_a_new_run(filmed, tmp_path):
     write_json(tmp_path / "out" / "run.json", {"dataset": DialogueSet.open(filmed).facts["dataset"]})
     finetuning._check_begun_on_these(config)
     write_json(tmp_path / "out" / "run.json", {"dataset": "x", "begun": {"dataset": "y"}})
-    with pytest.raises(InputError, match=r"out: expected a run on the films of .* as they are now, found one begun before .* new --out"):
+    with pytest.raises(
+        InputError, match=r"out: expected a run on the films of .* as they are now, found one that was begun before .* new --out"
+    ):
         finetuning.finetune(config)
 
 
