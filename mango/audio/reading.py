@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -86,6 +87,9 @@ def _opened(path: Path):
     except soundfile.LibsndfileError as error:
         if not os.access(path, os.R_OK):
             raise InputError(path, expected="a readable file", found="no permission to read it", remedy="change its permissions") from error
+        if path.open("rb").read(12)[4:8] == b"ftyp":
+            remedy = "make a wav of it, for example: ffmpeg -i " + shlex.quote(path.name) + " " + shlex.quote(f"{path.stem}.wav")
+            raise InputError(path, expected="wav, flac, ogg or mp3", found="an mp4 or m4a file, as phones record", remedy=remedy) from error
         raise InputError(path, expected="a sound file", found=_nature(path), remedy=RECORD_AGAIN) from error
     missing = _missing_bytes(path) if file.format in ("WAV", "WAVEX") else 0
     if missing:
