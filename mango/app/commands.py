@@ -263,6 +263,7 @@ def render(
     fps: float | None = None,
     background: str = "#e6e8eb",
     names: tuple[str, str] | None = None,
+    font: Path | None = None,
     sound: Literal["stereo", "mixed", "a", "b", "none"] = "stereo",
     head: str = "builtin",
     source_head: str | None = None,
@@ -280,6 +281,7 @@ def render(
         fps: frames a second, e.g. 25, 30, 50, 60; motion is interpolated (default: the motion's own)
         background: a colour (white, "#202830"), a picture file, or transparent
         names: of a and b, written below their chins and solid while they speak
+        font: a .ttf or .otf file to write them in, for letters beyond A to Z
         sound: stereo: a left, b right; mixed; a or b alone; none
         head: "builtin" or the head file of the avatars
         source_head: the head that the motion is of, where it is another: it is retargeted, and what that loses is said
@@ -287,7 +289,7 @@ def render(
     from mango.inference.rendering import RenderConfig, render_motion_folder
 
     check_place(out, folder=not out.suffix)
-    config = RenderConfig(view, person, size, fps, background, names, sound)
+    config = RenderConfig(view, person, size, fps, background, names, sound, font)
     with progress_bar("rendering", "frames") as progress:
         speed = render_motion_folder(motion, avatar, out, config, head=head, source_head=source_head, progress=progress, told=print)
     print(f"wrote {out}: {speed.drawing:.2f} s of drawing a second of film, {speed.drawing_and_encoding:.2f} s with encoding")

@@ -1,13 +1,15 @@
 """What is written and drawn over the pictures: who speaks, and everybody's sound as a strip that moves with the playhead."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.errors import InputError
 from mango.inference.views import Shot, View
 from mango.types import PERSONS, SAMPLE_RATE
 
@@ -15,6 +17,7 @@ UNDER_THE_CHIN_M = (0.0, -0.185, 0.0)  # where a name stands, from the middle of
 SILENT, SPEAKING = 0.35, 0.92  # how solid a name is
 INK, PAPER = (0.10, 0.11, 0.13), (1.0, 1.0, 1.0)
 WAVE = {"a": (0.16, 0.42, 0.72), "b": (0.80, 0.36, 0.20)}
+NO_LETTER = "\uffff"  # of which a font draws what it draws for all that it lacks
 STRIP_SECONDS = 6.0  # of sound that a strip shows, the playhead in its middle
 Canvas = Float[Tensor, "rows cols 4"]  # premultiplied colours and alpha
 
@@ -28,11 +31,36 @@ def over(canvas: Canvas, patch: Float[Tensor, "some_rows some_cols 4"], left: in
     place.mul_(1 - piece[..., 3:]).add_(piece)
 
 
-def write_names(canvas: Canvas, shots: Sequence[Shot], names: Mapping[str, str], speaking: Mapping[str, bool]) -> None:
+def check_letters(names: Iterable[str], font: Path | None) -> None:
+    """Errors: InputError for a ``font`` that is none, and for letters that it lacks. None is Pillow's, of plain letters."""
+    letters = _font(font, 40)
+    none = bytes(letters.getmask(NO_LETTER))
+    lacking = "".join(dict.fromkeys(letter for name in names for letter in name if bytes(letters.getmask(letter)) == none))
+    if lacking:
+        has = "plain letters, which are what the built-in font has" if font is None else f"letters that {font} has"
+        remedy = "give --font the .ttf or .otf file of a font that has them"
+        raise InputError("--names", expected=has, found=f"also {lacking}", remedy=remedy)
+
+
+def _font(font: Path | None, size: int):
+    from PIL import ImageFont
+
+    if font is None:
+        return ImageFont.load_default(size)
+    try:
+        return ImageFont.truetype(str(font), size)
+    except OSError as error:
+        found = "something else" if font.is_file() else "no such file"
+        raise InputError(font, expected="a font (.ttf, .otf)", found=found, remedy="fc-list names those of this machine") from error
+
+
+def write_names(
+    canvas: Canvas, shots: Sequence[Shot], names: Mapping[str, str], speaking: Mapping[str, bool], font: Path | None = None
+) -> None:
     """Everybody's name below the chin, solid while they speak."""
     for shot in shots:
         size = max(11, shot.camera.height // 18)
-        patch = name_patch(names[shot.person], size)
+        patch = name_patch(names[shot.person], size, font)
         across, down = where_under_the_chin(shot)
         left = min(max(shot.left + round(across) - patch.shape[1] // 2, 2), canvas.shape[1] - patch.shape[1] - 2)
         top = min(shot.top + round(down), shot.top + shot.camera.height - patch.shape[0] - 2)
@@ -47,18 +75,18 @@ def where_under_the_chin(shot: Shot) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=64)
-def name_patch(name: str, size: int) -> Float[Tensor, "rows cols 4"]:
+def name_patch(name: str, size: int, font: Path | None = None) -> Float[Tensor, "rows cols 4"]:
     """The name in light letters on a dark, rounded field; premultiplied."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    font, scale = ImageFont.load_default(4 * size), 4  # drawn at four times the size: Pillow's edges of shapes are hard
-    left, top, right, bottom = font.getbbox(name)
+    letters, scale = _font(font, 4 * size), 4  # drawn at four times the size: Pillow's edges of shapes are hard
+    left, top, right, bottom = letters.getbbox(name)
     pad = 2 * size
     picture = Image.new("RGBA", (right - left + 2 * pad, 4 * size + pad), (0, 0, 0, 0))
     draw = ImageDraw.Draw(picture)
     dark, light = (tuple(round(255 * value) for value in colour) for colour in (INK, PAPER))
     draw.rounded_rectangle((0, 0, picture.width - 1, picture.height - 1), radius=picture.height // 2, fill=(*dark, 255))
-    draw.text((pad - left, (picture.height - (bottom - top)) / 2 - top), name, font=font, fill=(*light, 255))
+    draw.text((pad - left, (picture.height - (bottom - top)) / 2 - top), name, font=letters, fill=(*light, 255))
     small = picture.resize((max(1, picture.width // scale), max(1, picture.height // scale)), Image.Resampling.LANCZOS)
     patch = torch.from_numpy(np.asarray(small).astype(np.float32) / 255)
     patch[..., :3] *= patch[..., 3:]

@@ -23,7 +23,7 @@ from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.inference.avatars import Avatar, load_avatar
 from mango.inference.backgrounds import PLAIN, Background, background_of
-from mango.inference.captions import SoundStrips, over, write_names
+from mango.inference.captions import SoundStrips, check_letters, over, write_names
 from mango.inference.retiming import at_rate
 from mango.inference.views import Shot, View, ViewName, view_of
 from mango.training.avatars import check_drawing
@@ -49,6 +49,7 @@ class RenderConfig:
     background: str = PLAIN  # a colour, a picture file, or "transparent"
     names: tuple[str, str] | None = None  # of a and b, written below their chins, solid while they speak
     sound: SoundName = "stereo"  # a left and b right; both mixed; one alone; none
+    font: Path | None = None  # of the names; None: Pillow's, which has plain letters
 
     def __post_init__(self):
         if not 32 <= self.size <= 2048 or self.size % 2:
@@ -58,6 +59,8 @@ class RenderConfig:
             raise InputError("fps", expected="1 to 240 frames a second", found=f"{self.fps:g}", remedy="common are 25, 30, 50 and 60")
         if self.person not in PERSONS:
             raise InputError("person", expected="a or b", found=self.person, remedy="a is who was --own when the motion was generated")
+        if self.names is not None:
+            check_letters(self.names, self.font)
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def film_frames(
             strips.draw(canvas, (frame + 0.5) / fps)
         if config.names:
             names = dict(zip(PERSONS, config.names, strict=True))
-            write_names(canvas, shots, names, {person: bool(speaking[k, frame] > 0.5) for k, person in enumerate(PERSONS)})
+            write_names(canvas, shots, names, {person: bool(speaking[k, frame] > 0.5) for k, person in enumerate(PERSONS)}, config.font)
         yield bytes_of(straight(canvas) if behind is None else canvas[..., :3] + (1 - canvas[..., 3:]) * behind)
 
 

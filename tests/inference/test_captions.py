@@ -1,0 +1,24 @@
+"""Names below the chins: in letters that the font has, or not at all."""
+
+import pytest
+from PIL import ImageFont
+
+from mango.errors import InputError
+from mango.inference.captions import name_patch
+from mango.inference.rendering import RenderConfig
+
+
+def test_letters_that_the_font_lacks_are_named(tmp_path):
+    """Seen red: boxes in their places, in a finished film."""
+    RenderConfig(names=("Anna B.", "x-1"))
+    with pytest.raises(InputError, match=r"--names: expected plain letters, .* found also éÜ; give --font"):
+        RenderConfig(names=("José é", "Ümit"))
+    other = tmp_path / "font.ttf"
+    other.write_bytes(ImageFont.load_default(20).path.getvalue())
+    RenderConfig(names=("Anna", "Ben"), font=other)
+    with pytest.raises(InputError, match=r"--names: expected letters that .*font.ttf has, found also 李"):
+        RenderConfig(names=("李", "Ben"), font=other)
+    mine, built_in = name_patch("Anna", 20, other), name_patch("Anna", 20)
+    assert mine.shape == built_in.shape and (mine - built_in).abs().mean() < 0.02
+    with pytest.raises(InputError, match=r"none.ttf: expected a font .* no such file"):
+        RenderConfig(names=("Anna", "Ben"), font=tmp_path / "none.ttf")
