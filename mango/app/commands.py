@@ -179,7 +179,7 @@ def track(
         head: the head that is fitted
         detector: what finds faces: MediaPipe's networks; "builtin": filters of this package, less exact; "auto": the
             networks where they are, else the filters, and says so
-        models: the folder of MediaPipe's networks (without, where `mango assets get mediapipe` puts them)
+        models: the folder of MediaPipe's networks (without, where `mango assets get mediapipe` puts them); they make mattes, too
         split: the film shows both people, side by side or one above the other: its halves become a dialogue
         voices: of a split screen's sound: "left-right", each channel is a person; "mixed", both get all of it (without, channels that
             differ are taken for people, anything else is refused)
