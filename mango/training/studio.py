@@ -169,12 +169,18 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
 
 
 def most_filmed(windows: Windows, number: int) -> tuple[str, ...]:
-    """The people with the most frames to learn from; of equals those first in the alphabet."""
+    """Of the people who are heard to speak, those with the most frames to learn from; of equals those first in the alphabet.
+
+    Where nobody is heard, all count.
+    """
     frames: Counter[str] = Counter()
+    heard: set[str] = set()
     for held in windows.dialogues:
-        for person, kept in zip(held.people, held.keep, strict=True):
+        for person, kept, speaking in zip(held.people, held.keep, held.speaking, strict=True):
             frames[person] += int(kept.sum())
-    return tuple(sorted(+frames, key=lambda person: (-frames[person], person))[:number])
+            if (speaking[kept] >= 0.5).any():
+                heard.add(person)
+    return tuple(sorted(heard or +frames, key=lambda person: (-frames[person], person))[:number])
 
 
 def make_learners(studio: Studio, training: Windows, model: MotionModel, description: dict[str, Any]) -> Learners:

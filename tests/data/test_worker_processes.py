@@ -22,7 +22,8 @@ def work(folder):
     time.sleep(120)
 
 if __name__ == "__main__":
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
     with worker_pool(1, heeds_ctrl_c=sys.argv[2] == "heeds") as pool:
         pool.submit(work, sys.argv[1]).result()
 """

@@ -19,7 +19,7 @@ from mango.training.label_bank import LabelBank
 from mango.training.run import Run
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import CalibrationConfig
-from mango.training.studio import open_studio
+from mango.training.studio import most_filmed, open_studio
 
 LOST = 1.5  # how much more the mouths of the film move than their labels say
 
@@ -89,6 +89,21 @@ def test_a_few_people_are_asked_and_all_are_told(scene, head, tmp_path):
     assert gain == pytest.approx(LOST, rel=0.1)
     for key, motion in before.items():
         torch.testing.assert_close(learners.bank.bank[key].std(0)[faces(head)], gain * motion.std(0)[faces(head)], rtol=1e-3, atol=1e-5)
+
+
+def test_who_never_speaks_is_not_asked(scene, head, tmp_path):
+    """Seen red: of a film of whoever listens most, no mouth says how far it opens."""
+    config = config_of(scene, head, run=tmp_path / "run")
+    windows = open_studio(config, Runtime(config.runtime))[0].lessons.windows
+    first, *_ = most_filmed(windows, 1)
+    for held in windows.dialogues:
+        for person, speaking in zip(held.people, held.speaking, strict=True):
+            if person == first:
+                speaking.zero_()
+    assert first not in most_filmed(windows, 9) and most_filmed(windows, 9)
+    for held in windows.dialogues:
+        held.speaking.zero_()
+    assert most_filmed(windows, 1) == (first,), "nobody is heard: told by calibration itself"
 
 
 def test_a_trial_is_judged_by_the_mean_over_its_lessons(scene, head, tmp_path):
