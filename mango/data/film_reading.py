@@ -89,8 +89,7 @@ def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
         return StoredFilm(
             size,
             frames=len(ticks),
-            missing=max(0, promised - whole_until - round(usual))
-            * stream.time_base,  # some containers do not say how long the last one lasts
+            missing=max(0, promised - whole_until - round(usual)) * stream.time_base,  # how long the last picture lasts is not always said
             seconds=(max(ticks) - min(ticks) + Fraction(usual)) * stream.time_base if ticks else Fraction(0),
             steady=steady,
             channels=0 if sound is None else len(sound.codec_context.layout.channels),

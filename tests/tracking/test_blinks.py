@@ -69,6 +69,14 @@ def test_frames_that_are_not_trusted_have_no_say(head):
     torch.testing.assert_close(deeper[[20, 40]].amax(1), torch.full((2,), shut(head)))  # neither beyond shut eyes
 
 
+def test_how_far_eyes_usually_are_open_is_asked_of_trusted_frames(head):
+    """A hand lies before the eyes for most of the film. Planted: the median of all frames, from which the one blink hardly has to go."""
+    clip, keep = film(head, {20: 0.3}), ALL.clone()
+    keep[50:] = False
+    clip.expr[50:, [head.expression_names.index(name) for name in LIDS]] = 0.6
+    torch.testing.assert_close(lids(head, with_whole_blinks(head, clip, keep))[20], torch.full((2,), shut(head)))
+
+
 def test_nothing_else_moves(head):
     clip = film(head, {20: 0.3, 130: 0.05}, slow=0.2)
     whole = with_whole_blinks(head, clip, ALL)
