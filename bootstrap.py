@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set everything up, then run one command in it. Needs Python 3.11+ and nothing else.
+"""Set everything up, then run one command in it. Needs Python 3.11+ and a C++ compiler.
 
     python3 bootstrap.py demo     the whole path on synthetic people; ends with runs/demo/dialogue.mp4 and report.html
     python3 bootstrap.py test     the linter and the tests; further words go to pytest

@@ -151,7 +151,7 @@ def add(kept: dict[str, ClipScores], clips: dict, side: str, reference: Referenc
 
 def page(options: Options, scores: dict[str, dict]) -> str:
     """Person by person, and the means."""
-    names = " ".join(f"--{name} {getattr(options, name)}" for name in ("effort", "talk", "samplings", "seed"))
+    names = " ".join(f"--{name} {getattr(options, name)}" for name in ("general", "strangers", "effort", "talk", "samplings", "seed"))
     lines = [
         "## The motion of unseen people",
         "",

@@ -51,6 +51,7 @@ STAGE_TWO_ONLY = (
 )
 DRAWING = ("renderer", "mango/data/pictures.py", "mango/data/foreground.py", "mango/data/video.py", "benchmarks/lifting/refit.py")
 MISLEADING = ("benchmarks/lifting/controls.py",)
+FINE_TUNING = ("mango/training/finetune.py",)  # which no row does
 SCORING = ("mango/evaluation", "mango/inference", "benchmarks/lifting/scoring.py")
 BY_SOUND = ("stage1", "oracle", "longer_steps", "longer_time")  # rows that no picture enters
 
@@ -59,7 +60,7 @@ def of_row(bench: Bench, row: str) -> str:
     """Code, sizes, seed, data, and the rows that it starts from."""
     pictures = row not in BY_SOUND
     drawing = (DRAWING if pictures else ()) + (MISLEADING if row in CONTROLS else ())
-    code = files_digest(LEARNING + drawing, without=() if pictures else STAGE_TWO_ONLY)
+    code = files_digest(LEARNING + drawing, without=FINE_TUNING if pictures else STAGE_TWO_ONLY)
     sizes = {field.name: getattr(bench.scale, field.name) for field in fields(bench.scale) if field.name not in ("data", "samplings")}
     parents = [of_row(bench, parent) for parent in ROWS[row].after]
     settings = ROWS[row].train.settings if isinstance(ROWS[row].train, Changed) else {}

@@ -114,7 +114,7 @@ def description(arrays: HeadArrays, where: object) -> list[str]:
         f"{name} {tuple(place)}" for name, place in zip(("root", "neck", "jaw", "left eye", "right eye"), joints, strict=True)
     )
     return [
-        f"{where}: {known}, digest {arrays.digest[:12]}",
+        f"{where}: {known}, digest {arrays.digest}",
         f"  {len(arrays.template):,} vertices, {len(arrays.faces):,} triangles, {' x '.join(f'{x:.0f}' for x in extent)} mm (x, y, z)",
         f"  {arrays.shape_directions.shape[-1]} identities; {shapes}",
         f"  joints at {places} mm",

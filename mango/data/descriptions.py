@@ -88,7 +88,7 @@ def set_problems(path: Path, content: dict) -> Iterator[Problem]:
 
 
 def _head_problems(path: Path, head: object) -> Iterator[Problem]:
-    remedy = "write head: {name, digest} as `mango doctor` shows them"
+    remedy = "write head: {name, digest} as `mango head inspect` shows them"
     if not isinstance(head, dict):
         yield Problem(path, "head as {name, digest}", repr(head), remedy)
         return

@@ -113,7 +113,9 @@ def _description_problems(path: StoredFile, description: dict, head: Basis | Non
     elif fps is not None and rate != fps:
         yield Problem(where, f"{fps} fps", f"{rate}", "convert the motion to the rate of the dialogues with `mango data import`")
     if not isinstance(digest, str) or not digest:
-        yield Problem(where, "head as the digest of a head file", repr(digest), "state the digest that `mango doctor` shows for the head")
+        yield Problem(
+            where, "head as the digest of a head file", repr(digest), "state the digest that `mango head inspect` shows for the head"
+        )
     elif head is not None and digest != head.digest:
         yield Problem(where, f"motion of head {head.digest[:12]}", f"head {digest[:12]}", "load the head it was made with, or retarget it")
 

@@ -64,7 +64,7 @@ def load_splat_avatar(path: Path, head: Head) -> SplatAvatar:
     """
     splats = load_ply(path)
     if splats.faces is None:
-        remedy = "give an avatar: a scene in the world cannot move (`mango inspect` says what a file is)"
+        remedy = "give an avatar: a scene in the world cannot move (`mango data inspect` says what a file is)"
         raise InputError(path, expected="splats bound to triangles (binding_0)", found="splats in the world", remedy=remedy)
     if head.kind != "flame":
         raise InputError(path, expected="a FLAME head, on whose triangles it rides", found=f"the head {head.name}", remedy=REMEDY)

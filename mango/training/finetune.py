@@ -44,6 +44,10 @@ class Effort:
     head_steps: int  # avatar alone, first
     cycles: int  # then in turn: one step of the avatar, three of the motion model
 
+    @property
+    def steps(self) -> int:
+        return self.head_steps + 4 * self.cycles
+
 
 EFFORTS = {"quick": Effort(200, 0), "normal": Effort(400, 100), "best": Effort(1_600, 150)}
 FINER = DensityConfig(reset_every=0, split_scale=0.002, most=12_000, new_opacity="shared")
@@ -156,14 +160,24 @@ def growth_during(head_steps: int) -> DensityConfig:
     return replace(FINER, start=2 * eighth, stop=8 * eighth, every=eighth)
 
 
+def of_at_most(effort: str, steps: int) -> Effort:
+    """As much of an effort as so many steps hold. The best one is the normal one and then more: cut in proportion, its adapter would learn less."""
+    whole, least = EFFORTS[effort], EFFORTS["normal"] if effort == "best" else Effort(0, 0)
+    if steps < least.steps:
+        return of_at_most("normal", steps)
+    share = min(1.0, (steps - least.steps) / (whole.steps - least.steps))
+    more = Effort(int(share * (whole.head_steps - least.head_steps)), int(share * (whole.cycles - least.cycles)))
+    return Effort(max(1, least.head_steps + more.head_steps), least.cycles + more.cycles)
+
+
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
-    effort, defaults = EFFORTS[config.effort], Stage2Config()
+    defaults = Stage2Config()
     described = DialogueSet.open(config.data, strict=config.strict)
     most = max(1, LOOKS * frames_of(described, config.split, config.person) // WINDOWS)  # steps
-    share = min(1.0, most / (effort.head_steps + 4 * effort.cycles))
-    head_steps = max(1, int(share * effort.head_steps)) if config.head_steps is None else config.head_steps
-    cycles = int(share * effort.cycles) if config.cycles is None else config.cycles
+    effort = of_at_most(config.effort, most)
+    head_steps = effort.head_steps if config.head_steps is None else config.head_steps
+    cycles = effort.cycles if config.cycles is None else config.cycles
     known = None if config.measure_gain else config.checkpoint
     held_out = HELD_OUT in described.splits and frames_of(described, HELD_OUT, config.person) > 0
     return replace(
