@@ -161,7 +161,10 @@ def growth_during(head_steps: int) -> DensityConfig:
 
 
 def of_at_most(effort: str, steps: int) -> Effort:
-    """As much of an effort as so many steps hold. The best one is the normal one and then more: cut in proportion, its adapter would learn less."""
+    """As much of an effort as so many steps hold.
+
+    The best one is the normal one and then more: cut in proportion alone, its adapter would learn less than the normal one's.
+    """
     whole, least = EFFORTS[effort], EFFORTS["normal"] if effort == "best" else Effort(0, 0)
     if steps < least.steps:
         return of_at_most("normal", steps)
