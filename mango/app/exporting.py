@@ -7,7 +7,7 @@ import torch
 
 from mango.data.atomic import atomic_file
 from mango.data.formats import dualtalk, head_csv, lam_json, livelink_csv, obj_sequence, vhap
-from mango.data.formats.recordings import ArkitMotion, Assumption, FlameMotion, converted
+from mango.data.formats.recordings import ArkitMotion, Assumption, FlameMotion, Generation, assumed, converted
 from mango.errors import InputError
 from mango.head.arkit import ARKIT_NAMES, arkit_from_motion
 from mango.head.model import Head
@@ -70,12 +70,20 @@ def _not_in_arkit(clip: MotionClip) -> dict[str, torch.Tensor]:
     return {"shape": clip.shape, "rotation": clip.rotation, "translation": clip.translation}
 
 
+def _read_as(generation: Generation, head: Head) -> Assumption:
+    """Whether the program that reads the file will see the same faces."""
+    if head.generation in (None, generation):
+        of = "" if head.generation else ", and so is this head, which does not say"
+        return assumed(f"the program that reads this is on FLAME {generation}{of}")
+    return assumed(f"the program that reads this is on FLAME {generation}, where FLAME {head.generation}'s coefficients are OTHER FACES")
+
+
 def _vhap(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    return vhap.write(out, _in_flames_terms(head, clip))
+    return [*vhap.write(out, _in_flames_terms(head, clip)), _read_as("2023", head)]
 
 
 def _dualtalk(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    return dualtalk.write(out, _in_flames_terms(head, clip))
+    return [*dualtalk.write(out, _in_flames_terms(head, clip)), _read_as("2020", head)]
 
 
 def _livelink(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:

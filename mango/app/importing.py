@@ -14,6 +14,7 @@ from mango.data.formats.conversion import person_line, title
 from mango.data.formats.many import read_recording
 from mango.data.formats.recordings import Entry, FlameMotion, Options, Recording, as_name
 from mango.data.formats.registry import Format, format_named, recognised
+from mango.data.strays import check_replaceable
 from mango.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -35,6 +36,11 @@ def import_source(
     if out.exists() and not (out / "dataset.json").is_file():
         found = "a file" if out.is_file() else "a folder that is none"
         raise InputError(out, expected="nothing yet, or a dialogue set", found=found, remedy="choose another name")
+    if source.exists() and source.resolve().is_relative_to(out.resolve()):
+        remedy = "choose a place outside: with --overwrite the recordings would go with the set"
+        raise InputError(out, expected="a set apart from its recordings", found=f"{source} in it", remedy=remedy)
+    if overwrite and out.exists():
+        check_replaceable(out)
     source, out = source.absolute(), out.absolute()  # as other processes and machines have to see them
     chosen = found_format(source, format)
     entries = _named_apart(chosen.entries(source, options))

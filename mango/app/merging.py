@@ -28,12 +28,14 @@ def main(
     """
     from mango.data.holding_out import HELD_OUT, check_share
     from mango.data.merging import merge
+    from mango.data.strays import left_behind
 
     if not sets:
         raise InputError("command line", expected="sets to merge", found="none", remedy="write: mango data merge OUT SET [SET ...]")
     check_share(hold_out)
     with progress_bar("merging", "dialogues") as progress:
         merged = merge(out, sets, hold_out=hold_out, overwrite=overwrite, progress=progress)
+    print("".join(map(left_behind, sets)), end="")
     for person, number in merged.people.items():
         if number > 1:
             print(f"{person} is in {number} sets: one person")

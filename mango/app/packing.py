@@ -28,6 +28,7 @@ def main(
     import os
 
     from mango.data.packing import MEGABYTE, pack
+    from mango.data.strays import left_behind
 
     workers = os.cpu_count() or 1 if workers is None else workers
     for name, value in (("--shard-size-mb", shard_size_mb), ("--workers", workers)):
@@ -37,6 +38,7 @@ def main(
         left_out = pack(data, out, shard_size=shard_size_mb * MEGABYTE, workers=workers, strict=strict, progress=progress)
     for id, why in left_out.items():
         print(f"left out: {id}: {why}")
+    print(left_behind(data), end="")
     _say(out, len(left_out))
 
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from tokenize import TokenError
 
 import numpy as np
 
@@ -97,7 +98,10 @@ def _array_problems(path: StoredFile, name: str, array: np.ndarray, wanted: Expe
 
 
 def _parsed(content: bytes) -> np.ndarray:
-    array = np.load(BytesIO(content), allow_pickle=False)
+    try:
+        array = np.load(BytesIO(content), allow_pickle=False)
+    except (SyntaxError, TokenError) as error:
+        raise ValueError(f"a header that is no header: {error}") from error
     if not isinstance(array, np.ndarray):
         raise ValueError("an archive inside an archive")
     return array

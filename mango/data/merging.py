@@ -24,6 +24,7 @@ from mango.data.holding_out import TRAIN, HeldOut, held_out, strangers, to_hold_
 from mango.data.json_files import read_json, write_json
 from mango.data.members import span
 from mango.data.shards import FILMS
+from mango.data.strays import check_replaceable
 from mango.data.video import VideoFrames
 from mango.errors import InputError
 from mango.types import StoredFile
@@ -138,6 +139,8 @@ def _check_new(out: Path, overwrite: bool) -> None:
     if out.exists() and not (overwrite and a_set):
         remedy = "the merged set is named first: choose a new name for it" + (", or pass --overwrite to replace this one" if a_set else "")
         raise InputError(out, expected="nothing yet", found="a dialogue set" if a_set else "a file or folder", remedy=remedy)
+    if a_set:
+        check_replaceable(out)
 
 
 def _head_of_all(sets: Sequence[DialogueSet]) -> SetHead:

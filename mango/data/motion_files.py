@@ -92,6 +92,8 @@ def _problems(
         yield from _description_problems(path, description, head, fps)
     if arrays is None:
         return
+    if {len(array) for name, array in arrays.items() if name in MOVING and array.ndim} == {0}:
+        yield Problem(path, "frames", "none", "write the motion again")
     known = {"time": frames}
     if head is not None:
         known |= {"expressions": head.expressions, "identity": head.identities}

@@ -223,6 +223,19 @@ def test_films_of_several_sizes_are_told(made, tmp_path, picture, capsys):
     assert "1 of 48x48 (t/a.mp4), 3 of 64x64 (m/a.mp4); stage two wants one: track the larger again with --size 48" in said
 
 
+def test_what_no_split_lists_is_named(made, tmp_path, capsys):
+    """Seen red: merged or packed, the set looked whole, and the folders that were left behind were nowhere."""
+    monday = made("monday", train=[("m", "anna", "ben"), ("forgotten", "anna", "ben")])
+    described = json.loads((monday / "dataset.json").read_text())
+    (monday / "dataset.json").write_text(json.dumps({**described, "splits": {"train": ["m"]}}))
+    assert run(tmp_path / "all", monday) == 0
+    assert f"left behind in {monday}, for no split lists them: forgotten (1 dialogues)" in capsys.readouterr().out
+    assert main(["data", "pack", str(monday), str(tmp_path / "packed"), "--workers", "1"]) == 0
+    assert "for no split lists them: forgotten" in capsys.readouterr().out
+    assert main(["data", "pack", str(tmp_path / "all"), str(tmp_path / "packed-all"), "--workers", "1"]) == 0
+    assert "left behind" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_merged(made, head, tmp_path):
     monday = made("monday", train=[("m", "anna", "ben")])
     other = made("other", SimpleNamespace(**{**vars(head), "digest": "6" * 64, "name": "flame"}), train=[("o", "anna", "ben")])
@@ -237,6 +250,9 @@ def test_what_cannot_be_merged(made, head, tmp_path):
     refused("each set once", "all", monday, tmp_path / "x" / ".." / "monday")
     refused("found a dialogue set; .*named first.*--overwrite", "other", monday)
     refused("a folder apart from the sets", "monday/all", monday)
+    (other / "films").mkdir()
+    refused("nothing but a set to replace, found films in it too", "other", monday, overwrite=True)
+    assert (other / "films").is_dir()
     refused("dialogues to merge, found none", "all", empty)
     refused("a dialogue set with dataset.json, found no such folder", "all", tmp_path / "nowhere")
     refused("a share between 0 and 1", "all", monday, hold_out=1.5)

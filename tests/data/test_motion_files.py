@@ -3,12 +3,14 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from mango.data.arrays import read_npy
 from mango.data.motion_files import ARRAYS, load_motion, motion_problems, save_motion
 from mango.errors import InputError
 from mango.types import MOVING
@@ -125,6 +127,23 @@ def test_flipped_bytes_raise_nothing_but_input_errors(saved):
         saved.write_bytes(content.tobytes())
         with suppress(InputError):
             load_motion(saved)
+
+
+def test_a_damaged_header_and_no_frames_are_problems(saved, head):
+    """Seen red: numpy reads headers as Python, and its errors ended `mango data validate`; clips of no frames ended exports."""
+    whole = np.load(saved)["expr"]
+    rewrite(saved, **{name: np.load(saved)[name][:0] for name in MOVING})
+    with pytest.raises(InputError, match="expected frames, found none"):
+        load_motion(saved, head=head)
+    stream = BytesIO()
+    np.save(stream, whole)
+    for header in (b"{'descr': (\n", b"{'descr': '<f4'; "):
+        damaged = stream.getvalue()
+        damaged = damaged[:10] + header + damaged[10 + len(header) :]
+        path = saved.with_name("a.npy")
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a\.npy: expected an \.npy file of plain numbers"):
+            read_npy(path)
 
 
 def test_missing_files_are_named(saved, tmp_path):

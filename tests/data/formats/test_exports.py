@@ -21,6 +21,7 @@ from mango.data.formats.registry import load, recognised
 from mango.data.formats.vhap import write as write_vhap
 from mango.data.motion_files import save_motion
 from mango.head.arkit import ARKIT_NAMES, motion_from_arkit
+from mango.head.assets import read_head, write_head
 from mango.head.model import load_head
 from mango.types import MotionClip
 
@@ -171,6 +172,19 @@ def test_obj_sequence(builtin, tmp_path):
     np.testing.assert_array_equal(faces - 1, builtin.faces)
 
 
+def test_obj_files_replace_obj_files_alone(builtin, tmp_path, capsys):
+    """Seen red: whatever lay in the folder went without a word, and a file of that name became one of our partial ones."""
+    save_motion(tmp_path / "a.motion.npz", clip_of(builtin, frames=2))
+    export = lambda out: run("export", "--format", "obj", "--overwrite", tmp_path / "a.motion.npz", out)  # noqa: E731
+    (tmp_path / "results").mkdir()
+    for mine in (tmp_path / "results" / "thesis.txt", tmp_path / "file"):
+        mine.write_text("mine")
+    assert export(tmp_path / "results") == 2 and "found thesis.txt" in capsys.readouterr().err
+    assert export(tmp_path / "file") == 2 and "found file" in capsys.readouterr().err
+    assert all(mine.read_text() == "mine" for mine in (tmp_path / "results" / "thesis.txt", tmp_path / "file"))
+    assert export(tmp_path / "objs") == export(tmp_path / "objs") == 0 and len(list((tmp_path / "objs").iterdir())) == 2
+
+
 def test_head_csv(builtin, tmp_path):
     clip = clip_of(builtin)
     save_motion(tmp_path / "a.motion.npz", clip)
@@ -213,6 +227,23 @@ def test_dualtalk_prediction(flame_file, tmp_path, capsys):
         np.testing.assert_array_equal(flat[:, place], part)
     said = capsys.readouterr().out
     assert all(name in said for name in ("expressions beyond 50", "eyes_pose", "rotation", "translation", "shape"))
+
+
+def test_whose_flame_will_read_it_is_said(flame_file, tmp_path, capsys):
+    """Seen red: motion of FLAME 2020 for a program on 2023 lost "nothing"."""
+    head, known = load_head(flame_file), tmp_path / "known.npz"
+    write_head(known, read_head(flame_file, generation="2020"))
+    save_motion(tmp_path / "a.motion.npz", clip_of(head))
+    save_motion(tmp_path / "b.motion.npz", clip_of(load_head(known)))
+    said = {}
+    for name, head, format in (("a", flame_file, "vhap"), ("b", known, "vhap"), ("b", known, "dualtalk")):
+        capsys.readouterr()
+        out = tmp_path / f"{name}.{'npz' if format == 'vhap' else 'npy'}"
+        assert run("export", "--format", format, "--head", head, tmp_path / f"{name}.motion.npz", out) == 0
+        said[name, format] = capsys.readouterr().out
+    assert "on FLAME 2023, and so is this head, which does not say" in said["a", "vhap"]
+    assert "FLAME 2020's coefficients are OTHER FACES" in said["b", "vhap"]
+    assert "on FLAME 2020\n" in said["b", "dualtalk"]
 
 
 @pytest.mark.parametrize("format", ["vhap", "dualtalk"])

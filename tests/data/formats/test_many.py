@@ -224,6 +224,20 @@ def test_an_old_set_stays_until_the_new_one_is_whole(source, tmp_path, capsys):
     assert run("--overwrite", "--strict", tmp_path / "others", out) == 0 and set(dialogues(out)) == {"good", "wrong"}
 
 
+def test_recordings_do_not_go_with_the_set(source, tmp_path, capsys):
+    """Seen red: recordings that lay in the folder of the set were deleted with it, and so was all else."""
+    out = tmp_path / "out"
+    assert run(source, out) == 0
+    shutil.copytree(source, out / "raw")
+    for words in ((out / "raw", out), (out / "raw", out, "--overwrite"), (out, out, "--overwrite")):
+        assert run(*words) == 2
+        assert "a set apart from its recordings" in capsys.readouterr().err
+    assert run(source, out, "--overwrite") == 2 and "found raw in it too" in capsys.readouterr().err
+    assert len(list((out / "raw").iterdir())) == 10
+    shutil.rmtree(out / "raw")
+    assert run(source, out, "--overwrite") == 0
+
+
 def test_two_imports_into_one_set_are_refused(source, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(source, out) == 0
