@@ -3,6 +3,7 @@
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,41 @@ def frame_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: ([int(number) for number in re.findall(r"\d+", path.stem)], path.name))
 
 
+def check_counted(where: Path, names: Sequence[str]) -> None:
+    """Frames that the numbers in their names count. A frame that was lost would be closed up, and all later motion come too early.
+
+    The first number that changes counts them, in steps of any size. Errors: InputError for a hole, and for names that count nothing.
+    """
+    counts = [[int(number) for number in re.findall(r"\d+", name)] for name in names]
+    if len(counts) < 2:
+        return
+    odd = next((name for name, count in zip(names, counts, strict=True) if len(count) != len(counts[0])), None)
+    column = next((column for column in zip(*counts, strict=False) if len(set(column)) > 1), None)
+    if odd is not None or column is None:
+        found, remedy = f"{names[0]!r} and {odd or names[1]!r}", "leave one file for each frame, all named alike"
+        raise InputError(where, expected="names that count frames", found=found, remedy=remedy)
+    steps = [after - before for before, after in pairwise(column)]
+    step = min(steps)
+    if step < 1:
+        k = steps.index(step)
+        remedy = "give each person, camera or take a folder of its own"
+        raise InputError(where, expected=f"frame {column[k]} once", found=f"{names[k]!r} and {names[k + 1]!r}", remedy=remedy)
+    k = next((k for k, size in enumerate(steps) if size > 1.5 * step), None)
+    if k is not None:
+        found, remedy = f"{names[k + 1]!r} after {names[k]!r}", "track these frames again, or cut film and sound there too"
+        raise InputError(where, expected=f"frame {column[k] + step}", found=found, remedy=remedy)
+
+
+def frame_sequence(folder: Path) -> list[Path]:
+    """The files of a folder, one of each frame. Errors: InputError where one is missing."""
+    files = frame_files(folder)
+    check_counted(folder, [file.stem for file in files])
+    return files
+
+
 def records_of(path: Path) -> list[Mapping]:
     """One dict a file, or the dicts of a list, in order."""
-    contents = [record_of(file) for file in frame_files(path)] if path.is_dir() else [record_of(path)]
+    contents = [record_of(file) for file in frame_sequence(path)] if path.is_dir() else [record_of(path)]
     if len(contents) == 1 and isinstance(contents[0], list | tuple):
         contents = list(contents[0])
     if not contents or not all(isinstance(content, Mapping) for content in contents):

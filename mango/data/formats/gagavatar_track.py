@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from mango.data.formats.frame_records import record_of, stacked
+from mango.data.formats.frame_records import check_counted, record_of, stacked
 from mango.data.formats.guarded import LARGEST_BUNDLE, content_of
 from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, converted, flame_motion
 from mango.data.formats.sounds import sound_beside
@@ -36,6 +36,7 @@ def _recording(path: Path, options: Options) -> Recording:
     if not isinstance(held, Mapping) or not held or not all(isinstance(frame, Mapping) for frame in held.values()):
         raise InputError(path, expected="{frame: codes}", found="something else", remedy="`mango data inspect` says what it is")
     numbers_first = sorted(held, key=lambda frame: ([int(n) for n in re.findall(r"\d+", str(frame))], str(frame)))
+    check_counted(path, [str(frame) for frame in numbers_first])
     records = [held[frame] for frame in numbers_first]
     shape, expr, pose = (stacked(path, records, (name,), width) for name, width in CODES.items())
     parts = {"neck_pose": pose[:, :3], "jaw_pose": pose[:, 3:]}

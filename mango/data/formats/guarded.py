@@ -118,7 +118,10 @@ def numbers(where: object, name: str, values: object, shape: Sequence[int | None
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0][0])
         raise InputError(
-            where, expected=f"finite numbers in {name}", found=f"NaN or infinity in row {row}", remedy="repair or cut these frames"
+            where,
+            expected=f"finite numbers in {name}",
+            found=f"NaN or infinity in row {row}",
+            remedy="repair these frames, or cut sound and film there too",
         )
     largest = float(np.abs(array).max())
     if largest > LARGEST_NUMBER:

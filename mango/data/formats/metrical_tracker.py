@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mango.data.formats.frame_records import frame_files, record_of, stacked
+from mango.data.formats.frame_records import check_counted, frame_files, record_of, stacked
 from mango.data.formats.guarded import needed, numbers
 from mango.data.formats.recordings import Assumption, Entry, Options, PersonRecording, Recording, assumed, converted, flame_motion
 from mango.data.formats.rotations import from_6d, head_seen_by_camera
@@ -40,7 +40,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _recording(path: Path, name: str, options: Options) -> Recording:
-    frames = [needed(file, record_of(file), "flame") for file in _files(path)]
+    files = _files(path)
+    check_counted(path, [file.stem for file in files])
+    frames = [needed(file, record_of(file), "flame") for file in files]
     flames = [needed(path, frame["flame"], "exp", "shape", "jaw", "eyes") for frame in frames]
     six = stacked(path, flames, ("jaw",), 6)
     jaw, jaw_words = _jaw(six)

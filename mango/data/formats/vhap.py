@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.atomic import atomic_file
-from mango.data.formats.frame_records import frame_files
+from mango.data.formats.frame_records import frame_files, frame_sequence
 from mango.data.formats.guarded import content_of, json_of, needed, npz_of, numbers, same_length
 from mango.data.formats.recordings import (
     Assumption,
@@ -149,11 +149,11 @@ def _rate(options: Options) -> tuple[Fraction, list[Assumption]]:
 
 
 def _person(name: str, path: Path, sound: Sound | None, rate: Fraction, options: Options) -> tuple[PersonRecording, list[Assumption]]:
-    files = frame_files(_parameters(path)) if _parameters(path).is_dir() else []
+    folder = _parameters(path)
     views = views_of(path) if path.is_dir() else []
     if views:
-        return _pictured(name, path, views, files, sound, rate, options)
-    motion, beliefs = _read(path, files, options)
+        return _pictured(name, path, views, frame_files(folder) if folder.is_dir() else [], sound, rate, options)
+    motion, beliefs = _read(path, frame_sequence(folder) if folder.is_dir() else [], options)
     return PersonRecording(name, motion, sound), beliefs
 
 

@@ -13,6 +13,7 @@ from foreign import APPLE, Face, face
 
 from mango.data.formats import lmdb_files
 from mango.data.formats.conventions import check
+from mango.data.formats.frame_records import check_counted
 from mango.data.formats.recordings import Options, Recording
 from mango.data.formats.registry import FORMATS, load, recognised
 from mango.errors import InputError
@@ -78,6 +79,43 @@ def test_flame_motion(tmp_path, kind):
         np.testing.assert_allclose(motion.eyes_pose, ANN.eyes, atol=1e-6)
     assert ("eyes_pose" in motion.present) == (kind.startswith(("vhap", "metrical", "gaga", "artalk 1")) and kind != "artalk 106")
     assert contradictions(recording) == []
+
+
+LOST = {  # kind -> how its 18th frame gets lost
+    "vhap folder": lambda path: (path / "flame_param" / "00017.npz").unlink(),
+    "emoca": lambda path: (path / "000017_000.pkl").unlink(),
+    "metrical-tracker": lambda path: (path / "checkpoint" / "00017.frame").unlink(),
+    "gagavatar": lambda path: path.write_bytes(pickle.dumps({k: v for k, v in pickle.loads(path.read_bytes()).items() if k != "f_17"})),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_frame_that_the_source_lost_is_named(tmp_path, kind):
+    """Closed up, all later motion would come a frame before its sound."""
+    path = FLAME_FILES[kind][1](tmp_path)
+    LOST[kind](path)
+    with pytest.raises(InputError, match=r"expected frame 17, found '[^']*18[^']*' after '[^']*16[^']*'"):
+        only(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["00007", "00008", "00009"], None),
+        (["take2_000", "take2_002", "take2_004"], None),  # every second frame
+        (["000_000", "001_001", "002_000"], None),  # EMOCA's second number is the face found in the frame
+        (["0", "33", "67", "100"], None),  # milliseconds
+        (["take2_000", "take2_002", "take2_006"], "expected frame 4"),
+        (["000_000", "000_001", "001_000"], "expected frame 0 once"),
+        (["000", "001", "shape"], "names that count frames"),
+        (["ann", "bob"], "names that count frames"),
+    ],
+)
+def test_how_names_count_frames(names, said):
+    if said is None:
+        return check_counted(Path("x"), names)
+    with pytest.raises(InputError, match=said):
+        check_counted(Path("x"), names)
 
 
 def test_dualtalk_dialogue(tmp_path):
