@@ -1,12 +1,11 @@
 """NVIDIA Audio2Face: animation_frames.csv with an index, timeCode in seconds and blendShapes.<Name>; no movement of the head."""
 
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mango.data.formats.arkit_columns import FEWEST, arkit_motion, rate_of_times, shapes_among
+from mango.data.formats.arkit_columns import FEWEST, arkit_motion, shapes_among, stated_rate, timed
 from mango.data.formats.guarded import content_of, numbers, refusing, table_of
 from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, certain
 from mango.data.formats.sounds import sound_beside
@@ -37,9 +36,11 @@ def _recording(path: Path, options: Options) -> Recording:
         values = np.array([[float(row[place]) for place in shapes.values()] for row in rows])
     values = numbers(path, "weights", values, (None, len(shapes)))
     motion, words = arkit_motion({name: k for k, name in enumerate(shapes)}, values)
-    fps, rate_words = rate_of_times(path, times)
     if options.fps is not None:
-        fps, rate_words = Fraction(options.fps).limit_denominator(1001), certain(f"{options.fps:g} frames a second, by --fps")
-    words += [rate_words, certain("no movement of the head in it")]
+        fps, said = stated_rate(options.fps)
+        rate_words = [said]
+    else:
+        motion, fps, rate_words = timed(path, motion, times)
+    words += [*rate_words, certain("no movement of the head in it")]
     person = PersonRecording(path.stem, motion, sound_beside(path))
-    return Recording(path.stem, (person,), fps, tuple(words), fps_is_stated=rate_words.certainty == "certain")
+    return Recording(path.stem, (person,), fps, tuple(words), fps_is_stated=rate_words[0].certainty == "certain")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.atomic import atomic_file
-from mango.data.formats.arkit_columns import FEWEST, arkit_motion, rate_of_times, shapes_among
+from mango.data.formats.arkit_columns import FEWEST, arkit_motion, shapes_among, stated_rate, timed
 from mango.data.formats.guarded import content_of, json_of, needed, numbers
 from mango.data.formats.recordings import ArkitMotion, Assumption, Entry, Options, PersonRecording, Recording, assumed, certain, converted
 from mango.data.formats.sounds import sound_beside
@@ -47,28 +47,32 @@ def _recording(path: Path, options: Options) -> Recording:
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise InputError(path, expected="frames as a list of objects", found="something else", remedy="export the file again")
     values = numbers(path, "weights", [needed(path, frame, "weights")["weights"] for frame in frames], (None, len(names)))
-    fps, rate_words = _rate(path, held, frames, options)
     head, head_words = _head(path, held, frames)
     motion, words = arkit_motion(shapes_among(names), values, head)
+    motion, fps, rate_words = _timed(path, motion, held, frames, options)
     person = PersonRecording(path.stem, motion, sound_beside(path))
-    stated = options.fps is not None or rate_words.certainty == "certain"
-    return Recording(path.stem, (person,), fps, (*words, rate_words, head_words), fps_is_stated=stated)
+    stated = rate_words[0].certainty == "certain"
+    return Recording(path.stem, (person,), fps, (*words, *rate_words, head_words), fps_is_stated=stated)
 
 
-def _rate(path: Path, held: Mapping, frames: list, options: Options) -> tuple[Fraction, Assumption]:
+def _timed(
+    path: Path, motion: ArkitMotion, held: Mapping, frames: list, options: Options
+) -> tuple[ArkitMotion, Fraction, list[Assumption]]:
     if options.fps is not None:
-        return Fraction(options.fps).limit_denominator(1001), certain(f"{options.fps:g} frames a second, by --fps")
+        fps, said = stated_rate(options.fps)
+        return motion, fps, [said]
     described = held.get("metadata")
     said = described.get("fps") if isinstance(described, dict) else None
     if all("time" in frame for frame in frames) and len(frames) > 1:
-        fps, words = rate_of_times(path, numbers(path, "time", [frame["time"] for frame in frames], (None,)))
+        times = numbers(path, "time", [frame["time"] for frame in frames], (None,)).astype(np.float64)
+        motion, fps, words = timed(path, motion, times)
         if isinstance(said, int | float) and abs(said - float(fps)) > 0.01 * float(fps):
             found = f"{said} in metadata, {float(fps):.4g} by its time stamps"
             raise InputError(path, expected="one frame rate", found=found, remedy="state the right one with --fps")
-        return fps, words
+        return motion, fps, words
     if isinstance(said, int | float) and not isinstance(said, bool) and 1 <= said <= 1000:
-        return Fraction(said).limit_denominator(1001), certain(f"{said:g} frames a second, by metadata")
-    return Fraction(30), assumed("30 frames a second (LAM's own rate; the file does not say)")
+        return motion, Fraction(said).limit_denominator(1001), [certain(f"{said:g} frames a second, by metadata")]
+    return motion, Fraction(30), [assumed("30 frames a second (LAM's own rate; the file does not say)")]
 
 
 def _head(path: Path, held: Mapping, frames: list) -> tuple[np.ndarray | None, Assumption]:

@@ -10,15 +10,26 @@ import numpy as np
 from jaxtyping import Float
 
 from mango.data.atomic import atomic_file
-from mango.data.formats.arkit_columns import ANGLES, EYE_ANGLES, FEWEST, HEAD_ANGLES, LIVE_LINK, arkit_motion, shapes_among
+from mango.data.formats.arkit_columns import (
+    ANGLES,
+    EYE_ANGLES,
+    FEWEST,
+    HEAD_ANGLES,
+    LIVE_LINK,
+    arkit_motion,
+    shapes_among,
+    stated_rate,
+    timed,
+)
 from mango.data.formats.guarded import content_of, numbers, refusing, table_of
-from mango.data.formats.recordings import ArkitMotion, Assumption, Entry, Options, PersonRecording, Recording, assumed, certain, converted
+from mango.data.formats.recordings import ArkitMotion, Assumption, Entry, Options, PersonRecording, Recording, assumed, converted
 from mango.data.formats.rotations import from_yaw_pitch_roll, to_yaw_pitch_roll
 from mango.data.formats.sounds import sound_beside
 from mango.errors import InputError
 from mango.head.arkit import ARKIT_NAMES
 
 TIMECODE = re.compile(r"(\d+):(\d+):(\d+)[:;](\d+)(?:\.(\d+))?")
+DAY = 86_400  # seconds
 
 
 def recognise(path: Path) -> str | None:
@@ -46,14 +57,14 @@ def _recording(path: Path, options: Options) -> Recording:
     turn = _angles(names, values, HEAD_ANGLES)
     shapes = shapes_among(head[2:])
     motion, words = arkit_motion(shapes, values, None if turn is None else from_yaw_pitch_roll(turn), _angles(names, values, EYE_ANGLES))
-    fps, rate_words = _rate(path, [row[0] for row in rows], options)
-    words += [rate_words]
+    motion, fps, rate_words = _timed(path, motion, [row[0] for row in rows], options)
+    words += rate_words
     if turn is not None:
         words.append(
             assumed("head angles are radians: yaw to the person's left, pitch down, roll to the left ear up, applied yaw, pitch, roll")
         )
     person = PersonRecording(path.stem, motion, sound_beside(path))
-    stated = options.fps is not None or rate_words.certainty == "certain"
+    stated = rate_words[0].certainty == "certain"
     return Recording(path.stem, (person,), fps, tuple(words), fps_is_stated=stated)
 
 
@@ -63,25 +74,29 @@ def _angles(
     return values[:, [names.index(name) for name in wanted]] if all(name in names for name in wanted) else None
 
 
-def _rate(path: Path, codes: list[str], options: Options) -> tuple[Fraction, Assumption]:
-    """Time codes count frames within a second: whole seconds of them tell the rate."""
+def _timed(path: Path, motion: ArkitMotion, codes: list[str], options: Options) -> tuple[ArkitMotion, Fraction, list[Assumption]]:
+    """Time codes count frames within a second: whole seconds of them tell how many it has."""
     if options.fps is not None:
-        return Fraction(options.fps).limit_denominator(1001), certain(f"{options.fps:g} frames a second, by --fps")
+        fps, said = stated_rate(options.fps)
+        return motion, fps, [said]
     read = [TIMECODE.fullmatch(code.strip()) for code in codes]
     wrong = next((code for code, match in zip(codes, read, strict=True) if match is None), None)
     if wrong is not None:
         raise InputError(path, expected="time codes HH:MM:SS:FF.mmm", found=repr(wrong)[:40], remedy="state the rate with --fps")
-    seconds = [match.groups()[:3] for match in read]
-    counts = [seconds.count(second) for second in list(dict.fromkeys(seconds))[1:-1]] if len(codes) < 1_000_000 else []
-    if counts:
-        fps = Fraction(sorted(counts)[len(counts) // 2])
-        if 1 <= fps <= 1000:
-            return fps, certain(
-                f"{fps} frames a second, by {len(counts)} whole seconds of time codes ({min(counts)} to {max(counts)} frames)"
-            )
     last = max(int(match[4]) for match in read)
-    fps = Fraction(60 if last >= 30 else 30)
-    return fps, assumed(f"{fps} frames a second (frame numbers up to {last}, no whole second; --fps states it)")
+    known = len({match.groups()[:3] for match in read}) > 2
+    a_second = last + 1 if known else 60 if last >= 30 else 30
+    counted = np.array(
+        [
+            (int(h) * 60 + int(m)) * 60 + int(s) + float(f"{f}.{part or 0}") / a_second
+            for h, m, s, f, part in (match.groups() for match in read)
+        ]
+    )
+    counted[1:] += DAY * np.cumsum(np.diff(counted) < -DAY / 2)  # past midnight
+    motion, fps, words = timed(path, motion, counted)
+    if not known:
+        words[0] = assumed(f"{float(fps):.5g} frames a second (frame numbers up to {last}, no whole second; --fps states it)")
+    return motion, fps, words
 
 
 def write(path: Path, motion: ArkitMotion, fps: float, eyes_pose: Float[np.ndarray, "time 6"] | None = None) -> list[Assumption]:

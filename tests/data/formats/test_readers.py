@@ -189,6 +189,67 @@ def test_arkit_weights(tmp_path, kind):
     assert contradictions(recording) == []
 
 
+def without_rows(path: Path, lost: range) -> Path:
+    """A table without some of its rows, the first of which is number 0."""
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(row for k, row in enumerate(rows) if k not in lost)]) + "\n")
+    return path
+
+
+def without_frames(path: Path, lost: range) -> Path:
+    held = json.loads(path.read_text())
+    held["frames"] = [frame for k, frame in enumerate(held["frames"]) if k not in lost]
+    path.write_text(json.dumps(held))
+    return path
+
+
+TIMED = {
+    "livelink-csv": (lambda folder: foreign.livelink(folder / "x.csv", ANN, fps=24), without_rows, 24),
+    "a2f-csv": (lambda folder: foreign.a2f(folder / "x.csv", ANN), without_rows, 60),
+    "lam-json": (lambda folder: foreign.lam_json(folder / "x.json", ANN), without_frames, 30),
+}
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_rows_that_were_lost_are_bridged_where_they_lay(tmp_path, name):
+    """Seen red with the rows closed up: all later ones came two frames early, and the rate was that of fewer rows."""
+    make, without, rate = TIMED[name]
+    found, recording = only(without(make(tmp_path), range(20, 22)))
+    motion, opening = recording.people[0].motion, ANN.weights["jawOpen"]
+    weights = motion.weights[:, ARKIT_NAMES.index("jawOpen")]
+    assert (found, recording.fps, len(motion)) == (name, rate, foreign.FRAMES) and recording.fps_is_stated
+    kept = [k for k in range(foreign.FRAMES) if k not in (20, 21)]
+    np.testing.assert_allclose(weights[kept], opening[kept], atol=1e-4)
+    np.testing.assert_allclose(weights[20:22], np.interp([20, 21], [19, 22], opening[[19, 22]]), atol=1e-4)
+    if motion.head is not None:
+        np.testing.assert_allclose(motion.head[kept, 1], ANN.head[kept, 1], atol=1e-4)
+    assert any("2 that were lost are bridged" in str(word) for word in recording.assumptions)
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_a_long_hole_is_refused_unless_rows_are_said_to_be_even(tmp_path, name):
+    make, without, rate = TIMED[name]
+    path = without(make(tmp_path), range(20, 38))
+    with pytest.raises(InputError, match=f"none from {19 / rate:.2f} to {38 / rate:.2f} s"):
+        only(path)
+    assert len(only(path, Options(fps=25.0))[1].people[0].motion) == foreign.FRAMES - 18
+
+
+def test_time_codes_twice_and_past_midnight(tmp_path):
+    """A row that has the time of the one before it is none of its own."""
+    path = foreign.livelink(tmp_path / "x.csv", ANN)
+    head, *rows = path.read_text().splitlines()
+    night = ("23:59:58", "23:59:59", "00:00:00", "00:00:01", "00:00:02")
+    rows = [night[k // 10] + row[8:] for k, row in enumerate(rows)]
+    path.write_text("\n".join([head, *rows[:30], rows[29], *rows[30:]]) + "\n")
+    _, recording = only(path)
+    np.testing.assert_allclose(recording.people[0].motion.weights[:, ARKIT_NAMES.index("jawOpen")], ANN.weights["jawOpen"], atol=1e-6)
+    assert any("1 rows with the time" in str(word) for word in recording.assumptions)
+    path.write_text("\n".join([head, *rows[:1] * 50]) + "\n")
+    with pytest.raises(InputError, match="49 of 50 as the one before"):
+        only(path)
+
+
 def test_unils_pairs(tmp_path):
     pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
     name, recording = only(foreign.unils(tmp_path / "set", (ANN, BOB)))
