@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+from mango.data.formats.beside import own_name
 from mango.data.formats.frame_records import first_record, records_of, stacked, width_of
 from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, converted, flame_motion
 from mango.data.formats.sounds import sound_beside
@@ -24,10 +25,11 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    return [Entry(path.stem, (path.stem,), (path,), partial(_recording, path, options))]
+    name = own_name(path)
+    return [Entry(name, (name,), (path,), partial(_recording, path, name, options))]
 
 
-def _recording(path: Path, options: Options) -> Recording:
+def _recording(path: Path, name: str, options: Options) -> Recording:
     records = records_of(path)
     expr, pose = stacked(path, records, NAMES["exp"], 50), stacked(path, records, NAMES["pose"], 6)
     shape = stacked(path, records, NAMES["shape"], None).mean(0)
@@ -40,5 +42,5 @@ def _recording(path: Path, options: Options) -> Recording:
     if options.fps is None:
         beliefs.append(assumed("25 frames a second (codes do not say; --fps states it)"))
     rate = Fraction(options.fps or 25).limit_denominator(1001)
-    person = PersonRecording(path.stem, motion, sound_beside(path))
-    return Recording(path.stem, (person,), rate, tuple(beliefs), fps_is_stated=options.fps is not None)
+    person = PersonRecording(name, motion, sound_beside(path))
+    return Recording(name, (person,), rate, tuple(beliefs), fps_is_stated=options.fps is not None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from mango.data.formats.beside import own_name
 from mango.data.formats.frame_records import check_counted, frame_files, record_of, stacked
 from mango.data.formats.guarded import needed, numbers
 from mango.data.formats.recordings import Assumption, Entry, Options, PersonRecording, Recording, assumed, converted, flame_motion
@@ -30,7 +31,7 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    name = path.parent.name if path.name == "checkpoint" else path.stem
+    name = path.parent.name if path.name == "checkpoint" else own_name(path)
     return [Entry(name, (name,), (path,), partial(_recording, path, name, options))]
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.data.formats.beside import beside
 from mango.data.formats.recordings import Sound
 from mango.errors import InputError
 
@@ -42,7 +43,7 @@ def sound_in_memory(samples: Float[np.ndarray, "samples"], rate: int) -> Sound:
 
 def sound_beside(path: Path) -> Sound | None:
     """The sound file of the same name, where there is one."""
-    found = [other for suffix in SUFFIXES for other in (path.with_suffix(suffix),) if other != path and other.is_file()]
+    found = [other for other in beside(path, SUFFIXES) if other != path]
     return sound_of(found[0]) if found else None
 
 

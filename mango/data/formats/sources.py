@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from mango.data.formats.beside import beside
 from mango.data.formats.sounds import SUFFIXES
 
 BESIDE = (*SUFFIXES, ".rttm", ".csv")  # of the same name: read too where they are
@@ -20,7 +21,7 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
             found |= dict.fromkeys(item for item in inside if not any(part.startswith(".") for part in item.relative_to(path).parts))
         elif path.is_file():
             found[path] = None
-        found |= dict.fromkeys(other for suffix in BESIDE for other in (path.with_suffix(suffix),) if other.is_file())
+        found |= dict.fromkeys(beside(path, BESIDE))
     return list(found)
 
 

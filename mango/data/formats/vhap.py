@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.atomic import atomic_file
+from mango.data.formats.beside import own_name
 from mango.data.formats.frame_records import frame_files, frame_sequence
 from mango.data.formats.guarded import content_of, json_of, needed, npz_of, numbers, same_length
 from mango.data.formats.recordings import (
@@ -77,7 +78,7 @@ def entries(path: Path, options: Options) -> list[Entry]:
         ]
     sound = sound_beside(path)
     files = (_parameters(path), *([sound.path] if sound else []), *_picture_files(path))
-    return [Entry(path.stem, (path.stem,), files, partial(_lone, path, options))]
+    return [Entry(own_name(path), (own_name(path),), files, partial(_lone, path, options))]
 
 
 def _files(path: Path, person: dict) -> list[Path]:
@@ -131,8 +132,8 @@ def _inside(folder: Path, name: object) -> Path:
 
 def _lone(path: Path, options: Options) -> Recording:
     rate, beliefs = _rate(options)
-    person, said = _person(path.stem, path, sound_beside(path), rate, options)
-    return Recording(path.stem, (person,), rate, (*said, *beliefs), fps_is_stated=options.fps is not None)
+    person, said = _person(own_name(path), path, sound_beside(path), rate, options)
+    return Recording(own_name(path), (person,), rate, (*said, *beliefs), fps_is_stated=options.fps is not None)
 
 
 def _take(path: Path, take: Path, options: Options) -> Recording:

@@ -16,6 +16,7 @@ from mango.data.formats.conventions import check
 from mango.data.formats.frame_records import check_counted
 from mango.data.formats.recordings import Options, Recording
 from mango.data.formats.registry import FORMATS, load, recognised
+from mango.data.formats.sources import files_of
 from mango.errors import InputError
 from mango.head.arkit import ARKIT_NAMES
 
@@ -391,6 +392,21 @@ def test_a_sound_beside_the_motion_belongs_to_it(tmp_path):
     assert recording.people[0].sound.seconds == 12.0
     (followed,) = [finding for finding in check(recording) if finding.topic == "motion follows sound"]
     assert followed.verdict == "certain"
+
+
+@pytest.mark.parametrize("kind", ["vhap folder", "emoca", "metrical-tracker"])
+def test_a_folders_name_may_have_a_dot(tmp_path, kind):
+    """As GaussianAvatars names them. Seen red with stems: the voice of 218_DS2-0.wav, or none, and people of half a name."""
+    name = "218_EMO-1_v16_DS2-0.5x_lmkSTAR"
+    path = FLAME_FILES[kind][1](tmp_path).rename(tmp_path / name)
+    for voice in (f"{name}.wav", "218_EMO-1_v16_DS2-0.wav"):
+        foreign.wav_float32(tmp_path / voice, ANN.voice)
+    format, _ = recognised(path)
+    (entry,) = format.entries(path)
+    recording = load(entry)
+    assert (entry.id, entry.people, recording.id, recording.people[0].name) == (name, (name,), name, name)
+    assert recording.people[0].sound.path == tmp_path / f"{name}.wav"
+    assert {file.name for file in files_of(entry.files)} & {f"{name}.wav", "218_EMO-1_v16_DS2-0.wav"} == {f"{name}.wav"}
 
 
 def test_the_users_word_counts(tmp_path):
