@@ -10,6 +10,7 @@ def own_name(path: Path) -> str:
 
 
 def beside(path: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files of its name with one of these suffixes, in the order of ``suffixes``."""
-    named = (path.with_name(own_name(path) + suffix) for suffix in suffixes)
-    return [other for other in named if other.is_file()]
+    """The files of its name with one of these suffixes, in lower case, in capitals or with one, in the order of ``suffixes``."""
+    cases = ((suffix, suffix.upper(), suffix.title()) for suffix in suffixes)
+    named = ([path.with_name(own_name(path) + suffix) for suffix in same] for same in cases)
+    return [found for same in named if (found := next((other for other in same if other.is_file()), None)) is not None]

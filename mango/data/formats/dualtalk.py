@@ -26,7 +26,7 @@ from mango.data.formats.recordings import (
     converted,
     flame_motion,
 )  # fmt: skip
-from mango.data.formats.sounds import sound_beside, sound_of
+from mango.data.formats.sounds import sound_beside
 from mango.errors import InputError
 
 NAME = re.compile(r"(?P<recording>(?P<video>.+?)(?:_sub_video_.+)?)_speaker(?P<speaker>[12])")
@@ -81,8 +81,7 @@ def _dialogue(recording: str, people: tuple[str, ...], files: list[Path], option
         same_length(file, **codes)
         vary.append(float(codes["shape"].std(0).max()))
         motion = _motion(codes["exp"], codes["pose"][:, :3], codes["pose"][:, 3:], codes["shape"].mean(0), options)
-        wav = file.with_suffix(".wav")
-        sides.append(PersonRecording(person, motion, sound_of(wav) if wav.is_file() else None))
+        sides.append(PersonRecording(person, motion, sound_beside(file)))
     beliefs.append(converted(f"shape varies over the clip by up to {max(vary):.3f} (standard deviation); its mean is kept"))
     if len(files) == 1:
         beliefs.append(certain("one of the two speakers only"))

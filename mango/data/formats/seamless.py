@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mango.data.formats.beside import beside
 from mango.data.formats.films import film_of, words_of
 from mango.data.formats.guarded import json_of, npz_of
 from mango.data.formats.recordings import Assumption, Entry, Options, PersonRecording, Recording, assumed, certain, converted
@@ -46,14 +47,14 @@ def _recordings(path: Path) -> dict[str, dict[str, dict[str, Path]]]:
     """recording -> person -> suffix -> file."""
     if path.is_file():
         match = NAME.fullmatch(path.stem)
-        files = [path.with_suffix(suffix) for suffix in SUFFIXES] if match else []
+        files = beside(path, SUFFIXES) if match else []
     else:
         files = sorted(file for pattern in ("V*_P*", "*/V*_P*") for file in path.glob(pattern))
     found: dict[str, dict[str, dict[str, Path]]] = {}
     for file in files:
         match = NAME.fullmatch(file.stem)
-        if match and file.suffix in SUFFIXES and file.is_file():
-            found.setdefault(match["recording"], {}).setdefault(match["person"], {})[file.suffix] = file
+        if match and file.suffix.lower() in SUFFIXES and file.is_file():
+            found.setdefault(match["recording"], {}).setdefault(match["person"], {})[file.suffix.lower()] = file
     return found
 
 

@@ -409,6 +409,27 @@ def test_a_folders_name_may_have_a_dot(tmp_path, kind):
     assert {file.name for file in files_of(entry.files)} & {f"{name}.wav", "218_EMO-1_v16_DS2-0.wav"} == {f"{name}.wav"}
 
 
+def shouted(path: Path) -> Path:
+    """The same file with its suffix in capitals, as cameras and recorders write it."""
+    return path.rename(path.with_suffix(path.suffix.upper()))
+
+
+def test_suffixes_in_capitals(tmp_path):
+    """Seen red with lower case alone: the voice was no recording, being the film's, and not the film's either."""
+    (tmp_path / "plain").mkdir()
+    foreign.film(tmp_path / "plain" / "talk.mp4", 30, 25)
+    shouted(foreign.wav_float32(tmp_path / "plain" / "talk.wav", ANN.voice))
+    seamless = foreign.seamless(tmp_path / "seamless", (ANN, BOB))
+    dualtalk = foreign.dualtalk(tmp_path / "dualtalk", faces=(ANN, BOB))
+    for file in (*seamless.iterdir(), *dualtalk.rglob("*.wav")):
+        shouted(file)
+    for path in (tmp_path / "plain", seamless, seamless / "V00_S0001_I00000001_P0001.MP4", dualtalk):
+        name, recording = only(path)
+        assert name == ("seamless" if path.suffix else path.name)
+        assert all(person.sound.path.suffix == ".WAV" for person in recording.people), path
+    assert recording.people[1].sound.seconds == 2.0
+
+
 def test_the_users_word_counts(tmp_path):
     _, recording = only(foreign.diffposetalk(tmp_path / "x.npz", ANN), Options(fps=30.0, flame_version="2023"))
     assert recording.fps == 30 and recording.people[0].motion.generation == "2023"
