@@ -337,6 +337,20 @@ def test_voices_pair_by_their_sides(tmp_path, first, second):
     assert [person.sound.path.stem for person in people] == [first, second]
 
 
+def test_numbered_takes_are_no_dialogues(tmp_path):
+    """Seen red: takes 1 and 2 of one person talked to each other."""
+    for name in ("take_1", "take_2", "take_3", "take_4", "pair_1", "pair_2", "more_0", "more_1", "more_2", "take_left", "take_right"):
+        foreign.wav_float32(tmp_path / f"{name}.wav", ANN.voice)
+    entries = {entry.id: entry for entry in FORMATS["plain"].entries(tmp_path)}
+    assert {id for id, entry in entries.items() if len(entry.people) == 2} == {"pair", "take"}
+    assert {id for id, entry in entries.items() if len(entry.people) == 1} == {
+        *(f"take_{k}" for k in "1234"),
+        *(f"more_{k}" for k in "012"),
+    }
+    said = {id: any("a take of one person" in str(word) for word in load(entry).assumptions) for id, entry in entries.items()}
+    assert said == {id: len(entry.people) == 1 for id, entry in entries.items()}
+
+
 def test_seamless(tmp_path):
     name, recording = only(foreign.seamless(tmp_path / "x", (ANN, BOB)))
     assert (name, recording.id, recording.fps) == ("seamless", "V00_S0001_I00000001", 30)
