@@ -14,6 +14,7 @@ from mango.data.formats.conversion import person_line, title
 from mango.data.formats.many import read_recording
 from mango.data.formats.recordings import Entry, FlameMotion, Options, Recording, as_name
 from mango.data.formats.registry import Format, format_named, recognised
+from mango.data.formats.sources import unread
 from mango.data.strays import check_replaceable
 from mango.errors import InputError
 
@@ -66,6 +67,8 @@ def import_source(
         print(f"failed: {len(failed) - SHOWN_FAILURES} more, in {out / manifest.NAME}")
     news = f" ({imported.kept} as they were)" if imported.kept else ""
     lost = f"; {len(failed)} recordings failed and are not in it: the same command tries them again" if failed else ""
+    if left := _unread(source, entries):
+        print(left)
     print(f"wrote {out}: {len(good)} dialogues{news}, {imported.people} people{lost}; next: mango data validate {shlex.quote(str(out))}")
 
 
@@ -129,8 +132,10 @@ def inspect_source(path: Path, *, format: str, options: Options, head: str, shee
             print("\n".join(f"  {line}" for line in recording_lines(shown[-1])))
         if len(entries) > SHOWN:
             print(f"  ... and {len(entries) - SHOWN} more, read as the first {SHOWN} are")
-        for line in left_over(path):
+        for line in left_over(path, [file for entry in entries for file in entry.files]):
             print(f"  also there: {line}")
+        if left := _unread(path, entries):
+            print(f"  {left}")
         print(f"  next: {next_command(path, chosen, shown[0])}")
     if sheet is not None:
         from mango.app.contact_sheet import write_sheet
@@ -157,6 +162,14 @@ def next_command(path: Path, format: Format, recording: Recording) -> str:
     head = " --head YOUR_FLAME_FILE" if flame else ""
     version = " --flame-version 2020|2023|2023-open" if any(motion.generation is None for motion in flame) else ""
     return f"mango data import --format {format.name}{head}{version} {path} OUT"
+
+
+def _unread(source: Path, entries: list[Entry]) -> str:
+    """What lies in the source and is not imported from it: another import, or nothing, takes it."""
+    left = unread(source, [file for entry in entries for file in entry.files])
+    counts = Counter(file.suffix.lower() for file in left)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+    return f"not read: {kinds} ({_some([str(file.relative_to(source)) for file in left])})" if left else ""
 
 
 def _some(names: list[str], most: int = 6) -> str:

@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 from mango.data.formats.arkit_columns import ANGLES, EYE_ANGLES, HEAD_ANGLES, LIVE_LINK, arkit_motion, shapes_among
+from mango.data.formats.beside import beside
 from mango.data.formats.guarded import content_of, npy_of, numbers, table_of
 from mango.data.formats.recordings import ArkitMotion, Entry, Options, PersonRecording, Recording, assumed, certain
 from mango.data.formats.rotations import from_yaw_pitch_roll
 from mango.data.formats.sounds import sound_beside
 
 WIDTHS = (52, 61)
+TABLE = (".csv",)
 
 
 def recognise(path: Path) -> str | None:
@@ -30,7 +32,8 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    return [Entry(path.stem, (path.stem,), (path,), partial(_recording, path, options))]
+    files = (path, *beside(path, TABLE))
+    return [Entry(path.stem, (path.stem,), files, partial(_recording, path, options))]
 
 
 def _recording(path: Path, options: Options) -> Recording:
@@ -38,8 +41,7 @@ def _recording(path: Path, options: Options) -> Recording:
     values = numbers(path, "weights", array, (None, 61 if array.shape[-1] == 61 else 52))
     width = values.shape[1]
     names, words = [*LIVE_LINK, *ANGLES][:width], assumed("columns in Live Link Face's order (the file has no names)")
-    table = path.with_suffix(".csv")
-    if table.is_file():
+    for table in beside(path, TABLE):
         head = [name for name in table_of(table)[0] if name.lower() not in ("timecode", "blendshapecount", "frame", "index")]
         if len(head) == width:
             names, words = head, certain(f"columns in the order of {table.name}")

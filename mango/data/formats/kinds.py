@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +51,13 @@ def describe(path: Path) -> Kind:
         return Kind("cannot be read", (" ".join(f"{type(error).__name__}: {error}".split())[:160],), "copy the file again")
 
 
-def left_over(path: Path) -> list[str]:
-    """Of a folder whose recordings are known: the files that are no part of them."""
+def left_over(path: Path, read: Sequence[Path]) -> list[str]:
+    """Of a folder whose recordings are known: the files that are no part of them. Sounds and films are another matter: ``unread``."""
     if not path.is_dir():
         return []
     lines = []
     for file in _files(path):
-        if file.suffix.lower() in (*FILMS, *SUFFIXES):
+        if file in read or file.suffix.lower() in (*FILMS, *SUFFIXES):
             continue
         kind = describe(file)
         if not kind.what.startswith("text"):

@@ -18,24 +18,34 @@ class Format:
     name: str
     summary: str
     module: str
+    files: tuple[str, ...] = ()  # suffixes of files that are a recording each: a folder may hold many, and folders of them
 
     def recognise(self, path: Path) -> str | None:
         try:
             with refusing(path, self.summary):
-                return self._loaded("recognise")(path)
+                words = self._loaded("recognise")(path)
         except InputError:
-            return None
+            words = None
+        if words or not path.is_dir():
+            return words
+        files = self._files_of(path)
+        return f"a folder of {len(files)}, the first {files[0].name}: {self.recognise(files[0])}" if files else None
 
     def entries(self, path: Path, options: Options = Options()) -> list[Entry]:
         """The recordings of a source, read when they are asked for. Errors: InputError for everything that a source can get wrong."""
         if not path.exists():
             raise InputError(path, expected=self.summary, found="no such file or folder", remedy="check the path")
         with refusing(path, self.summary):
-            found = self._loaded("entries")(path, options)
+            files = self._files_of(path) if path.is_dir() else []
+            found = [entry for file in files or [path] for entry in self._loaded("entries")(file, options)]
         if not found:
             remedy = "`mango data inspect` says what it is"
             raise InputError(path, expected=self.summary, found="nothing of that kind", remedy=remedy)
         return found
+
+    def _files_of(self, folder: Path) -> list[Path]:
+        inside = sorted((*folder.glob("[!.]*"), *folder.glob("[!.]*/[!.]*"))) if self.files else []
+        return [file for file in inside if file.suffix.lower() in self.files and file.is_file() and self.recognise(file)]
 
     def _loaded(self, name: str) -> Callable:
         return getattr(import_module(f"mango.data.formats.{self.module}"), name)
@@ -53,14 +63,14 @@ FORMATS = {
         Format("deca", "DECA / EMOCA: npz or pickle of codes, or a folder of one per frame", "deca"),
         Format("smirk", "SMIRK: npz or pickle of parameters, or a folder of one per frame", "smirk"),
         Format("metrical-tracker", "metrical-tracker: a folder of .frame files", "metrical_tracker"),
-        Format("gagavatar-track", "GAGAvatar_track: a pickle of codes by frame", "gagavatar_track"),
+        Format("gagavatar-track", "GAGAvatar_track: a pickle of codes by frame", "gagavatar_track", (".pkl",)),
         Format("unils", "UniLS / ARTalk: an LMDB of sound and motion codes", "unils"),
-        Format("artalk", "ARTalk / UniLS: a .pt of motion codes (T, 106, 108 or 112)", "artalk"),
-        Format("lam-json", "LAM: JSON of ARKit weights", "lam_json"),
-        Format("livelink-csv", "Live Link Face: CSV of 61 columns", "livelink_csv"),
-        Format("a2f-csv", "NVIDIA Audio2Face: CSV of blendShapes.* columns", "a2f_csv"),
-        Format("arkit-npy", "ARKit weights and angles without names: .npy (T, 52 or 61)", "arkit_npy"),
-        Format("arkit-npz", "ARKit weights with their names: .npz of names, weights, fps", "arkit_npz"),
+        Format("artalk", "ARTalk / UniLS: a .pt of motion codes (T, 106, 108 or 112)", "artalk", (".pt", ".pth")),
+        Format("lam-json", "LAM: JSON of ARKit weights", "lam_json", (".json",)),
+        Format("livelink-csv", "Live Link Face: CSV of 61 columns", "livelink_csv", (".csv",)),
+        Format("a2f-csv", "NVIDIA Audio2Face: CSV of blendShapes.* columns", "a2f_csv", (".csv",)),
+        Format("arkit-npy", "ARKit weights and angles without names: .npy (T, 52 or 61)", "arkit_npy", (".npy",)),
+        Format("arkit-npz", "ARKit weights with their names: .npz of names, weights, fps", "arkit_npz", (".npz",)),
         Format("stereo", "one stereo sound file: a person per channel", "stereo"),
         Format("plain", "films or voices: a file, or a folder with one or two of each recording", "plain"),
     )

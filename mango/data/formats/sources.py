@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from mango.data.formats import frame_records
 from mango.data.formats.beside import beside
-from mango.data.formats.sounds import SUFFIXES
+from mango.data.formats.registry import FORMATS
+from mango.data.formats.sounds import FILMS, SUFFIXES
 
-BESIDE = (*SUFFIXES, ".rttm", ".csv")  # of the same name: read too where they are
+BESIDE = (*SUFFIXES, ".rttm")  # of the same name: read too where they are
+RECORDINGS = (
+    *SUFFIXES, *FILMS, *frame_records.SUFFIXES, ".csv",
+    ".aac", ".aif", ".aiff", ".avi", ".caf", ".m4a", ".m4v", ".mkv", ".mpg", ".mts", ".opus", ".webm", ".wma", ".wmv",
+)  # fmt: skip
 
 
 def files_of(sources: Sequence[Path]) -> list[Path]:
@@ -23,6 +29,14 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
             found[path] = None
         found |= dict.fromkeys(beside(path, BESIDE))
     return list(found)
+
+
+def unread(source: Path, read: Sequence[Path]) -> list[Path]:
+    """Files of a folder that look like recordings, and are none of ``read``, nor in it, nor beside it."""
+    known = set(files_of(read))
+    left = [file for file in files_of([source]) if file.is_relative_to(source) and file not in known] if source.is_dir() else []
+    lam = FORMATS["lam-json"]  # other JSON describes something
+    return [file for file in left if file.suffix.lower() in RECORDINGS or (file.suffix.lower() == ".json" and lam.recognise(file))]
 
 
 def look_of(sources: Sequence[Path]) -> str:

@@ -194,6 +194,43 @@ def test_people_of_training_who_are_tested_too_are_said(tmp_path, flame_file):
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["splits"]["share_people"] is True
 
 
+FILES = {
+    "artalk": lambda path, who: foreign.artalk(path.with_suffix(".pt"), who),
+    "gagavatar-track": lambda path, who: foreign.gagavatar(path.with_suffix(".pkl"), who),
+    "lam-json": lambda path, who: foreign.lam_json(path.with_suffix(".json"), who),
+    "livelink-csv": lambda path, who: foreign.livelink(path.with_suffix(".csv"), who),
+    "a2f-csv": lambda path, who: foreign.a2f(path.with_suffix(".csv"), who),
+    "arkit-npy": lambda path, who: foreign.arkit_npy(path.with_suffix(".npy"), who),
+    "arkit-npz": lambda path, who: foreign.arkit_npz(path.with_suffix(".npz"), who),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_of_motions_is_a_recording_each(tmp_path, flame_file, name, capsys):
+    """Seen red: their voices were taken for the recordings, and the motion was lost without a word."""
+    (tmp_path / "s" / "more").mkdir(parents=True)
+    for stem, who in (("ann", ANN), ("more/bob", BOB)):
+        foreign.wav_float32(FILES[name](tmp_path / "s" / stem, who).with_suffix(".wav"), who.voice)
+    for other in ("ann.mkv", "talk.m4a", "more/eve.wav", "read.me"):
+        (tmp_path / "s" / other).write_bytes(b"other")
+    words = ("--head", flame_file, "--flame-version", "2020") if name in ("artalk", "gagavatar-track") else ()
+    assert run("--anyway", *words, tmp_path / "s", tmp_path / "out") == 0
+    made = DialogueSet.open(tmp_path / "out")
+    assert sorted(made.ids) == ["ann", "bob"] and len(list((tmp_path / "out").rglob("a.motion.npz"))) == 2
+    assert all(made.dialogue(id).sides["a"].audio.any() for id in made.ids) and made.describe("ann").source.startswith(name)
+    assert "not read: 1 .mkv, 1 .wav, 1 .m4a (ann.mkv, more/eve.wav, talk.m4a)" in capsys.readouterr().out
+
+
+def test_motion_that_a_stated_format_does_not_read_is_said(tmp_path, capsys):
+    (tmp_path / "s").mkdir()
+    foreign.wav_float32(tmp_path / "s" / "ann.wav", ANN.voice)
+    foreign.livelink(tmp_path / "s" / "ann.csv", ANN)
+    assert main(["data", "inspect", "--format", "plain", str(tmp_path / "s")]) == 0
+    assert "not read: 1 .csv (ann.csv)" in capsys.readouterr().out
+    assert run("--format", "plain", tmp_path / "s", tmp_path / "out") == 0
+    assert "not read: 1 .csv (ann.csv)" in capsys.readouterr().out
+
+
 def test_films_of_any_rate(tmp_path):
     """Frames are told by their grey: each shows the moment it should, in every rate."""
     for rate, frames in (("25", 50), ("30", 60), ("30000/1001", 60), ("50", 100)):
