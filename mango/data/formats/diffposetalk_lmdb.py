@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from mango.data.formats.diffposetalk import CODES, recording_of
 from mango.data.formats.guarded import AGAIN, LARGEST_TEXT, content_of, needed, refusing
-from mango.data.formats.lmdb_files import database_in, keys_of, value_of
+from mango.data.formats.lmdb_files import databases_in, keys_of, needed_databases, value_of
 from mango.data.formats.recordings import Entry, Options, Recording, as_name
 from mango.data.formats.sounds import sound_in_memory
 from mango.errors import InputError
@@ -26,25 +26,21 @@ LONGEST = 60  # seconds of sound in a segment of four
 
 
 def recognise(path: Path) -> str | None:
-    database = database_in(path)
-    if database is None:
+    databases = databases_in(path)
+    keys = [keys_of(database) for database in databases]
+    if not keys or OF_ALL not in keys[0]:
         return None
-    keys = keys_of(database)
-    if OF_ALL not in keys:
-        return None
-    described = unpickled(value_of(database, OF_ALL), f"{database}, {OF_ALL}")
-    clips = len(_clips(keys))
+    described = unpickled(value_of(databases[0], OF_ALL), f"{databases[0]}, {OF_ALL}")
+    clips = sum(len(_clips(of_one)) for of_one in keys)
     return f"an LMDB of {clips} clips in segments" if isinstance(described, Mapping) and "seg_len" in described and clips else None
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
-    database = database_in(path)
-    if database is None:
-        raise InputError(path, expected="a folder with data.mdb", found="none", remedy="name the folder of the LMDB")
-    splits = _splits(database)
     return [
         Entry(as_name(clip), (as_name(clip.split("/")[0]),), (database,), partial(_recording, database, clip, tuple(segments), options),
               splits.get(clip, "train"))
+        for database in needed_databases(path)
+        for splits in (_splits(database),)
         for clip, segments in _clips(keys_of(database)).items()
     ]  # fmt: skip
 

@@ -3,16 +3,25 @@
 from pathlib import Path
 
 from mango.data.formats.child_process import answers
+from mango.errors import InputError
 
 CHILD = Path(__file__).with_name("lmdb_child.py")
 LARGEST_VALUE = 2**28  # bytes: an hour of sound and motion
 
 
-def database_in(path: Path) -> Path | None:
-    """The database file itself, of a folder or of one of its folders; None where there is none."""
+def databases_in(path: Path) -> list[Path]:
+    """The database file itself, or those of a folder and its folders."""
     if path.is_file():
-        return path if path.name.endswith(".mdb") else None
-    return next(iter(sorted((*path.glob("data.mdb"), *path.glob("*/data.mdb")))), None)
+        return [path] if path.name.endswith(".mdb") else []
+    return sorted((*path.glob("data.mdb"), *path.glob("*/data.mdb")))
+
+
+def needed_databases(path: Path) -> list[Path]:
+    """At least one. Errors: InputError where there is none."""
+    databases = databases_in(path)
+    if not databases:
+        raise InputError(path, expected="a folder with data.mdb", found="none", remedy="name the folder of the LMDB")
+    return databases
 
 
 def keys_of(database: Path) -> list[str]:

@@ -262,6 +262,28 @@ def test_unils_pairs(tmp_path):
     assert contradictions(recording) == []
 
 
+def test_unils_pairs_in_several_databases_and_none(tmp_path):
+    """Seen red: pairs of the second database, and those whose keys are nowhere, were not there and nobody said so."""
+    pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
+    path = foreign.unils(tmp_path / "set", (ANN, BOB))
+    (path / "motions").rename(path / "train")
+    (foreign.unils(tmp_path / "other", (BOB, ANN)) / "motions").rename(path / "val")
+    pair = ["v1/s0", "v1/s1", foreign.FRAMES]
+    lists = {"train": {"v1": pair, "gone": ["v1/s0", "v9/s1", 9]}, "val": {"v2": pair}, "test": {"v3": pair}}
+    (path / "pairs.json").write_text(json.dumps(lists))
+    (path / "words.json").write_text(json.dumps({"a": {"b": ["not", "keys"]}}))
+    entries = {entry.id: entry for entry in FORMATS["unils"].entries(path)}
+    assert {id: entry.split for id, entry in entries.items()} == {"v1": "train", "gone": "train", "v2": "val", "v3": "test"}
+    for id, who in (("v1", ANN), ("v2", BOB)):
+        np.testing.assert_array_equal(load(entries[id]).people[0].motion.expr, who.expr)
+    with pytest.raises(InputError, match="one database with v9/s1, found none"):
+        load(entries["gone"])
+    with pytest.raises(InputError, match=r"one database with v1/s0, found .*train.*val"):
+        load(entries["v3"])
+    (path / "pairs.json").unlink()
+    assert len(FORMATS["unils"].entries(path)) == 4
+
+
 def test_diffposetalks_database(tmp_path):
     """Segments in their order, the last one shorter. Seen red by sound of the first segment alone, and without the lists of splits."""
     pytest.importorskip("lmdb", reason="the lmdb extra is not installed")
@@ -276,6 +298,8 @@ def test_diffposetalks_database(tmp_path):
     assert contradictions(recording) == []
     (entry,) = FORMATS["diffposetalk-lmdb"].entries(tmp_path / "set")
     assert entry.split == "val"
+    (foreign.diffposetalk_lmdb(tmp_path / "other", BOB) / "lmdb").rename(tmp_path / "set" / "more")
+    assert len(FORMATS["diffposetalk-lmdb"].entries(tmp_path / "set")) == 2
 
 
 @pytest.mark.parametrize(("key", "held", "said"), [("004", None, "found no 004"), ("metadata", {"n_frames": 51}, "51 frames")])
