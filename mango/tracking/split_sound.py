@@ -4,16 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mango.audio.channels import SEPARATE, likeness
 from mango.errors import InputError
 from mango.tracking.films import FilmFacts, voice_of
-from mango.types import FRAME_RATE, SAMPLE_RATE
-
-SEPARATE = 0.5  # correlation of two channels' loudness over time, below which they are two people's; of one mix it is nearly 1
-HUSHED = 40.0  # decibels below a channel's loudest, under which nothing is compared
 
 
 def with_voices(films: Sequence[FilmFacts], voices: str | None, files: Sequence[Path], *, split: bool) -> tuple[list[FilmFacts], str]:
@@ -43,16 +36,6 @@ def with_voices(films: Sequence[FilmFacts], voices: str | None, files: Sequence[
     if alike > SEPARATE:
         _refuse(films[0], f"two channels with the same sound (loudness correlates by {alike:.2f})")
     return sides, "; the left channel is the first person's voice, the right one the second's"
-
-
-def likeness(first: Float[Tensor, "samples"], second: Float[Tensor, "samples"]) -> float:
-    """Correlation of loudness over frames. A channel of silence is like nothing."""
-    loud = []
-    for voice in (first, second):
-        frames = voice[: len(voice) // (SAMPLE_RATE // FRAME_RATE) * (SAMPLE_RATE // FRAME_RATE)].view(-1, SAMPLE_RATE // FRAME_RATE)
-        decibels = 10 * frames.square().mean(1).clamp_min(1e-12).log10()
-        loud.append(decibels.clamp_min(float(decibels.max()) - HUSHED))
-    return float(torch.nan_to_num(torch.corrcoef(torch.stack(loud)))[0, 1])
 
 
 def _refuse(film: FilmFacts, found: str) -> None:

@@ -8,11 +8,12 @@ from coded_films import at_rate, coded, number_of, write_film
 from moving_head import SIZE, detected, talking
 
 from mango.app import tracking as command
+from mango.audio.channels import likeness
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
 from mango.data.video import VideoFrames
 from mango.tracking.films import facts_of, halves, pictures_of, voice_of
-from mango.tracking.split_sound import likeness, with_voices
+from mango.tracking.split_sound import with_voices
 
 FRAMES = 30
 

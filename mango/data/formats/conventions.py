@@ -12,7 +12,7 @@ from mango.data.formats.facing import degrees_off
 from mango.data.formats.films import seconds_of
 from mango.data.formats.guarded import LARGEST_TEXT, content_of
 from mango.data.formats.recordings import ArkitMotion, FilmCamera, Finding, FlameMotion, Motion, PersonRecording, Recording
-from mango.data.formats.sounds import loudness_of
+from mango.data.formats.sounds import loudness_of, voice_of
 from mango.head.arkit import ARKIT_NAMES
 
 MOVES = 0.01  # radians (or weight) of standard deviation, below which numbers tell nothing
@@ -34,7 +34,7 @@ def check(recording: Recording) -> list[Finding]:
     for person in recording.people:
         of = f" ({person.name})" if len(recording.people) > 1 else ""
         found += [Finding(topic + of, verdict, words) for topic, verdict, words in _of_person(person, recording)]
-    return found + [Finding(*row) for row in _order_of_persons(recording)]
+    return found + [Finding(*row) for topic in (_channels, _order_of_persons) for row in topic(recording)]
 
 
 Row = tuple[str, str, str]
@@ -302,6 +302,21 @@ def _own_voice(person: PersonRecording) -> Iterator[Row]:
     if len(people) > 1 and person.sound.channel is None:
         words = f"{labels.name} names {len(people)} speakers ({', '.join(people[:4])}) in one track: separate the voices first"
         yield "one person's own voice", "contradicted", words
+
+
+def _channels(recording: Recording) -> Iterator[Row]:
+    """Channels of one file are two people's only where they differ: the rule of films of split screens."""
+    from mango.audio.channels import SEPARATE, likeness
+
+    sounds = [person.sound for person in recording.people]
+    if len(sounds) != 2 or None in sounds or sounds[0].path is None or sounds[0].path != sounds[1].path:
+        return
+    alike = likeness(*(voice_of(sound) for sound in sounds))
+    numbers = f"loudness of the two channels correlates by {alike:.2f}"
+    if alike > SEPARATE:
+        yield "a voice for each person", "contradicted", f"{numbers}: both are mixed, or one person's (--format plain takes it as one's)"
+    else:
+        yield "a voice for each person", "certain", numbers
 
 
 def _follows_sound(person: PersonRecording, recording: Recording) -> Iterator[Row]:

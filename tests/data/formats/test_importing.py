@@ -153,6 +153,15 @@ def test_sound_and_pictures_alone(tmp_path, capsys):
     assert problems(tmp_path / "out") == [] and list((tmp_path / "out").rglob("*.motion.npz")) == []
 
 
+def test_channels_with_one_sound_are_not_two_people(tmp_path, capsys):
+    """As most recorders write a single microphone."""
+    room = np.random.default_rng(3).normal(size=(len(ANN.voice), 2)) * 1e-4
+    sound = foreign.wav_float32(tmp_path / "s.wav", (np.stack([ANN.voice, 0.5 * ANN.voice], 1) + room).astype("f4"))
+    assert run(sound, tmp_path / "out") == 2 and not (tmp_path / "out").exists()
+    assert "a voice for each person: loudness of the two channels correlates by 1.00" in capsys.readouterr().err
+    assert run("--format", "plain", sound, tmp_path / "one") == 0 and run("--anyway", sound, tmp_path / "two") == 0
+
+
 def test_contradictions_can_be_overruled(tmp_path, flame_file):
     source = foreign.dualtalk(tmp_path / "s", faces=LONG, swapped_voices=True)
     assert run("--head", flame_file, "--flame-version", "2020", source, tmp_path / "out", "--anyway") == 0
