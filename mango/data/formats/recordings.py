@@ -181,6 +181,11 @@ class Options:
     flame_version: Generation | None = None
     camera: str | None = None  # of several, the one whose pictures are wanted
 
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 1 <= self.fps <= 1000:
+            remedy = "state the rate of the motion, or leave it away"
+            raise InputError("--fps", expected="1 to 1000 frames a second", found=f"{self.fps:g}", remedy=remedy)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -202,7 +207,8 @@ def as_name(text: str) -> str:
     clean = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in plain).lstrip("._-")
     if not any(letter.isalnum() and not letter.isascii() for letter in plain):
         return clean or "unnamed"
-    return f"{clean.strip('._-') or 'unnamed'}-{blake2b(unicodedata.normalize('NFC', text).encode(), digest_size=3).hexdigest()}"
+    letters = unicodedata.normalize("NFC", text).encode(errors="surrogateescape")
+    return f"{clean.strip('._-') or 'unnamed'}-{blake2b(letters, digest_size=3).hexdigest()}"
 
 
 def certain(words: str) -> Assumption:

@@ -1,6 +1,7 @@
 """From foreign files to a set that `mango data validate` accepts: through the command, every number followed."""
 
 import json
+import os
 
 import foreign
 import numpy as np
@@ -160,6 +161,26 @@ def test_channels_with_one_sound_are_not_two_people(tmp_path, capsys):
     assert run(sound, tmp_path / "out") == 2 and not (tmp_path / "out").exists()
     assert "a voice for each person: loudness of the two channels correlates by 1.00" in capsys.readouterr().err
     assert run("--format", "plain", sound, tmp_path / "one") == 0 and run("--anyway", sound, tmp_path / "two") == 0
+
+
+@pytest.mark.parametrize("fps", ["0", "-25", "nan", "1e9"])
+def test_a_rate_that_is_none_is_refused(tmp_path, fps, capsys):
+    """Seen red: 0 counted as not stated, and -25 as a fault of ours."""
+    words = (f"--fps={fps}", foreign.arkit_npy(tmp_path / "s.npy", ANN))
+    assert run(*words, tmp_path / "out") == 2
+    assert "--fps: expected 1 to 1000 frames a second" in capsys.readouterr().err
+    assert main(["data", "inspect", *map(str, words)]) == 2
+
+
+def test_a_name_that_is_not_utf_8_fails_alone(tmp_path, capsys):
+    """As old archives unpack. Seen red: UnicodeEncodeError, and no set."""
+    (tmp_path / "s").mkdir()
+    for name in (b"ann.wav", b"caf\xe9.wav", "\u0434\u0430 ".encode() + b"\xe9.wav"):
+        foreign.wav_float32(tmp_path / "s" / os.fsdecode(name), ANN.voice)
+    assert run(tmp_path / "s", tmp_path / "out") == 0
+    assert problems(tmp_path / "out") == [] and DialogueSet.open(tmp_path / "out").ids == ("ann",)
+    said = capsys.readouterr().out
+    assert said.count("expected a file name in UTF-8") == 2 and r"found 'caf\udce9.wav'; rename it" in said
 
 
 def test_contradictions_can_be_overruled(tmp_path, flame_file):
