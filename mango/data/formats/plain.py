@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mango.data.formats.films import film_of, words_of
-from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, certain
+from mango.data.formats.recordings import Entry, Options, PersonRecording, Recording, assumed, certain, in_folder
 from mango.data.formats.sounds import FILMS, SUFFIXES, sound_beside, sound_of
 from mango.errors import InputError
 
@@ -51,7 +51,8 @@ def _groups(path: Path) -> list[Group]:
         if len(films) == 2 and not voices:
             found.append((folder.name, _in_order(films), False))
         else:
-            found += _paired([*films, *voices])
+            inside = _paired([*films, *voices])
+            found += inside if folder == path else [(in_folder(folder, id), *rest) for id, *rest in inside]
     return found
 
 

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -196,6 +197,22 @@ class Entry:
     files: tuple[Path, ...]  # that it is read from, and folders; sounds and labels of the same name beside them count without being named
     load: Callable[[], Recording]  # to be sent to another process
     split: str = "train"
+
+
+def in_folder(folder: Path, name: str) -> str:
+    """What a recording or person is called that lies in a folder of the source: other folders may hold the same names."""
+    return name if name == folder.name else f"{folder.name}-{name}"
+
+
+def entry_in_folder(folder: Path, entry: Entry) -> Entry:
+    people = tuple(in_folder(folder, person) for person in entry.people)
+    return replace(entry, id=in_folder(folder, entry.id), people=people, load=partial(_loaded_in_folder, folder, entry.load))
+
+
+def _loaded_in_folder(folder: Path, load: Callable[[], Recording]) -> Recording:
+    recording = load()
+    people = tuple(replace(person, name=in_folder(folder, person.name)) for person in recording.people)
+    return replace(recording, id=in_folder(folder, recording.id), people=people)
 
 
 def as_name(text: str) -> str:

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mango.data.formats.guarded import refusing
-from mango.data.formats.recordings import Entry, Options, Recording
+from mango.data.formats.recordings import Entry, Options, Recording, entry_in_folder
 from mango.errors import InputError
 
 
@@ -37,7 +37,9 @@ class Format:
             raise InputError(path, expected=self.summary, found="no such file or folder", remedy="check the path")
         with refusing(path, self.summary):
             files = self._files_of(path) if path.is_dir() else []
-            found = [entry for file in files or [path] for entry in self._loaded("entries")(file, options)]
+            read = self._loaded("entries")
+            inside = [(file, entry) for file in files for entry in read(file, options)]
+            found = [entry if file.parent == path else entry_in_folder(file.parent, entry) for file, entry in inside] or read(path, options)
         if not found:
             remedy = "`mango data inspect` says what it is"
             raise InputError(path, expected=self.summary, found="nothing of that kind", remedy=remedy)

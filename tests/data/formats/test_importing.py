@@ -246,7 +246,7 @@ def test_a_folder_of_motions_is_a_recording_each(tmp_path, flame_file, name, cap
     words = ("--head", flame_file, "--flame-version", "2020") if name in ("artalk", "gagavatar-track") else ()
     assert run("--anyway", *words, tmp_path / "s", tmp_path / "out") == 0
     made = DialogueSet.open(tmp_path / "out")
-    assert sorted(made.ids) == ["ann", "bob"] and len(list((tmp_path / "out").rglob("a.motion.npz"))) == 2
+    assert sorted(made.ids) == ["ann", "more-bob"] == sorted(made.people) and len(list((tmp_path / "out").rglob("a.motion.npz"))) == 2
     assert all(made.dialogue(id).sides["a"].audio.any() for id in made.ids) and made.describe("ann").source.startswith(name)
     assert "not read: 1 .mkv, 1 .wav, 1 .m4a (ann.mkv, more/eve.wav, talk.m4a)" in capsys.readouterr().out
 

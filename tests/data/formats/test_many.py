@@ -38,7 +38,7 @@ RATE = 16_000
 
 def record(folder: Path, name: str, seconds: float = 0.4, seed: int | None = None) -> None:
     """Two voices of noise."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for side in ("left", "right"):
         random = np.random.default_rng([sum(name.encode()) if seed is None else seed, ord(side[0])])
         soundfile.write(folder / f"{name}_{side}.wav", 0.1 * random.standard_normal(round(RATE * seconds)), RATE)
@@ -222,6 +222,28 @@ def test_an_old_set_stays_until_the_new_one_is_whole(source, tmp_path, capsys):
     assert run("--overwrite", "--strict", tmp_path / "others", out) == 2 and dialogues(out) == before
     record(tmp_path / "others", "wrong")
     assert run("--overwrite", "--strict", tmp_path / "others", out) == 0 and set(dialogues(out)) == {"good", "wrong"}
+
+
+def test_folders_may_hold_the_same_names(tmp_path, capsys):
+    """Seen red: Bob's take and Carl's were one person's, and Anna's, added later, took the name of Bob's and his place in the splits."""
+    source, out = tmp_path / "takes", tmp_path / "out"
+    for who in ("bob", "carl"):
+        record(source / who, "take")
+        soundfile.write(source / who / "solo.wav", np.zeros(6_400), RATE)
+    record(source, "take")
+    record(source / "talk", "talk")
+    assert run(source, out) == 0
+    made = DialogueSet.open(out)
+    assert {id: tuple(filter(None, made.describe(id).people.values())) for id in made.ids} == {
+        **{f"{who}-take": (f"{who}-take_a", f"{who}-take_b") for who in ("bob", "carl")},
+        **{f"{who}-solo": (f"{who}-solo",) for who in ("bob", "carl")},
+        "take": ("take_a", "take_b"),
+        "talk": ("talk_a", "talk_b"),
+    }
+    before = results(out)
+    record(source / "anna", "take")
+    assert run(source, out) == 0 and "7 dialogues (6 as they were)" in capsys.readouterr().out
+    assert {id: result for id, result in results(out).items() if id in before} == before
 
 
 def test_recordings_do_not_go_with_the_set(source, tmp_path, capsys):
