@@ -1,9 +1,10 @@
-"""Sound files in and out: any rate, any channel count, whatever libsndfile reads; 16 kHz mono inside."""
+"""Sound files in and out: any rate, any channel count, what libsndfile reads and what phones and browsers record; 16 kHz mono inside."""
 
 import math
 import os
-import shlex
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +17,17 @@ from mango.audio.alignment import SAMPLES_PER_FRAME
 from mango.errors import InputError
 from mango.types import SAMPLE_RATE
 
+LONGEST_SECONDS = 1e6  # of a sound
 BLOCK_SECONDS = 30  # read and resampled at a time: ten hours need the memory of the result only
-RECORD_AGAIN = "give an intact recording (wav, flac, ogg or mp3) of at least 0.04 s"
+RECORD_AGAIN = "give an intact recording (wav, flac, ogg, mp3 or m4a) of at least 0.04 s"
+QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # the first part of an m4a, mp4 or mov
+MATROSKA = b"\x1aE\xdf\xa3"  # webm, which browsers record
 
 
 def read_audio(path: str | Path, *, channel: int | None = None) -> Float[Tensor, "samples"]:
     """A file as mono 16 kHz in [-1, 1]. Channels are averaged unless one is named. A silent file is fine, a constant is not."""
     path = Path(path)
-    with _opened(path) as file:
+    with opened_sound(path) as file:
         if channel is not None and not 0 <= channel < file.channels:
             raise InputError(path, expected=f"a channel {channel}", found=f"{_channels(file.channels)} (counted from 0)",
                              remedy="name a channel the file has")  # fmt: skip
@@ -39,7 +43,7 @@ def read_voices(
 ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "samples"]]:
     """Both voices of a dialogue, equally long: from two files, or from one stereo file (channel 0 own, channel 1 partner)."""
     if partner is None:
-        with _opened(Path(own)) as file:
+        with opened_sound(Path(own)) as file:
             channels = file.channels
         if channels != 2:
             raise InputError(own, expected="two voices: a second file, or one stereo file with a person per channel",
@@ -70,6 +74,50 @@ def write_audio(path: str | Path, audio: Float[Tensor, "channels samples"] | Flo
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def opened_sound(path: Path) -> Iterator:
+    """The open sound file (`soundfile.SoundFile`); of what libsndfile cannot read a copy that it can.
+
+    Errors: InputError with the reason why there is none.
+    """
+    if in_a_container(path):
+        with tempfile.TemporaryDirectory() as folder, _opened(_decoded(path, Path(folder) / "sound.wav")) as file:
+            yield file
+    else:
+        with _opened(path) as file:
+            yield file
+
+
+def in_a_container(path: Path) -> bool:
+    """By its first bytes: m4a and AAC, films, webm."""
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return False
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] in QUICKTIME or head[:4] == MATROSKA or (head[:1] == b"\xff" and head[1] & 0xF6 == 0xF0)
+
+
+def _decoded(path: Path, copy: Path) -> Path:
+    """The sound of a container, all of it, as a wav."""
+    import soundfile
+
+    from mango.data.formats.foreign_films import sound_pieces
+
+    file = None
+    try:
+        for rate, piece in sound_pieces(path, LONGEST_SECONDS):
+            file = file or soundfile.SoundFile(copy, "w", rate, piece.shape[1], subtype="FLOAT")
+            file.write(piece)
+    except InputError as error:
+        raise InputError(path, expected="a sound file", found=error.found, remedy=RECORD_AGAIN) from error
+    finally:
+        if file is not None:
+            file.close()
+    if file is None:
+        raise InputError(path, expected="a sound file", found="no sound in it", remedy=RECORD_AGAIN)
+    return copy
+
+
 def _opened(path: Path):
     """The open sound file, or the reason why there is none."""
     import soundfile
@@ -87,9 +135,6 @@ def _opened(path: Path):
     except soundfile.LibsndfileError as error:
         if not os.access(path, os.R_OK):
             raise InputError(path, expected="a readable file", found="no permission to read it", remedy="change its permissions") from error
-        if path.open("rb").read(12)[4:8] == b"ftyp":
-            remedy = "make a wav of it, for example: ffmpeg -i " + shlex.quote(path.name) + " " + shlex.quote(f"{path.stem}.wav")
-            raise InputError(path, expected="wav, flac, ogg or mp3", found="an mp4 or m4a file, as phones record", remedy=remedy) from error
         raise InputError(path, expected="a sound file", found=_nature(path), remedy=RECORD_AGAIN) from error
     missing = _missing_bytes(path) if file.format in ("WAV", "WAVEX") else 0
     if missing:

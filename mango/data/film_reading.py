@@ -133,13 +133,14 @@ def sound_pieces(
 ) -> Iterator[tuple[int, Float[np.ndarray, "samples channels"]]]:
     """Samples a second, and the sound piece by piece by its own times, from the moment of the first picture on for so many seconds.
 
-    Nothing after its end; silence where there is a gap, or damage that is passed over. Errors: InputError for sound of another time, and
-    damage if ``strict``.
+    Of a file without pictures from its own beginning on; a cover is no picture. Nothing after its end; silence where there is a gap, or
+    damage that is passed over. Errors: InputError for sound of another time, and damage if ``strict``.
     """
     import av
 
     with _opened(path) as film:
-        start = _time(_first(path, film, _pictures_in(path, film), alive)[0])
+        seen = any(not stream.disposition & av.stream.Disposition.attached_pic for stream in film.streams.video)
+        start = _time(_first(path, film, _pictures_in(path, film), alive)[0]) if seen else None
     with _opened(path) as film:
         stream = film.streams.best("audio")
         if stream is None:
@@ -147,6 +148,8 @@ def sound_pieces(
         rate, layout = stream.codec_context.sample_rate, stream.codec_context.layout
         even, done, wanted = av.AudioResampler(format="flt", layout=layout, rate=rate), None, round(seconds * rate)
         for frame in chain(_decoded(path, film, stream, alive, strict), [None]):  # None: what the resampler still holds
+            if frame is not None and start is None:
+                start = _time(frame)
             at = done if frame is None else round((_time(frame) - start) * rate)
             for resampled in even.resample(frame):
                 piece = resampled.to_ndarray().reshape(-1, len(layout.channels))

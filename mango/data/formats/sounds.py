@@ -1,6 +1,7 @@
 """Voices of other people's recordings: where they lie, how long they are, and as 16 kHz mono."""
 
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,33 +9,49 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.audio.reading import in_a_container, opened_sound, read_audio
 from mango.data.formats.beside import beside
 from mango.data.formats.recordings import Sound
 from mango.errors import InputError
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac")
 FILMS = (".mp4", ".mov")
+
+Header = tuple[int, int, int]  # samples a second, channels, samples of each
 
 
 def sound_of(path: Path, channel: int | None = None) -> Sound:
     """A sound file, by its header. Errors: InputError when it is none."""
+    rate, channels, samples = _header(path)
+    if not 1000 <= rate <= 768_000 or not 1 <= channels <= 64 or not 0 < samples < 2**40:
+        found = f"{rate} Hz, {channels} channels, {samples} samples"
+        raise InputError(path, expected="a recording", found=found, remedy="copy or export the sound again")
+    return Sound(path, channel, rate=rate, seconds=samples / rate)
+
+
+def channels_of(path: Path) -> int:
+    return _header(path)[1]
+
+
+def _header(path: Path) -> Header:
+    if in_a_container(path):
+        stat = path.stat()
+        return _header_inside(path, stat.st_size, stat.st_mtime_ns)
     import soundfile
 
     try:
         header = soundfile.info(path)
     except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
         found = " ".join(str(error).split())[:120]
-        raise InputError(path, expected="a sound file", found=found, remedy="give wav, flac, ogg or mp3") from error
-    if not 1000 <= header.samplerate <= 768_000 or not 1 <= header.channels <= 64 or not 0 < header.frames < 2**40:
-        found = f"{header.samplerate} Hz, {header.channels} channels, {header.frames} samples"
-        raise InputError(path, expected="a recording", found=found, remedy="copy or export the sound again")
-    return Sound(path, channel, rate=header.samplerate, seconds=header.frames / header.samplerate)
+        raise InputError(path, expected="a sound file", found=found, remedy="give wav, flac, ogg, mp3 or m4a") from error
+    return header.samplerate, header.channels, header.frames
 
 
-def channels_of(path: Path) -> int:
-    import soundfile
-
-    return soundfile.info(path).channels
+@lru_cache
+def _header_inside(path: Path, size: int, modified: int) -> Header:
+    """All has to be decoded: what a container says of itself is not exact."""
+    with opened_sound(path) as file:
+        return file.samplerate, file.channels, file.frames
 
 
 def sound_in_memory(samples: Float[np.ndarray, "samples"], rate: int) -> Sound:
@@ -50,8 +67,6 @@ def sound_beside(path: Path) -> Sound | None:
 def voice_of(sound: Sound) -> Float[Tensor, "samples"]:
     """The voice as 16 kHz mono in [-1, 1]."""
     import soundfile
-
-    from mango.audio.reading import read_audio
 
     if sound.path is not None and sound.path.suffix.lower() not in FILMS:
         return read_audio(sound.path, channel=sound.channel)
@@ -73,7 +88,6 @@ def voice_of_film(film: Path, seconds: float, channel: int | None = None, *, str
     """
     import soundfile
 
-    from mango.audio.reading import read_audio
     from mango.data.formats.foreign_films import sound_pieces
 
     with tempfile.TemporaryDirectory() as folder:

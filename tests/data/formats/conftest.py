@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "head"))  # tiny_flame
+sys.path.insert(0, str(Path(__file__).parents[2] / "audio"))  # recorded_sounds
 sys.path.insert(0, str(Path(__file__).parents[2] / "tracking"))  # coded_films
 
 

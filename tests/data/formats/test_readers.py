@@ -10,12 +10,14 @@ import foreign
 import numpy as np
 import pytest
 from foreign import APPLE, Face, face
+from recorded_sounds import recorded
 
 from mango.data.formats import lmdb_files
 from mango.data.formats.conventions import check
 from mango.data.formats.frame_records import check_counted
 from mango.data.formats.recordings import Options, Recording
 from mango.data.formats.registry import FORMATS, load, recognised
+from mango.data.formats.sounds import voice_of
 from mango.data.formats.sources import files_of
 from mango.errors import InputError
 from mango.head.arkit import ARKIT_NAMES
@@ -359,6 +361,17 @@ def test_voices_pair_by_their_sides(tmp_path, first, second):
     assert {entry.id: len(entry.people) for entry in entries} == {"x": 2, "lonely": 1}
     people = next(load(entry) for entry in entries if entry.id == "x").people
     assert [person.sound.path.stem for person in people] == [first, second]
+
+
+def test_voice_memos_are_voices(tmp_path):
+    """As phones record them, with a cover as some have it. Seen red: they were not read at all."""
+    voice = np.sin(np.arange(96_000) / 30)
+    recorded(tmp_path / "talk_a.m4a", "aac", voice)
+    recorded(tmp_path / "talk_b.m4a", "aac", np.stack([voice, voice], 1), cover=True)
+    name, recording = only(tmp_path)
+    assert name == "plain" and [round(person.sound.seconds, 1) for person in recording.people] == [2.0, 2.0]
+    assert all(abs(float(voice_of(person.sound).abs().max()) - 1) < 0.1 for person in recording.people)
+    assert recognised(tmp_path / "talk_b.m4a")[0].name == "stereo"
 
 
 def test_numbered_takes_are_no_dialogues(tmp_path):
