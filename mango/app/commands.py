@@ -215,7 +215,7 @@ def generate(
     """Motion of both people from their voices.
 
     Args:
-        own: voice of person a (wav, flac, ogg, mp3 or m4a of any rate); or, without --partner, a stereo file: channel 0 is a, channel 1 is b
+        own: voice of person a (wav, flac, ogg, mp3 or m4a); or, without --partner, a stereo file: channel 0 is a, channel 1 is b
         checkpoint: a training run or one of its checkpoints
         out: folder for {a,b}.motion.npz, {a,b}.wav and generation.json
         partner: voice of person b

@@ -15,7 +15,7 @@ from mango.data.formats.recordings import Sound
 from mango.errors import InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac")
-FILMS = (".mp4", ".mov")
+FILMS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 
 Header = tuple[int, int, int]  # samples a second, channels, samples of each
 

@@ -15,7 +15,7 @@ from mango.errors import InputError
 BESIDE = (*SUFFIXES, ".rttm")  # of the same name: read too where they are
 RECORDINGS = (
     *SUFFIXES, *FILMS, *frame_records.SUFFIXES, ".csv",
-    ".aif", ".aiff", ".avi", ".caf", ".m4v", ".mkv", ".mpg", ".mts", ".opus", ".webm", ".wma", ".wmv",
+    ".aif", ".aiff", ".caf", ".mpg", ".mts", ".opus", ".wma", ".wmv",
 )  # fmt: skip
 
 

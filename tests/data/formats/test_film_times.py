@@ -63,6 +63,15 @@ def test_sound_of_another_length_than_its_film(tmp_path, capsys, seconds, cut):
         assert told[1] == ("voice" if seconds > 2 else "film") and abs(float(told[2]) - cut) <= 0.08
 
 
+@pytest.mark.parametrize("name", ["film.mkv", "film.webm", "film.avi", "film.m4v"])
+def test_films_in_other_containers(tmp_path, capsys, name):
+    """Seen red: they were passed over."""
+    path = write_film(tmp_path / name.replace("m4v", "mp4"), at_rate(25, 1.0), tick=Fraction(1, 25)).rename(tmp_path / name)
+    film, *_ = imported(path, capsys)
+    assert [number_of(picture) for picture in film.frames([0, 7, 24]).numpy()] == [0, 7, 24] and len(film) == 25
+    assert main(["data", "inspect", str(path)]) == 0 and "25 frames of 64x48 at 25 fps" in capsys.readouterr().out
+
+
 def test_a_turned_phone_comes_upright(tmp_path, capsys):
     """Stored on its side: bright above. Planted: pictures as stored."""
     stored = np.zeros((48, 64, 3), np.uint8)
