@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(str(error), code=2)
     except KeyboardInterrupt:
         again = shlex.join(["mango", *argv])
-        return complain(f"stopped by Ctrl-C; what can go on does so with the same command, the rest begins anew: {again}", code=INTERRUPTED)
+        return complain(f"stopped by Ctrl-C; to go on, or begin anew, run the same command again: {again}", code=INTERRUPTED)
     except BrokenPipeError:  # `mango data validate DIR | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -62,7 +62,7 @@ BAD_SOUNDS = {
     "empty": (lambda path: path.write_bytes(b""), "empty"),
     "no samples": (lambda path: soundfile.write(path, np.zeros(0), 16_000), "no samples"),
     "text": (text, "found text"),
-    "a phone's memo": (lambda path: path.write_bytes(b"\0\0\0\x1cftypM4A " + bytes(500)), "make a wav of it, for example: ffmpeg -i "),
+    "a damaged memo": (lambda path: path.write_bytes(b"\0\0\0\x1cftypM4A " + bytes(500)), "expected a sound file, found "),
     "nan": (nan, "NaN"),
     "constant": (constant, "constant"),
     "truncated": (cut_short, "truncated"),
