@@ -1,6 +1,7 @@
 """Where a result comes from: enough to make it again."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ def provenance() -> dict[str, str]:
     """Commit (marked when the checkout held changes), command, versions and machine, for run.json and benchmark files."""
     return {
         "commit": commit(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.platform(),

@@ -57,6 +57,7 @@ def examine() -> Iterator[Finding]:
     yield from packages()
     yield from render_backends()
     yield from head_files()
+    yield from face_networks()
 
 
 def show(findings: list[Finding]) -> None:
@@ -234,3 +235,22 @@ def _head(name: str, source: str | Path) -> Finding:
         f"{head.template.shape[0]:,} vertices, {head.expressions} expressions, {head.identities} identity directions, {head.digest[:12]}"
     )
     return Finding("Heads", name, "ok", words)
+
+
+# Films
+
+
+def face_networks() -> Iterator[Finding]:
+    """Those that `mango track` finds faces with; its own detector, which needs nothing, sees less."""
+    from mango.errors import InputError
+    from mango.tracking.face_models import FaceModels, any_here
+
+    section, name = "Films", "face networks"
+    if not any_here():
+        words = "absent (mango assets get mediapipe). Without them `mango track` finds faces itself: no gaze, mattes without hair"
+        yield Finding(section, name, "absent", words)
+        return
+    try:
+        yield Finding(section, name, "ok", f"MediaPipe's, in {FaceModels().folder}")
+    except InputError as error:
+        yield Finding(section, name, "problem", str(error))

@@ -1,10 +1,12 @@
 """The doctor says in words what cannot run, and a broken part does not stop it from examining the rest."""
 
+import hashlib
 import sys
 from importlib import import_module
 from types import SimpleNamespace
 
 from mango.app import doctor
+from mango.tracking import face_models
 
 
 def named(findings):
@@ -68,6 +70,24 @@ def test_a_missing_core_package_is_a_problem_and_a_missing_extra_is_not(monkeypa
     found = named(doctor.packages())
     assert found["nowhere-to-be-found"].state == "problem" and "pip install" in found["nowhere-to-be-found"].words
     assert found["speech"].state == "absent" and "never-heard-of" in found["speech"].words
+
+
+def test_face_networks_absent_whole_and_damaged(monkeypatch, tmp_path):
+    """Notices damaged networks that pass for whole, and absent ones that are a problem or are not told of."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    absent = named(doctor.face_networks())["face networks"]
+    assert absent.state == "absent" and "mango assets get mediapipe" in absent.words
+    folder = tmp_path / "mango" / "mediapipe"
+    folder.mkdir(parents=True)
+    content = {name: name.encode() for name in face_models.FILES}
+    digests = {name: (name, hashlib.sha256(data).hexdigest()) for name, data in content.items()}
+    monkeypatch.setattr(face_models, "FILES", digests)
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    assert named(doctor.face_networks())["face networks"] == doctor.Finding("Films", "face networks", "ok", f"MediaPipe's, in {folder}")
+    (folder / next(iter(content))).write_bytes(b"cut short")
+    damaged = named(doctor.face_networks())["face networks"]
+    assert damaged.state == "problem" and next(iter(content)) in damaged.words and "mango assets get" in damaged.words
 
 
 def test_cpu_flags(tmp_path):
