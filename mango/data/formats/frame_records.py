@@ -103,7 +103,11 @@ def width_of(record: Mapping, *names: str) -> int | None:
 
 
 def stacked(where: Path, records: Sequence[Mapping], names: Sequence[str], width: int | None) -> Float[np.ndarray, "time width"]:
-    """One parameter of all frames, under the first of ``names`` that is there; (width,), (1, width) and (time, width) are all fine."""
+    """One parameter of all frames, under the first of ``names`` that is there.
+
+    (width,) or (1, width) in every record, or (time, width) in the only one. Errors: InputError where one of several holds several frames:
+    another take's, or the next ones?
+    """
     name = next((name for name in names if name in records[0]), None)
     if name is None:
         needed(where, records[0], names[0])
@@ -113,6 +117,9 @@ def stacked(where: Path, records: Sequence[Mapping], names: Sequence[str], width
         values = values[None] if values.ndim == 1 else values
         if values.ndim == 3 and values.shape[0] == 1:
             values = values[0]
+        if len(records) > 1 and values.ndim == 2 and len(values) != 1:
+            found, remedy = f"{name} of {len(values)}", "put each recording into a folder of its own; join the parts of one"
+            raise InputError(f"{where}, record {number}", expected="one frame in each of several", found=found, remedy=remedy)
         rows.append(numbers(where, name, values, (None, width if width is not None else values.shape[-1] if values.ndim else 0)))
     if len({row.shape[1] for row in rows}) > 1:
         raise InputError(where, expected=f"{name} of one width", found="several", remedy="are these frames of one run?")

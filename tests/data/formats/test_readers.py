@@ -84,6 +84,11 @@ def test_flame_motion(tmp_path, kind):
     assert contradictions(recording) == []
 
 
+STACKED_DECA = {"shape": np.zeros((7, 100)), "exp": ANN.expr[:7, :50], "pose": np.zeros((7, 6)), "cam": np.ones((7, 3))}
+STACKED_SMIRK = {
+    "pose_params": np.zeros((7, 3)), "jaw_params": np.zeros((7, 3)), "expression_params": ANN.expr[:7, :50],
+    "shape_params": np.zeros((7, 300)), "cam": np.ones((7, 3)),
+}  # fmt: skip
 LOST = {  # kind -> how its 18th frame gets lost
     "vhap folder": lambda path: (path / "flame_param" / "00017.npz").unlink(),
     "emoca": lambda path: (path / "000017_000.pkl").unlink(),
@@ -99,6 +104,21 @@ def test_a_frame_that_the_source_lost_is_named(tmp_path, kind):
     LOST[kind](path)
     with pytest.raises(InputError, match=r"expected frame 17, found '[^']*18[^']*' after '[^']*16[^']*'"):
         only(path)
+
+
+@pytest.mark.parametrize("kind", ["deca", "smirk"])
+def test_several_takes_in_one_folder_are_not_joined(tmp_path, kind):
+    """Fault planted: the frames of all files of a folder, one after the other, though each holds a take."""
+    take = {"deca": STACKED_DECA, "smirk": STACKED_SMIRK}[kind]
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    for name in ("take1.pkl", "take2.pkl"):
+        (folder / name).write_bytes(pickle.dumps(take))
+    with pytest.raises(InputError, match=r"expected one frame in each of several, found .* of 7.*a folder of its own"):
+        only(folder)
+    alone = tmp_path / "alone.pkl"
+    alone.write_bytes(pickle.dumps(take))
+    assert len(only(alone)[1].people[0].motion) == 7
 
 
 @pytest.mark.parametrize(
