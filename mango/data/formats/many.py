@@ -110,8 +110,7 @@ class ImportRecording:
         head, source_head = what.heads()
         (hand / "films").mkdir(parents=True)
         recording = read_recording(entry, what.options)
-        if not what.without_motion:
-            _refuse_contradictions(recording, check(recording), what.anyway)
+        _refuse_contradictions(recording, check(_unmoved(recording) if what.without_motion else recording), what.anyway)
         create_dialogue_set(hand, head, _people(entry), {"train": [entry.id]})
         made = dialogue_of(entry.id, recording, head, hand / "films", with_motion=not what.without_motion, source_head=source_head)
         words = [word for word in dict.fromkeys([*recording.assumptions, *made.words]) if word.certainty != "certain"]
@@ -313,6 +312,10 @@ def _people(entry: Entry) -> tuple[str, ...]:
 def _head(source: str, generation: str | None) -> Head:
     """A process has them for all its recordings."""
     return load_head(source, generation=generation)
+
+
+def _unmoved(recording: Recording) -> Recording:
+    return replace(recording, people=tuple(replace(person, motion=None) for person in recording.people))
 
 
 def _refuse_contradictions(recording: Recording, findings: list[Finding], anyway: bool) -> None:
