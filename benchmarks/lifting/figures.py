@@ -59,6 +59,7 @@ class Options:
     to: Path = Path("docs/lifting")
     page: Path | None = None  # the tables are written here, between marks of their own
     split: str = "test"
+    untried: str = ""  # seeds run when the others' interval had been stated: where do they fall?
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Outcome:
 
 
 def main(options: Options) -> int:
-    outcomes = [outcome(options, int(seed)) for seed in options.seeds.split(",")]
+    outcomes, later = ([outcome(options, int(seed)) for seed in named.split(",") if seed] for named in (options.seeds, options.untried))
     first, of_all, of_first = outcomes[0], small_print(outcomes), small_print(outcomes[:1])
     window = passage(first)
     drawn: dict[str, Callable[[], Sheet]] = {
@@ -90,8 +91,9 @@ def main(options: Options) -> int:
         except Missing as missing:
             print(f"{name}.png is left out: {missing}\n")
     swept = {VARIANTS[name].title: contents for name, contents in variants(outcomes, options.split).items()}
-    contents = [each.content for each in outcomes]
-    tables = "\n\n".join([of_all + ".", *map(report.markdown, contents), report.summary(contents), report.sweep(swept)])
+    contents, untried = ([each.content for each in some] for some in (outcomes, later))
+    summary = report.summary(contents, untried)
+    tables = "\n\n".join([small_print(outcomes + later) + ".", *map(report.markdown, contents + untried), summary, report.sweep(swept)])
     print(tables)
     if options.page is not None:
         write_between(options.page, "benchmarks.lifting", tables)

@@ -193,10 +193,9 @@ def markdown(content: Mapping) -> str:
     return "\n".join(lines)
 
 
-def summary(contents: Sequence[Mapping]) -> str:
-    """Over seeds: the mean ratio, where one more seed is expected, every verdict."""
-    ratios = {content["facts"]["seed"]: ratio(scores_in(content), "stage2") for content in contents
-              if longer_of(content["rows"]) and "stage2" in content["rows"]}  # fmt: skip
+def summary(contents: Sequence[Mapping], untried: Sequence[Mapping] = ()) -> str:
+    """Over seeds: the mean ratio, where one more seed is expected and where ``untried`` ones fell, every verdict."""
+    ratios = ratios_by_seed(contents)
     if not ratios:
         return "No seed has both stage two and a longer stage one: nothing to sum up."
     each = ", ".join(f"{value:.3f} (seed {seed})" for seed, value in ratios.items())
@@ -204,7 +203,10 @@ def summary(contents: Sequence[Mapping]) -> str:
     if len(ratios) > 1:
         low, high = prediction_interval(list(ratios.values()))
         lines.append(f"One more seed is expected within {low:.3f}-{high:.3f} (95 %: mean +- t s sqrt(1 + 1/n), n = {len(ratios)}).")
-    lines += ["", over_longer(contents)]
+        for seed, value in ratios_by_seed(untried).items():
+            lines.append(f"Seed {seed}, run after that was stated: **{value:.3f}**, {'inside' if low <= value <= high else 'OUTSIDE'}.")
+    lines += ["", over_longer(contents, untried)]
+    contents = [*contents, *untried]
     seeds = [content["facts"]["seed"] for content in contents]
     asked = {verdict["what"]: verdict for content in contents for verdict in content["verdicts"]}
     lines += ["", f"| asked | limit | {' | '.join(f'seed {seed}' for seed in seeds)} |", f"|---|---|{'---:|' * len(seeds)}"]
@@ -215,21 +217,28 @@ def summary(contents: Sequence[Mapping]) -> str:
     return "\n".join(lines)
 
 
-def over_longer(contents: Sequence[Mapping]) -> str:
-    """Every row's LVE max over longer stage one's, by seed, and the mean over the seeds that have it."""
+def ratios_by_seed(contents: Sequence[Mapping]) -> dict[int, float]:
+    """Stage two's LVE max over longer stage one's, of the seeds that have both."""
+    having = [content for content in contents if longer_of(content["rows"]) and "stage2" in content["rows"]]
+    return {content["facts"]["seed"]: ratio(scores_in(content), "stage2") for content in having}
+
+
+def over_longer(contents: Sequence[Mapping], untried: Sequence[Mapping] = ()) -> str:
+    """Every row's LVE max over longer stage one's, by seed, and the mean over the seeds that have it, ``untried`` ones left out."""
+    contents, counted = [*contents, *untried], {content["facts"]["seed"] for content in contents}
     rows = list(dict.fromkeys(row for content in contents for row in content["rows"]))
     seeds = [content["facts"]["seed"] for content in contents]
-    lines = [
-        f"| LVE max over longer stage one's | {' | '.join(f'seed {seed}' for seed in seeds)} | mean |",
-        f"|---|{'---:|' * (len(seeds) + 1)}",
-    ]
+    titles = [f"seed {seed}" if seed in counted else f"seed {seed}, untried" for seed in seeds]
+    lines = [f"| LVE max over longer stage one's | {' | '.join(titles)} | mean |", f"|---|{'---:|' * (len(seeds) + 1)}"]
     for row in rows:
         having = [content for content in contents if row in content["rows"] and longer_of(content["rows"])]
         if not having:
             continue
         found = {content["facts"]["seed"]: ratio(scores_in(content), row) for content in having}
         cells = [f"{found[seed]:.3f}" if seed in found else "" for seed in seeds]
-        lines.append(f"| {having[0]['rows'][row]['title']} | {' | '.join(cells)} | {statistics.mean(found.values()):.3f} |")
+        averaged = [value for seed, value in found.items() if seed in counted]
+        mean = f"{statistics.mean(averaged):.3f}" if averaged else ""
+        lines.append(f"| {having[0]['rows'][row]['title']} | {' | '.join(cells)} | {mean} |")
     return "\n".join(lines)
 
 

@@ -176,6 +176,17 @@ def test_the_summary_names_every_seed_and_every_miss():
     assert "| stage two / longer | <= 0.9 | 0.800 | 0.900 **not met** | 1.000 **not met** |" in text
 
 
+@pytest.mark.parametrize(("error", "where"), [(3.6, "**0.900**, inside."), (5.0, "**1.250**, OUTSIDE.")])
+def test_untried_seeds_have_no_say_in_the_interval(error, where):
+    """Faults planted: the untried seed counted into the interval, into the mean, and left out of the tables."""
+    contents = [content(seed, {"stage2": stage2, "longer_steps": 4.0}) for seed, stage2 in ((1, 3.0), (2, 3.2), (3, 3.4))]
+    text = report.summary(contents, [content(4, {"stage2": error, "longer_steps": 4.0})])
+    assert report.summary(contents).splitlines()[:2] == text.splitlines()[:2], "mean and interval"
+    assert f"Seed 4, run after that was stated: {where}" in text
+    assert "| seed 3 | seed 4, untried | mean |" in text and f"| stage two | 0.750 | 0.800 | 0.850 | {error / 4:.3f} | 0.800 |" in text
+    assert "| asked | limit | seed 1 | seed 2 | seed 3 | seed 4 |" in text
+
+
 def test_a_model_that_never_blinks_has_missed_what_was_asked(monkeypatch, tmp_path):
     """A distance to nothing is infinite, and was no verdict at all."""
     bench = Bench(tmp_path, scale_of("ci", 1), 1)
