@@ -16,7 +16,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.audio.alignment import frame_count, framed, sample_count
-from mango.audio.loudness import HOP, HOPS_PER_FRAME, QUIETEST_SPEECH_DB, background_level_db, decibels, speech_level_db
+from mango.audio.loudness import (
+    HOP,
+    HOPS_PER_FRAME,
+    QUIETEST_SPEECH_DB,
+    background_level_db,
+    decibels,
+    quietest_of,
+    recorded,
+    speech_level_db,
+)
 from mango.errors import InputError
 from mango.types import FRAME_RATE, SAMPLE_RATE
 
@@ -138,8 +147,10 @@ class LogMel(Encoder):
 
         A track without pauses has no such tenth: there it is held well below speech, unless nothing in the track rises above the rest.
         """
-        averaged = torch.nn.functional.avg_pool1d(power.T[:, None], 9, 4, 4, count_include_pad=False)[:, 0].T
-        quiet = 1.3 * averaged.kthvalue(max(1, averaged.shape[0] // 10), dim=0).values
+        averaged = _averaged(power.T)
+        whole = _averaged(recorded(hops_db).float()[None])[:, 0] == 1
+        heard = averaged[whole] if whole.any() else averaged
+        quiet = 1.3 * heard.kthvalue(quietest_of(len(heard), len(averaged)), dim=0).values
         if level_db - background_level_db(hops_db) < MERE_NOISE_DB:
             return quiet
         return quiet.clamp(max=10 ** ((level_db - BAND_BELOW_SUM_DB - 14) / 10))
@@ -152,6 +163,11 @@ class LogMel(Encoder):
         smooth = torch.nn.functional.avg_pool1d(mean_db[None, None], 7, 1, 3, count_include_pad=False)[0, 0]
         trust = COLOUR_SHARE * speech.sum() / (speech.sum() + 100)
         return (trust * (smooth - smooth.mean())).clamp(-COLOUR_LIMIT_DB, COLOUR_LIMIT_DB)
+
+
+def _averaged(rows: Float[Tensor, "mels hops"]) -> Float[Tensor, "fewer mels"]:
+    """Over 90 ms, every 40."""
+    return torch.nn.functional.avg_pool1d(rows[:, None], 9, 4, 4, count_include_pad=False)[:, 0].T
 
 
 def mel_filters(mels: int) -> Float[Tensor, "bins mels"]:

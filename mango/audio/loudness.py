@@ -4,13 +4,14 @@ Everything is in 10 ms hops, four to a frame; hop h is centred on sample 160 h +
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 HOP = 160
 HOPS_PER_FRAME = 4
 QUIETEST_SPEECH_DB = -62.0  # of a hop's mean square, full scale = 0; a track that never exceeds it has no speech of its own
 DIGITAL_SILENCE_DB = -100.0
+NOTHING_RECORDED_DB = -95.0  # padding, a muted microphone, a closed gate; the dither of 16 bits lies below
 
 
 def decibels(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -29,5 +30,19 @@ def speech_level_db(hops_db: Float[Tensor, "hops"], quietest_db: float = QUIETES
 
 
 def background_level_db(hops_db: Float[Tensor, "hops"]) -> float:
-    """The level of steady noise: what the quietest tenth stays below. People pause more than a tenth of the time."""
-    return float(hops_db.kthvalue(max(1, hops_db.shape[0] // 10)).values) if hops_db.shape[0] else DIGITAL_SILENCE_DB
+    """The level of steady noise: what the quietest of the recorded hops stay below (`quietest_of`)."""
+    heard = hops_db[recorded(hops_db)]
+    return float(heard.kthvalue(quietest_of(len(heard), len(hops_db))).values) if len(heard) else DIGITAL_SILENCE_DB
+
+
+def recorded(hops_db: Float[Tensor, "hops"]) -> Bool[Tensor, "hops"]:
+    """Where there is any sound at all: digital silence says nothing of the noise in which somebody speaks."""
+    return hops_db > NOTHING_RECORDED_DB
+
+
+def quietest_of(heard: int, hops: int) -> int:
+    """How many of the ``heard`` of so many hops are pauses for certain.
+
+    People pause more than a tenth of the time; of a track that is silent in places a gate may have closed in nearly all of them.
+    """
+    return max(1, heard // (10 if heard == hops else 50))

@@ -41,7 +41,10 @@ def read_audio(path: str | Path, *, channel: int | None = None) -> Float[Tensor,
 def read_voices(
     own: str | Path, partner: str | Path | None, *, pad: bool = False
 ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "samples"]]:
-    """Both voices of a dialogue, equally long: from two files, or from one stereo file (channel 0 own, channel 1 partner)."""
+    """Both voices of a dialogue, equally long: from two files, or from one stereo file (channel 0 own, channel 1 partner).
+
+    What one file has beyond the other of less than a frame, as encoders leave it, is cut.
+    """
     if partner is None:
         with opened_sound(Path(own)) as file:
             channels = file.channels
@@ -51,7 +54,9 @@ def read_voices(
         return read_audio(own, channel=0), read_audio(own, channel=1)
     voices = read_audio(own), read_audio(partner)
     first, second = (voice.shape[0] for voice in voices)
-    if first != second and not pad:
+    if abs(first - second) < SAMPLES_PER_FRAME:
+        return tuple(voice[: min(first, second)] for voice in voices)
+    if not pad:
         longer, shorter = (own, partner) if first > second else (partner, own)
         raise InputError(longer, expected=f"the length of {shorter}, {min(first, second) / SAMPLE_RATE:.3f} s",
                          found=f"{max(first, second) / SAMPLE_RATE:.3f} s, longer by {abs(first - second) / SAMPLE_RATE:.3f} s",

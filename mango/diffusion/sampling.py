@@ -93,7 +93,8 @@ def ddim_step(
     """
     noise = (noisy - signal**0.5 * clean) / (1 - signal) ** 0.5
     fresh = eta * ((1 - next_signal) / (1 - signal) * (1 - signal / next_signal)) ** 0.5
-    x = next_signal**0.5 * clean + (1 - next_signal - fresh**2) ** 0.5 * noise
+    kept = (1 - next_signal - fresh**2).clamp(min=0)  # from almost pure noise, with eta 1, it is zero less a rounding
+    x = next_signal**0.5 * clean + kept**0.5 * noise
     return x if eta == 0 else x + fresh * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
 
 

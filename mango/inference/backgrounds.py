@@ -43,10 +43,13 @@ def background_of(text: str) -> Background:
     from PIL import ImageColor
 
     try:
-        color = ImageColor.getrgb(text)[:3]
+        color = ImageColor.getrgb(text)
     except ValueError as error:
         remedy = 'write for example white, "#202830", transparent, or the path of a picture'
         raise InputError("background", expected="a colour, a picture file or transparent", found=repr(text), remedy=remedy) from error
+    if len(color) != 3:
+        remedy = 'write "#rrggbb"; transparent alone is wholly so'
+        raise InputError("background", expected="a colour that covers", found=f"{text!r}, with a transparency", remedy=remedy)
     return Picture(torch.tensor(color).float().expand(1, 1, 3).contiguous() / 255)
 
 

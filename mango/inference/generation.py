@@ -26,6 +26,7 @@ from mango.models.motion import Conditions, PathwayDrop
 from mango.seeds import torch_generator
 from mango.types import PERSONS
 
+LARGEST_SCALE = 100.0  # of guidance, either way: nothing sensible is near it
 NOISE_BLOCK = 64  # frames whose noise is drawn together
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
 Hear = Callable[[int, int], Float[Tensor, "person some_time features"]]  # features of frames first to last - 1, asked for in order
@@ -60,6 +61,10 @@ class GenerationConfig:
         if unknown:
             remedy = "the pathways are own, heard, identity and speaking"
             raise InputError("guidance", expected="a pathway", found=", ".join(sorted(unknown)), remedy=remedy)
+        for name, scale in self.guidance.items():
+            if not -LARGEST_SCALE <= scale <= LARGEST_SCALE:
+                remedy = "1 changes nothing, 0 ignores the pathway, 2 exaggerates it"
+                raise InputError(f"guidance {name}", expected=f"a scale up to {LARGEST_SCALE:g}", found=f"{scale:g}", remedy=remedy)
 
 
 def generate(

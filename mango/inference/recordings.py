@@ -5,7 +5,7 @@ OUT/generation.json            what made them
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,10 +30,11 @@ from mango.models.adapters import NOBODY, worn
 from mango.training.adapter_files import load_adapter
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import MotionDescription, check_encoder, load_motion_model
-from mango.types import FRAME_RATE, PERSONS, MotionClip
+from mango.types import FRAME_RATE, MOVING, PERSONS, MotionClip
 
 FORMAT = 1
 RECORD = "generation.json"
+ARRIVING = ".arriving"  # in the folder: files that are all written, on their way to their places
 
 
 def generate_from_files(
@@ -56,6 +57,7 @@ def generate_from_files(
 
     Errors: InputError also where ``out`` has files that no earlier call wrote: they might be somebody's recordings.
     """
+    _arrive(Path(out))
     _check_out(Path(out), [path for path in (own, partner) if path is not None])
     voices = read_voices(own, partner, pad=pad)
     loaded = load_head(head)
@@ -69,6 +71,7 @@ def generate_from_files(
         clips = generate_clips(
             model, description, encoder, loaded, voices, config, identities=[avatar.identity for avatar in heads], progress=progress
         )
+    _check_finite(clips, checkpoint)
     made_by = {
         "format": FORMAT,
         "own": str(own),
@@ -87,6 +90,8 @@ def generate_from_files(
             save_motion(folder / f"{person}.motion.npz", clips[person], more={"created_by": "mango generate"})
             write_audio(folder / f"{person}.wav", voice[: sample_count(frame_count(len(voice)))])
         write_json(folder / RECORD, made_by)
+    if worn_by and not heads:
+        return ["the model is not told whose face moves, as it was when the adapter learnt: --avatar tells it"]
     wearing = zip(PERSONS, heads, strict=True) if heads else ()
     return [
         f"{side} looks like {avatar.whose} and moves like {worn_by[person].person}"
@@ -106,6 +111,15 @@ def _check_out(out: Path, recordings: Sequence[Path]) -> None:
     if there and not (out / RECORD).exists():
         found = f"{', '.join(there)} of something else"
         raise InputError(out, expected="a new folder, or one that mango generate wrote", found=found, remedy="choose another --out")
+
+
+def _check_finite(clips: Mapping[str, MotionClip], checkpoint: Path) -> None:
+    for person, clip in clips.items():
+        frames = torch.cat([getattr(clip, name) for name in MOVING], dim=1).isfinite().all(1)
+        if not frames.all():
+            found = f"NaN or infinity for person {person}, first in frame {int((~frames).nonzero()[0])}"
+            remedy = "try it without guidance and with other --steps; if that fails too, the checkpoint is damaged or diverged"
+            raise InputError(checkpoint, expected="motion of finite numbers", found=found, remedy=remedy)
 
 
 def generate_clips(
@@ -171,9 +185,15 @@ def _filling(folder: Path) -> Iterator[Path]:
         with atomic_folder(folder) as partial:
             yield partial
         return
-    arriving = folder / ".arriving"
-    with atomic_folder(arriving, replace=True) as partial:
+    with atomic_folder(folder / ARRIVING, replace=True) as partial:
         yield partial
-    for file in sorted(arriving.iterdir()):
-        os.replace(file, folder / file.name)
-    arriving.rmdir()
+    _arrive(folder)
+
+
+def _arrive(folder: Path) -> None:
+    """What is written and on its way arrives, whoever sent it: until then ``folder`` may hold files of two generations."""
+    arriving = folder / ARRIVING
+    if arriving.is_dir():
+        for file in sorted(arriving.iterdir()):
+            os.replace(file, folder / file.name)
+        arriving.rmdir()

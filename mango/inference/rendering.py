@@ -24,7 +24,8 @@ from mango.head.model import Head, load_head
 from mango.inference.avatars import Avatar, load_avatar
 from mango.inference.backgrounds import PLAIN, Background, background_of
 from mango.inference.captions import SoundStrips, check_letters, over, write_names
-from mango.inference.retiming import at_rate
+from mango.inference.recordings import ARRIVING
+from mango.inference.retiming import at_rate, frames_at_rate
 from mango.inference.views import Shot, View, ViewName, view_of
 from mango.training.avatars import check_drawing
 from mango.training.runtime import Runtime, RuntimeConfig
@@ -34,6 +35,7 @@ from renderer.head import blur_of
 from renderer.types import Camera
 
 CHUNK = 10  # frames in memory at a time
+SLACK_SECONDS = 0.12  # by which sound may be longer or shorter than motion: what codecs add
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
 SoundName = Literal["stereo", "mixed", "a", "b", "none"]
 
@@ -61,6 +63,8 @@ class RenderConfig:
             raise InputError("person", expected="a or b", found=self.person, remedy="a is who was --own when the motion was generated")
         if self.names is not None:
             check_letters(self.names, self.font)
+        elif self.font is not None:
+            raise InputError("font", expected="names to write in it", found="none", remedy="give --names, or leave --font away")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,9 @@ def render_motion_folder(
         raise InputError(
             motion, expected="a folder with a.motion.npz and b.motion.npz", found=found, remedy="make one with `mango generate`"
         )
+    if (motion / ARRIVING).exists():
+        remedy = "run the same `mango generate` again: it was interrupted while its files arrived"
+        raise InputError(motion, expected="motion of one generation", found=f"files on their way in {ARRIVING}", remedy=remedy)
     loaded = load_head(head)
     drawn = {person: load_avatar(path, loaded) for person, path in zip(PERSONS, avatars, strict=True)}
     for remark in dict.fromkeys(remark for avatar in drawn.values() for remark in avatar.remarks):
@@ -134,13 +141,9 @@ def render_dialogue(
     background = background_of(config.background)
     if not keeps_alpha(out) and background is None:
         raise InputError(out, expected="a film that keeps transparency", found=out.suffix, remedy=f"choose {TRANSPARENT} or a folder")
-    lengths = {person: len(clips[person]) for person in PERSONS}
-    if lengths["a"] != lengths["b"]:
-        longer = max(lengths, key=lengths.get)
-        found = f"a of {lengths['a']} and b of {lengths['b']}: {longer} is longer by {abs(lengths['a'] - lengths['b'])}"
-        raise InputError("motion clips", expected="the same number of frames", found=found, remedy="generate both from one recording")
-    check_drawing(Runtime(RuntimeConfig()).device)
     fps = config.fps or float(clips["a"].fps)
+    check_lengths(clips, voices, fps)
+    check_drawing(Runtime(RuntimeConfig()).device)
     clips = {person: at_rate(clip, fps) for person, clip in clips.items()}
     frames = Timed(film_frames(clips, avatars, voices, config, background))
     began = time.perf_counter()
@@ -148,6 +151,21 @@ def render_dialogue(
     write_video(out, counted, fps=fps, audio=_mixed(voices, config.sound), audio_rate=SAMPLE_RATE, key_frame_every=None)
     seconds = len(clips["a"]) / fps
     return RenderSpeed(frames.seconds / seconds, (time.perf_counter() - began) / seconds)
+
+
+def check_lengths(clips: Mapping[str, MotionClip], voices: Float[Tensor, "person samples"] | None, fps: float) -> None:
+    """Motion of both for as many frames of the film, and sound for as long."""
+    seconds = {person: len(clip) / clip.fps for person, clip in clips.items()}
+    frames = {person: frames_at_rate(clip, fps) for person, clip in clips.items()}
+    if frames["a"] != frames["b"]:
+        longer = max(frames, key=frames.get)
+        found = f"a of {frames['a']} and b of {frames['b']}: {longer} is longer by {abs(frames['a'] - frames['b'])}"
+        expected = f"the same number of frames, at {fps:g} a second"
+        raise InputError("motion clips", expected=expected, found=found, remedy="generate both from one recording")
+    if voices is not None and abs(voices.shape[1] / SAMPLE_RATE - seconds["a"]) > SLACK_SECONDS:
+        found = f"{voices.shape[1] / SAMPLE_RATE:.2f} s"
+        remedy = "cut the sound beside the motion to the time that it was made from, or take it away"
+        raise InputError("a.wav and b.wav", expected=f"{seconds['a']:.2f} s, as long as the motion", found=found, remedy=remedy)
 
 
 def film_frames(

@@ -8,6 +8,11 @@ import torch
 from mango.types import MOVING, MotionClip
 
 
+def frames_at_rate(clip: MotionClip, fps: float) -> int:
+    """How many `at_rate` makes of a clip."""
+    return len(clip) if len(clip) < 2 else max(1, round(len(clip) * fps / clip.fps))
+
+
 def at_rate(clip: MotionClip, fps: float) -> MotionClip:
     """The same seconds at ``fps`` frames a second. A frame shows the middle of its time.
 
@@ -19,6 +24,6 @@ def at_rate(clip: MotionClip, fps: float) -> MotionClip:
     if fps == clip.fps or len(clip) < 2:
         return replace(clip, fps=float(fps))
     seconds = (np.arange(len(clip)) + 0.5) / clip.fps
-    wanted = ((np.arange(max(1, round(len(clip) * fps / clip.fps))) + 0.5) / fps).clip(seconds[0], seconds[-1])
+    wanted = ((np.arange(frames_at_rate(clip, fps)) + 0.5) / fps).clip(seconds[0], seconds[-1])
     moving = {name: PchipInterpolator(seconds, getattr(clip, name).double().numpy(), axis=0)(wanted) for name in MOVING}
     return replace(clip, **{name: torch.from_numpy(values).float() for name, values in moving.items()}, fps=float(fps))

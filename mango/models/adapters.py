@@ -1,6 +1,7 @@
 """A person's own way of moving, worn by a motion model that stays as it is.
 
-    y = W x + B (A x)     in every linear layer of the denoiser, for the rows of that person alone (LoRA, arXiv 2106.09685, eq. 3)
+    y = W x + B (A x)     in the linear layers of attention, of feed-forward and before the output, for the rows of that person alone
+                          (LoRA, arXiv 2106.09685, eq. 3); what turns conditions into scales and shifts stays as it is
     condition + style                                                                     for the same rows
 
 B and the style begin at zero: a new adapter changes nothing. Both people of a dialogue may wear one of their own at the same time.
@@ -89,7 +90,7 @@ def worn(model: MotionModel, adapters: Sequence[Adapter], who: Int[Tensor, "batc
 
 
 def adapted_layers(model: MotionModel) -> dict[str, Linear]:
-    """The denoiser's linear layers by name; voices are heard as ever."""
+    """Linear layers of the denoiser's blocks, but not of their modulation, and the last one, by name; voices are heard as ever."""
     named = {name: layer for name, layer in model.named_modules() if isinstance(layer, Linear)}
     return {name: layer for name, layer in named.items() if name == "out" or name.startswith("layers.")}
 

@@ -76,6 +76,12 @@ def read_avatars(folder: Path, head: Head) -> dict[str, HeadAvatar]:
             raise InputError(
                 file, expected=f"an avatar on head {head.digest[:12]}", found=found, remedy="give --head the file it was fitted with"
             )
+    found: dict[str, Path] = {}
+    for file, avatar in avatars.items():
+        if avatar.person in found:
+            remedy = f"move one of {found[avatar.person].name} and {file.name} elsewhere"
+            raise InputError(folder, expected="one avatar of each person", found=f"two of {avatar.person}", remedy=remedy)
+        found[avatar.person] = file
     return {avatar.person: avatar for avatar in avatars.values()}
 
 

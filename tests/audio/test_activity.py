@@ -70,6 +70,28 @@ def test_steady_noise_quiet_crosstalk_and_clicks_are_not_speech():
     assert agreement(heard, own.speaking) > 0.93
 
 
+@pytest.mark.parametrize("silence", ["padded", "gated"])
+def test_digital_silence_does_not_hide_the_noise_that_is_spoken_in(dialogue, silence):
+    """Fault planted: silence counted among the quietest tenth, so that whoever spoke in noise 20 dB below spoke all the time."""
+    for track in dialogue.values():
+        noise = 0.1 * 10 ** (-20 / 20) * torch.randn(track.audio.shape, generator=torch.Generator().manual_seed(0))
+        audio = track.audio + noise * track.audio.square().mean().sqrt() / 0.1 * 2
+        alone = speaking_indicator(audio)
+        assert 0.1 < alone.mean() < 0.9
+        if silence == "padded":
+            changed = torch.nn.functional.pad(audio, (0, len(audio) // 3))
+        else:
+            changed = audio * (alone.repeat_interleave(640) > 0)  # a gate that opens for speech alone
+        assert agreement(speaking_indicator(changed)[: len(alone)], alone) > 0.97
+
+
+def test_behind_a_gate_quiet_speech_is_no_background():
+    """Fault planted: the quietest tenth of what a gate lets through, in which there is hardly a pause."""
+    track = speak(script(1, 20.0), 1)["b"].audio
+    alone = speaking_indicator(track)
+    assert agreement(speaking_indicator(track * (alone.repeat_interleave(640) > 0)), alone) > 0.99
+
+
 def test_tracks_without_speech_are_all_zero():
     quiet = torch.randn(64_000, generator=torch.Generator().manual_seed(0))
     for audio in (torch.zeros(64_000), 1.5e-4 * quiet, 0.05 * quiet, torch.zeros(100)):

@@ -59,6 +59,15 @@ def test_silence_is_one_constant(log_mel):
     assert (log_mel.encode(torch.zeros(64_000)) == -1).all()
 
 
+def test_padding_changes_little(log_mel, speech):
+    """Fault planted: with silence among the quietest tenth no noise is subtracted any more, from anybody's voice."""
+    noise = 0.05 * speech.audio.square().mean().sqrt() * torch.randn(speech.audio.shape, generator=torch.Generator().manual_seed(0))
+    audio = speech.audio + noise
+    rows = log_mel.encode(audio)
+    padded = log_mel.encode(torch.nn.functional.pad(audio, (0, len(audio) // 3)))[: len(rows)]
+    assert (padded - rows)[:-1].square().mean().sqrt() < 0.25 * rows.std(), "three times as much"
+
+
 def test_noise_crosstalk_and_colour_change_little(log_mel):
     both = speak(script(1, 12.0), 1, clean=True)
     clean = both["a"].audio

@@ -167,6 +167,16 @@ def test_two_files_of_different_length_name_the_longer(tmp_path):
     assert own[16_000:].abs().max() == 0 < partner[16_000:].abs().max()
 
 
+def test_a_few_samples_more_are_cut(tmp_path):
+    """As encoders and resamplers leave them. Seen red: "expected 1.000 s, found 1.000 s, longer by 0.000 s"."""
+    for name, samples in (("a", 16_000), ("b", 16_001), ("c", 16_640)):
+        write_audio(tmp_path / f"{name}.wav", torch.from_numpy(tone(1.1)[:samples]))
+    own, partner = read_voices(tmp_path / "b.wav", tmp_path / "a.wav")
+    assert len(own) == len(partner) == 16_000
+    with pytest.raises(InputError, match=r"longer by 0\.040 s"):
+        read_voices(tmp_path / "a.wav", tmp_path / "c.wav")
+
+
 def test_one_stereo_file_holds_both_voices(tmp_path):
     pair = np.stack([tone(), tone(hertz=700)])
     write_audio(tmp_path / "both.wav", torch.from_numpy(pair))

@@ -1,19 +1,26 @@
 """The commands do what they say, and say it at once."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from tiny_models import tiny_encoder, tiny_run, tiny_voice
 
 from mango.audio.encoders import EncoderConfig
 from mango.cli import COMMANDS, main, overview
 from mango.data.motion_files import load_motion
 from mango.data.video import VideoFrames
+from mango.errors import InputError
+from mango.head.model import load_head
+from mango.inference.generation import GenerationConfig
+from mango.inference.recordings import ARRIVING, generate_from_files
 
 
 def run(*words):
@@ -148,6 +155,39 @@ def test_pad_fills_with_silence(run_folder, tmp_path):
     assert run("generate", *words) == 0
     sound = soundfile.read(tmp_path / "out" / "b.wav")[0]
     assert len(sound) == 20 * 640 and np.abs(sound[6500:]).max() == 0 and np.abs(sound[:6400]).max() > 0.1
+
+
+def test_what_an_interrupted_generation_left_arrives_with_the_next(run_folder, tmp_path, monkeypatch, avatars, capsys):
+    """Seen red: the same command refused its own files, and a and b of two generations were drawn together."""
+    voices = tiny_voice(tmp_path / "o.wav", 0.2), tiny_voice(tmp_path / "p.wav", 0.2)
+    words = ("generate", "--own", voices[0], "--partner", voices[1], "--checkpoint", run_folder, "--out", tmp_path / "out", "--steps", "1")
+    (tmp_path / "out").mkdir()
+    replace, moved = os.replace, []
+
+    def interrupted(source, target):
+        if Path(source).parent.name == ARRIVING:
+            moved.append(source)
+            if len(moved) == 3:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            generate_from_files(*voices, run_folder, tmp_path / "out", GenerationConfig(steps=1))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [ARRIVING, "a.motion.json", "a.motion.npz"]
+    drawn = ("--avatar", avatars[0], "--avatar", avatars[1], "--out", tmp_path / "v.mp4")
+    assert run("render", "--motion", tmp_path / "out", *drawn) == 2 and "run the same `mango generate` again" in capsys.readouterr().err
+    assert run(*words) == 0 and not (tmp_path / "out" / ARRIVING).exists() and (tmp_path / "out" / "b.wav").exists()
+
+
+def test_a_model_that_makes_nan_is_named(run_folder, tmp_path):
+    voices = tiny_voice(tmp_path / "o.wav", 0.2), tiny_voice(tmp_path / "p.wav", 0.2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mango.inference.recordings.generate", lambda *_, **__: torch.full((2, 5, load_head().layout.width), torch.nan))
+        with pytest.raises(InputError, match="expected motion of finite numbers, found NaN or infinity for person a, first in frame 0"):
+            generate_from_files(*voices, run_folder, tmp_path / "out", GenerationConfig())
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_files_of_the_folder_stay(run_folder, tmp_path):

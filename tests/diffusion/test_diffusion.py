@@ -139,6 +139,14 @@ def test_ddim_keeps_the_noise_that_belongs_to_each_level(steps, eta):
     torch.testing.assert_close(measured, expected, rtol=0.06, atol=0)
 
 
+def test_ddim_with_all_its_noise_fresh_is_finite_from_every_level():
+    """Seen red: NaN from the noisiest level to 222 others, five steps from the top among them."""
+    signal = schedule(DiffusionConfig()).signal
+    clean, noisy = torch.randn(2, 1, 8, generator=torch_generator(0))
+    for lower in range(len(signal) - 1):
+        assert ddim_step(clean, noisy, signal[-1], signal[lower], 1.0, torch_generator(1)).isfinite().all(), lower
+
+
 def test_ddim_agrees_with_diffusers_where_steps_divide_levels():
     scheduler = noise_scheduler(DiffusionConfig(), "ddim")
     scheduler.set_timesteps(20)

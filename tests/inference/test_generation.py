@@ -150,6 +150,13 @@ def test_guidance_changes_the_result_and_scale_one_does_not(small_model):
     assert not torch.allclose(made(), made(own=2.5)) and not torch.allclose(made(heard=2.5), made(own=2.5))
 
 
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -1e30])
+def test_guidance_is_a_number_of_reason(scale):
+    """Seen red: after all the work, an error about a hidden file that was gone."""
+    with pytest.raises(InputError, match="guidance own: expected a scale up to 100"):
+        GenerationConfig(guidance={"own": scale})
+
+
 def test_guidance_of_several_pathways_adds_up(small_model):
     """In one step it is linear. Planted once: scales in another order than their branches."""
     voices, speaking = torch.randn(2, 20, 16, generator=torch.Generator().manual_seed(2)), torch.ones(2, 20)

@@ -115,6 +115,25 @@ def test_clips_of_different_lengths_are_refused(drawn, make_clip, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_clips_of_two_rates_are_as_long_as_they_last(drawn, make_clip, tmp_path):
+    """Seen red: frames were compared before they had one rate, so that equal times were refused and unequal ones ended in a traceback."""
+    clips = {"a": make_clip(5), "b": make_clip(6, fps=30.0)}
+    render_dialogue(clips, drawn, None, tmp_path / "v.mp4", RenderConfig(size=SIZE))
+    assert len(VideoFrames(tmp_path / "v.mp4")) == 5
+    with pytest.raises(InputError, match="at 25 a second, found a of 6 and b of 5"):
+        render_dialogue({"a": make_clip(6), "b": make_clip(6, fps=30.0)}, drawn, None, tmp_path / "w.mp4", RenderConfig(size=SIZE))
+
+
+def test_sound_of_another_length_is_refused(drawn, make_clip, tmp_path):
+    """Seen red: a film of 25 frames and 20 seconds of sound."""
+    clips = {"a": make_clip(5), "b": make_clip(5)}
+    for samples in (640, 16_000):
+        with pytest.raises(InputError, match=r"expected 0\.20 s, as long as the motion"):
+            render_dialogue(clips, drawn, torch.zeros(2, samples), tmp_path / "v.mp4", RenderConfig(size=SIZE))
+    assert not list(tmp_path.iterdir())
+    render_dialogue(clips, drawn, torch.zeros(2, 5 * 640 + 1024), tmp_path / "v.mp4", RenderConfig(size=SIZE, fps=50.0))
+
+
 # Views, backgrounds, names ------------------------------------------------------------------------------------------------------------
 
 
@@ -203,12 +222,18 @@ def test_what_needs_sound_says_so(drawn, make_clip, config, told):
         film({"a": make_clip(2), "b": make_clip(2)}, drawn, **config)
 
 
+def test_a_font_without_names_is_refused(tmp_path):
+    with pytest.raises(InputError, match="font: expected names to write in it"):
+        RenderConfig(font=tmp_path / "missing.ttf")
+
+
 @pytest.mark.parametrize(
     ("out", "config", "told"),
     [
         ("v.mp4", {"background": "transparent"}, r"\.mov, \.webm or a folder"),
         ("v.avi", {}, r"choose \.mp4"),
         ("v.mp4", {"background": "nowhere.png"}, "colour, a picture file or transparent"),
+        ("v.mp4", {"background": "#12345678"}, "a colour that covers"),
     ],
 )
 def test_impossible_films_are_refused_before_anything_is_drawn(drawn, make_clip, tmp_path, out, config, told):

@@ -1,5 +1,7 @@
 """Mixtures of known avatars: where new people begin, and what their first steps go along."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -125,6 +127,10 @@ def test_avatars_of_a_folder_are_known_by_name(head, people, tmp_path):
     assert torch.equal(attributes(read_avatars(tmp_path, head)["p3"]), attributes(people["p3"]))
     with pytest.raises(InputError, match="avatars"):
         read_avatars(tmp_path / "nowhere", head)
+    shutil.copy(tmp_path / "p3.safetensors", tmp_path / "p3-old.safetensors")
+    with pytest.raises(InputError, match=r"found two of p3; move one of p3-old\.safetensors and p3\.safetensors"):
+        read_avatars(tmp_path, head)
+    (tmp_path / "p3-old.safetensors").unlink()
     (tmp_path / "p3.safetensors").write_bytes(b"half an avatar")
     with pytest.raises(InputError, match=r"p3.safetensors: expected an avatar, found .*remove it"):
         read_avatars(tmp_path, head)

@@ -99,4 +99,4 @@ def write(path: Path, motion: ArkitMotion, fps: float) -> list[Assumption]:
     with atomic_file(path) as part:
         part.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
     over = float(np.abs(motion.weights - clipped).max())
-    return [converted(f"weights outside 0..1 are clipped, by up to {over:.3f}" if over > 0 else "nothing lost beyond the seventh decimal")]
+    return [converted(f"weights outside 0..1 are clipped, by up to {over:.3f}" if over > 0 else "weights are kept to the seventh decimal")]

@@ -30,6 +30,7 @@ from mango.head.arkit import ARKIT_NAMES
 
 TIMECODE = re.compile(r"(\d+):(\d+):(\d+)[:;](\d+)(?:\.(\d+))?")
 DAY = 86_400  # seconds
+TELLING_SECONDS = 2  # more different ones have a whole second between them, whose frames can be counted
 
 
 def recognise(path: Path) -> str | None:
@@ -84,7 +85,7 @@ def _timed(path: Path, motion: ArkitMotion, codes: list[str], options: Options) 
     if wrong is not None:
         raise InputError(path, expected="time codes HH:MM:SS:FF.mmm", found=repr(wrong)[:40], remedy="state the rate with --fps")
     last = max(int(match[4]) for match in read)
-    known = len({match.groups()[:3] for match in read}) > 2
+    known = len({match.groups()[:3] for match in read}) > TELLING_SECONDS
     a_second = last + 1 if known else 60 if last >= 30 else 30
     counted = np.array(
         [
@@ -114,5 +115,9 @@ def write(path: Path, motion: ArkitMotion, fps: float, eyes_pose: Float[np.ndarr
             second, frame = divmod(k, whole)
             code = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}:{frame:02d}.000"
             table.writerow([code, len(LIVE_LINK) + len(ANGLES), *(f"{value:.9g}" for value in row)])
-    lost = "" if whole == fps else f"; time codes count {whole} frames a second instead of {fps:.5g}"
-    return [converted(f"nothing lost{lost}")]
+    words = [converted("weights and turns of head and eyes are kept")]
+    if whole != fps:
+        words.append(converted(f"time codes count {whole} frames a second instead of {fps:.5g}"))
+    if len(motion) <= TELLING_SECONDS * whole:
+        words.append(converted(f"lost: the rate of so short a clip: whoever reads it has to be told {fps:.5g} (--fps)"))
+    return words

@@ -68,7 +68,17 @@ def test_live_link(saved, tmp_path, capsys):
         matrices(np.outer(angle, axis)) for angle, axis in zip((yaw, pitch, roll), np.eye(3)[[1, 0, 2]], strict=True)
     )
     np.testing.assert_allclose(about_y @ about_x @ about_z, matrices(clip.neck_pose.numpy().astype(float)), atol=1e-5)
-    assert "nothing lost" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.count("lost") == 1 and "lost: the rate of so short a clip: whoever reads it has to be told 25 (--fps)" in said
+
+
+@pytest.mark.parametrize("frames", [50, 51])
+def test_whoever_reads_a_live_link_file_knows_its_rate_or_is_told(builtin, tmp_path, capsys, frames):
+    """Seen red: clips of up to two seconds were "nothing lost", and read at 30 frames a second."""
+    save_motion(tmp_path / "a.motion.npz", clip_of(builtin, frames))
+    assert run("export", "--format", "livelink-csv", tmp_path / "a.motion.npz", tmp_path / "x.csv") == 0
+    told = "has to be told 25" in capsys.readouterr().out
+    assert told == (frames == 50) and load(*recognised(tmp_path / "x.csv")[0].entries(tmp_path / "x.csv")).fps == (30 if told else 25)
 
 
 def test_lam(saved, tmp_path):
