@@ -4,6 +4,9 @@ Gauss-Newton on reprojected points. With frames x_t and what all frames share s 
 arrow: s is found by eliminating every frame (Schur's complement), on a few dozen frames. Then all frames are solved for, held together by
 how fast faces move: a banded system, by conjugate gradients with each frame's own block as preconditioner, in pieces that overlap.
 
+What is known of expressions is known in relation to the face's size. In metres it would make faces small: one of two thirds the size, and
+nearer by as much, explains every picture with expressions of two thirds.
+
 The picture's axes are OpenCV's, the world's FLAME's: x to the person's left, y up, z out of the face. While fitting, the camera stands at
 the world's origin; at the end the world is laid so that the head's median pose in the clip is the rest pose.
 """
@@ -45,6 +48,7 @@ class FitConfig:
     focal: float = 1.3  # of the longer side of the picture: the likeliest focal length
     focal_spread: float = 0.5  # of its logarithm
     shape: float = 1.0  # of identity coefficients
+    size: float = 0.04  # of the logarithm of a face's size, which pictures hardly tell: that of adults
     expression: float = 0.3  # of ARKit's weights, which are between 0 and 1; FLAME's coefficients are four times as large
     eyelids: float = 0.7  # of those that move eyelids, the same: blinks are whole
     negative: float = 0.03  # how far below zero such a weight may lie
@@ -124,18 +128,28 @@ class Problem:
         squared = residuals.square().sum(-1) * self.precision * self.config.alike**2
         return self.trust[of, None] * self.precision / (1 + squared / 9)
 
-    def prior_terms(self, frames: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, "rows width width"], Float[Tensor, "rows width"]]:
-        """Normal matrix and gradient of what is known of one face."""
-        normal = torch.diag_embed(self.prior.expand_as(frames).clone())
-        gradient = self.prior * frames
+    def prior_terms(
+        self, shared: Shared, frames: Float[Tensor, "rows width"]
+    ) -> tuple[Float[Tensor, "rows width width"], Float[Tensor, "rows width"]]:
+        """Normal matrix and gradient of what is known of one face, of expressions in relation to its size."""
+        precision = self.prior.expand_as(frames).clone()
         if self.head.kind == "arkit":
-            below = (frames < 0).float() / self.config.negative**2
-            below[:, self.head.expressions :] = 0
-            normal = normal + torch.diag_embed(below)
-            gradient = gradient + below * frames
+            precision[:, self.expr] += (frames[:, self.expr] < 0) / self.config.negative**2
+        normal = torch.diag_embed(precision)
         if len(self.pairs):
-            normal, gradient = normal + self.pairs, gradient + frames @ self.pairs
-        return normal, gradient
+            normal = normal + self.pairs
+        normal[:, self.expr, self.expr] /= self.size(shared.shape) ** 2
+        return normal, (normal @ frames[..., None])[..., 0]
+
+    def size(self, shape: Float[Tensor, "identity"]) -> Float[Tensor, ""]:
+        """Of a face at rest: how far its points lie from their middle, as a share of the mean head's."""
+        still = [shape.new_zeros(count) for count in (self.head.expressions, 3, 3, 3)]
+        own, usual = (self.pointed.points(code, *still) for code in (shape, torch.zeros_like(shape)))
+        return (own - own.mean(0)).norm() / (usual - usual.mean(0)).norm()
+
+    def growth(self, shape: Float[Tensor, "identity"]) -> Float[Tensor, "identity"]:
+        """Derivative of the size's logarithm."""
+        return torch.func.grad(lambda code: self.size(code).log())(shape)
 
     def _prior(self) -> Float[Tensor, "width"]:
         config = self.config
@@ -230,9 +244,9 @@ def together(
         alone = round < config.rounds
         residuals, own = problem.residuals(shared, frames, keys), problem.derivatives(shared, frames, keys)
         weights = problem.weights(residuals, keys)
-        normal, gradient = problem.prior_terms(frames)
-        normal = normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own)
-        gradient = gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals)
+        known, pulled = problem.prior_terms(shared, frames)
+        normal = known + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own)
+        gradient = pulled + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals)
         if alone:
             normal = normal * pose[:, None] * pose + torch.diag(1 - pose)
             frames = frames - _limited(torch.linalg.solve(normal, gradient * pose), problem)
@@ -241,6 +255,8 @@ def together(
         cross = torch.einsum("fpxi,fp,fpxj->fij", own, weights, coupled)
         both = torch.einsum("fpxi,fp,fpxj->ij", coupled, weights, coupled) + torch.diag(_shared_prior(problem))
         slope = torch.einsum("fpxi,fp,fpx->i", coupled, weights, residuals) + _shared_prior(problem) * _shared_offset(problem, shared)
+        across, among, along = relative_to_size(problem, shared, frames, pulled)
+        cross, both, slope = cross + across, both + among, slope + along
         solved = torch.linalg.solve(normal, torch.cat([cross, gradient[..., None]], dim=-1))
         step = torch.linalg.solve(
             both - torch.einsum("fij,fik->jk", cross, solved[..., :-1]), slope - torch.einsum("fij,fi->j", cross, solved[..., -1])
@@ -293,7 +309,7 @@ def step_over_time(
     for some in torch.arange(of.start, of.stop).split(AT_ONCE):
         residuals, own = problem.residuals(shared, frames[some], some), problem.derivatives(shared, frames[some], some)
         weights = problem.weights(residuals, some)
-        normal, gradient = problem.prior_terms(frames[some])
+        normal, gradient = problem.prior_terms(shared, frames[some])
         normals.append(normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own))
         gradients.append(gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals))
     beyond = (min(2, of.start), min(2, len(frames) - of.stop))
@@ -390,6 +406,21 @@ def _shared_derivatives(
         )
     larger, smaller = (problem.residuals(replace(shared, log_focal=shared.log_focal + sign * step), frames, of) for sign in (1, -1))
     return torch.stack([*found, larger - smaller], dim=-1) / (2 * step)
+
+
+def relative_to_size(
+    problem: Problem, shared: Shared, frames: Float[Tensor, "rows width"], pulled: Float[Tensor, "rows width"]
+) -> tuple[Float[Tensor, "rows width shared"], Float[Tensor, "shared shared"], Float[Tensor, "shared"]]:
+    """What the priors of expressions, x / size, and of the size itself say of identity: cross terms, normal matrix and gradient.
+
+    ``pulled``: gradient of the former by x.
+    """
+    growth, precision = torch.cat([problem.growth(shared.shape), torch.zeros(1)]), problem.config.size**-2
+    of_expressions = torch.zeros_like(pulled)
+    of_expressions[:, problem.expr] = pulled[:, problem.expr]
+    squared = (of_expressions * frames).sum()
+    along = (precision * problem.size(shared.shape).log() - squared) * growth
+    return -of_expressions[..., None] * growth, (squared + precision) * torch.outer(growth, growth), along
 
 
 def _shared_prior(problem: Problem) -> Float[Tensor, "shared"]:
