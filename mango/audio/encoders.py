@@ -106,7 +106,7 @@ class LogMel(Encoder):
         self.mels = config.mels
         self.width = HOPS_PER_FRAME * config.mels
         self.filters = mel_filters(config.mels)
-        definition = [1, config.kind, config.mels, WINDOW, TRANSFORM, HOP, LOWEST_HZ, HIGHEST_HZ, FLOOR_DB, COLOUR_SHARE, COLOUR_LIMIT_DB,
+        definition = [2, config.kind, config.mels, WINDOW, TRANSFORM, HOP, LOWEST_HZ, HIGHEST_HZ, FLOOR_DB, COLOUR_SHARE, COLOUR_LIMIT_DB,
                       OVERSUBTRACTION]  # fmt: skip
         self.digest = hashlib.sha256(json.dumps(definition).encode()).hexdigest()
 

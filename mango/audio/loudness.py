@@ -11,7 +11,8 @@ HOP = 160
 HOPS_PER_FRAME = 4
 QUIETEST_SPEECH_DB = -62.0  # of a hop's mean square, full scale = 0; a track that never exceeds it has no speech of its own
 DIGITAL_SILENCE_DB = -100.0
-NOTHING_RECORDED_DB = -95.0  # padding, a muted microphone, a closed gate; the dither of 16 bits lies below
+NOTHING_RECORDED_DB = -90.0  # padding, a muted microphone, a closed gate; the dither of 16 bits lies below, at -94
+RISING_DB = 12.0  # above the background, from which on a hop may be speech
 
 
 def decibels(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -19,12 +20,13 @@ def decibels(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def speech_level_db(hops_db: Float[Tensor, "hops"], quietest_db: float = QUIETEST_SPEECH_DB) -> float:
-    """The level of the track's loud speech: what its loudest twentieth (0.3 s at least, 4 s at most) reaches.
+    """The level of the track's loud speech: what its loudest twentieth reaches, of long tracks 4 s, and half of all that rises at most.
 
-    A listener who says one "mm-hm" still has the level of that; a click of a few hops does not count.
+    A listener of an hour who says one "mm-hm" still has the level of that; a click (less than 0.3 s) does not count.
     """
     hops = hops_db.shape[0]
-    rank = min(hops, max(32, min(400, hops // 20)))
+    rising = int((hops_db > background_level_db(hops_db) + RISING_DB).sum())
+    rank = min(hops, max(32, min(400, hops // 20, rising // 2)))
     level = float(hops_db.topk(rank, sorted=False).values.min()) if hops else DIGITAL_SILENCE_DB
     return max(level, quietest_db)
 

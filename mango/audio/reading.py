@@ -85,7 +85,7 @@ def opened_sound(path: Path) -> Iterator:
 
     Errors: InputError with the reason why there is none.
     """
-    if in_a_container(path):
+    if in_a_container(path) or is_mp3_of_unknown_length(path):
         with tempfile.TemporaryDirectory() as folder, _opened(_decoded(path, Path(folder) / "sound.wav")) as file:
             yield file
     else:
@@ -99,19 +99,40 @@ def in_a_container(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(12)
-    return head[4:8] in QUICKTIME or head[:4] == MATROSKA or (head[:1] == b"\xff" and head[1] & 0xF6 == 0xF0)
+    aac = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
+    return head[4:8] in QUICKTIME or head[:4] == MATROSKA or aac
+
+
+def is_mp3_of_unknown_length(path: Path) -> bool:
+    """Without a Xing header, as dictaphones and cutters write them: libsndfile would guess the length, and stop there."""
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return False
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3" and len(head) == 10:
+            file.seek(10 + sum((byte & 0x7F) << 7 * (3 - k) for k, byte in enumerate(head[6:])))
+        else:
+            file.seek(0)
+        frame = file.read(256)
+    third_layer = frame[:1] == b"\xff" and len(frame) > 1 and frame[1] & 0xE6 == 0xE2
+    return third_layer and not any(tag in frame for tag in (b"Xing", b"Info"))
+
+
+def sound_copy(path: Path, rate: int, channels: int):
+    """A wav to write to, open, of any length: plain ones end at 4 GiB, in silence (`soundfile.SoundFile`)."""
+    import soundfile
+
+    return soundfile.SoundFile(path, "w", rate, channels, subtype="FLOAT", format="RF64")
 
 
 def _decoded(path: Path, copy: Path) -> Path:
-    """The sound of a container, all of it, as a wav."""
-    import soundfile
-
+    """All the sound of a file, as FFmpeg reads it, as a wav."""
     from mango.data.formats.foreign_films import sound_pieces
 
     file = None
     try:
         for rate, piece in sound_pieces(path, LONGEST_SECONDS):
-            file = file or soundfile.SoundFile(copy, "w", rate, piece.shape[1], subtype="FLOAT")
+            file = file or sound_copy(copy, rate, piece.shape[1])
             file.write(piece)
     except InputError as error:
         raise InputError(path, expected="a sound file", found=error.found, remedy=RECORD_AGAIN) from error
@@ -200,8 +221,10 @@ def _check_signal(path: Path, audio: Float[np.ndarray, "samples"]) -> None:
     if len(audio) < SAMPLES_PER_FRAME:
         found = "no samples" if not len(audio) else f"{len(audio) / SAMPLE_RATE:.4f} s"
         raise InputError(path, expected="at least 0.04 s of sound (one frame)", found=found, remedy=RECORD_AGAIN)
-    loudness = np.abs(audio[10 : min(len(audio) - 10, 60 * SAMPLE_RATE)])  # resampling rings at the ends; a minute tells
-    if loudness.max() > 1e-3 and loudness.max() - loudness.min() < 0.02 * loudness.max():
+    inside, minute = audio[10:-10], 60 * SAMPLE_RATE  # resampling rings at the ends
+    minutes = (np.abs(inside[first : first + minute]) for first in range(0, len(inside), minute))
+    loudest, quietest = np.array([(some.max(), some.min()) for some in minutes]).T
+    if loudest.max() > 1e-3 and loudest.max() - quietest.min() < 0.02 * loudest.max():
         raise InputError(path, expected="sound", found=f"the constant value {audio[len(audio) // 2]:.3f} (a clipped or dead channel)",
                          remedy="record again at a lower level")  # fmt: skip
 

@@ -77,10 +77,11 @@ def _path(root: Path, id: str, side: str, encoder: Encoder) -> Path:
 
 def _write(path: Path, audio: Float[Tensor, "samples"], frames: int, encoder: Encoder) -> None:
     """Part by part: all layers of a long dialogue are more than memory holds."""
-    kind = torch.empty(0, dtype=encoder.dtype).numpy().dtype
-    rows, done = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(frames, encoder.width)), 0
-    for part in encoder.parts(audio):
-        rows[done : done + len(part)] = part.numpy()
-        done += len(part)
+    kind, done = torch.empty(0, dtype=encoder.dtype).numpy().dtype, 0
+    described = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (frames, encoder.width)}
+    with path.open("wb") as file:  # not mapped: where the disk is full that ends the process without a word
+        np.lib.format.write_array_header_1_0(file, described)
+        for part in encoder.parts(audio):
+            file.write(part.numpy().astype(kind, copy=False).tobytes())
+            done += len(part)
     assert done == frames, f"{done} rows of features for {frames} frames"
-    rows.flush()

@@ -162,6 +162,8 @@ def sound_pieces(
                     for silent in range(done, min(at, wanted), rate):
                         yield rate, np.zeros((min(rate, min(at, wanted) - silent), piece.shape[1]), np.float32)
                     done = at
+                if done - at > GAP * rate:
+                    piece = piece[done - at :]
                 yield rate, piece[max(-done, 0) : max(wanted - done, 0)]
                 done += len(piece)
             if done is not None and done >= wanted:
@@ -197,7 +199,8 @@ def _decoded(path: str, film: Any, stream: Any, alive: Callable[[], None], stric
     """Frames with a time. What is damaged is left out, as players do, or refused; what leads up to a cut's first frame never comes."""
     import av
 
-    begun = False
+    begun, first, last = False, None, -1
+    counted = film.format.name == "avi" and stream.type == "video" and stream.codec_context.has_b_frames  # packets, not pictures
     packets = film.demux(stream)
     while True:
         alive()
@@ -215,6 +218,9 @@ def _decoded(path: str, film: Any, stream: Any, alive: Callable[[], None], stric
         if packet is None:
             return
         for frame in frames:
+            if counted:
+                first = frame.dts if first is None else first
+                frame.pts = last = last + 1 if None in (first, frame.dts) else max(frame.dts - first, last + 1)
             if frame.pts is not None:
                 begun = True
                 yield frame

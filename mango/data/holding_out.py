@@ -119,7 +119,8 @@ def _groups(cast: Mapping[str, Iterable[str]]) -> list[list[str]]:
 
     def lead(person: str) -> str:
         while leader.setdefault(person, person) != person:
-            person = leader[person] = leader[leader[person]]
+            leader[person] = leader[leader[person]]
+            person = leader[person]
         return person
 
     people = {id: [person for person in met if person != NOBODY] for id, met in cast.items()}

@@ -70,7 +70,7 @@ def test_steady_noise_quiet_crosstalk_and_clicks_are_not_speech():
     assert agreement(heard, own.speaking) > 0.93
 
 
-@pytest.mark.parametrize("silence", ["padded", "gated"])
+@pytest.mark.parametrize("silence", ["padded", "dithered", "gated"])
 def test_digital_silence_does_not_hide_the_noise_that_is_spoken_in(dialogue, silence):
     """Fault planted: silence counted among the quietest tenth, so that whoever spoke in noise 20 dB below spoke all the time."""
     for track in dialogue.values():
@@ -80,6 +80,9 @@ def test_digital_silence_does_not_hide_the_noise_that_is_spoken_in(dialogue, sil
         assert 0.1 < alone.mean() < 0.9
         if silence == "padded":
             changed = torch.nn.functional.pad(audio, (0, len(audio) // 3))
+        elif silence == "dithered":
+            dither = torch.rand(2, len(audio) // 3, generator=torch.Generator().manual_seed(1)).sum(0) - 1
+            changed = torch.cat([audio, (dither.round() / 2**15)])
         else:
             changed = audio * (alone.repeat_interleave(640) > 0)  # a gate that opens for speech alone
         assert agreement(speaking_indicator(changed)[: len(alone)], alone) > 0.97
@@ -90,6 +93,22 @@ def test_behind_a_gate_quiet_speech_is_no_background():
     track = speak(script(1, 20.0), 1)["b"].audio
     alone = speaking_indicator(track)
     assert agreement(speaking_indicator(track * (alone.repeat_interleave(640) > 0)), alone) > 0.99
+
+
+@pytest.mark.parametrize(("seconds", "pieces"), [(20, 1), (60, 3), (300, 6)])
+def test_a_listener_of_few_words_speaks_them(seconds, pieces):
+    """Seen red: loud speech was what a twentieth of the track reaches, so that who spoke less did not speak at all."""
+    said = speak(script(5, 20.0), 5, clean=True)["a"]
+    loud = said.audio.unfold(0, 9_600, 160).square().mean(1).argmax() * 160  # the loudest 0.6 s
+    piece = said.audio[loud : loud + 9_600]
+    audio = 1e-3 * torch.randn(seconds * 16_000, generator=torch.Generator().manual_seed(0))
+    true = torch.zeros(seconds * 25)
+    for k in range(pieces):
+        first = (2 * k + 1) * seconds * 25 // (2 * pieces)
+        audio[first * 640 : first * 640 + 9_600] += piece
+        true[first : first + 15] = 1
+    found = speaking_indicator(audio)
+    assert found[true > 0].mean() > 0.8 and found.sum() < 2.5 * true.sum()
 
 
 def test_tracks_without_speech_are_all_zero():

@@ -5,6 +5,8 @@ all dialogues of a small set held out; whoever is in the source's own split held
 was held out before; a split that is large enough made larger.
 """
 
+import random
+
 import pytest
 
 from mango.data.holding_out import HeldOut, held_out, strangers, to_hold_out, with_held_out
@@ -34,6 +36,23 @@ def test_who_is_held_out_is_in_no_other_dialogue():
     cast = {f"f{k // 4}-{k % 4}": (f"p{k}", f"p{k + (k % 4 < 3)}") for k in range(40)}
     splits, found = held(cast, 0.2)
     assert len(splits["val"]) == 8 and found.shared_people == () and len({id[:2] for id in splits["val"]}) == 2
+
+
+def test_circles_of_people_stay_together_however_they_met():
+    """Seen red: chains of three and more fell apart unless they came in order."""
+    rng, cast = random.Random(0), {}
+    for circle in range(20):
+        people = [f"c{circle}-{k}" for k in range(rng.randint(4, 7))]
+        met = [(people[k], people[rng.randrange(k)]) for k in range(1, len(people))]
+        cast |= {f"d{circle}-{k}": pair[:: rng.choice((1, -1))] for k, pair in enumerate(met)}
+    names = [*cast]
+    rng.shuffle(names)
+    for share in (0.1, 0.2, 0.3):
+        splits, found = held({id: cast[id] for id in names}, share)
+        assert (
+            found.shared_people == ()
+            and len({id.split("-")[0] for id in splits["val"]} & {id.split("-")[0] for id in splits["train"]}) == 0
+        )
 
 
 def test_where_everybody_met_one_person_dialogues_are_held_out_and_that_is_said():

@@ -16,10 +16,12 @@ from mango.audio.activity import speaking_indicator
 from mango.audio.encoders import EncoderConfig, LogMel, make_encoder
 from mango.cli import main
 from mango.data.dialogues import DialogueSet
+from mango.data.features import make_voice_features
 from mango.data.side_files import read_speaking, read_voice, write_speaking, write_voice
 from mango.data.speaking import write_detected
 from mango.data.validation import problems
 from mango.data.windows import Windows
+from mango.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +159,17 @@ def test_a_missing_detector_is_told_before_anything_is_made(data, capsys, monkey
     monkeypatch.setitem(sys.modules, "webrtcvad", None)
     assert run(data, "--detector", "webrtcvad") == 2
     assert "mango-heads[vad]" in capsys.readouterr().err and not (data / "features").exists()
+
+
+def test_a_full_disk_is_an_error_with_words(tmp_path, monkeypatch):
+    """Seen red: the file was mapped, and a full disk ended the process by a signal. A quota fails where something is written."""
+    audio, encoder = torch.zeros(16_000), make_encoder(EncoderConfig(mels=8))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("numpy.lib.format.write_array_header_1_0", full)
+        with pytest.raises(InputError, match="free some space"):
+            make_voice_features(tmp_path, "d", "a", audio, encoder)
+    assert not list(tmp_path.rglob("*.npy")) and make_voice_features(tmp_path, "d", "a", audio, encoder)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mango.audio.reading import in_a_container, opened_sound, read_audio
+from mango.audio.reading import in_a_container, is_mp3_of_unknown_length, opened_sound, read_audio, sound_copy
 from mango.data.formats.beside import beside
 from mango.data.formats.recordings import Sound
 from mango.errors import InputError
@@ -34,7 +34,7 @@ def channels_of(path: Path) -> int:
 
 
 def _header(path: Path) -> Header:
-    if in_a_container(path):
+    if in_a_container(path) or is_mp3_of_unknown_length(path):
         stat = path.stat()
         return _header_inside(path, stat.st_size, stat.st_mtime_ns)
     import soundfile
@@ -66,8 +66,6 @@ def sound_beside(path: Path) -> Sound | None:
 
 def voice_of(sound: Sound) -> Float[Tensor, "samples"]:
     """The voice as 16 kHz mono in [-1, 1]."""
-    import soundfile
-
     if sound.path is not None and sound.path.suffix.lower() not in FILMS:
         return read_audio(sound.path, channel=sound.channel)
     if sound.path is not None:
@@ -77,7 +75,8 @@ def voice_of(sound: Sound) -> Float[Tensor, "samples"]:
         return voice
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "voice.wav"
-        soundfile.write(whole, sound.samples, sound.rate, subtype="FLOAT")
+        with sound_copy(whole, sound.rate, 1 if sound.samples.ndim == 1 else sound.samples.shape[1]) as file:
+            file.write(sound.samples)
         return read_audio(whole, channel=sound.channel)
 
 
@@ -86,14 +85,12 @@ def voice_of_film(film: Path, seconds: float, channel: int | None = None, *, str
 
     Errors: InputError for sound that starts at another time, that lacks the channel, and for damage unless it is not ``strict``.
     """
-    import soundfile
-
     from mango.data.formats.foreign_films import sound_pieces
 
     with tempfile.TemporaryDirectory() as folder:
         whole, file = Path(folder) / "voice.wav", None
         for rate, piece in sound_pieces(film, seconds, strict=strict):
-            file = file or soundfile.SoundFile(whole, "w", rate, piece.shape[1], subtype="FLOAT")
+            file = file or sound_copy(whole, rate, piece.shape[1])
             file.write(piece)
         samples = file.frames if file is not None else 0
         if file is not None:

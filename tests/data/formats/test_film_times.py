@@ -5,12 +5,14 @@ from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from coded_films import at_rate, number_of, turned, write_film
 
 from mango.audio.reading import read_audio
 from mango.cli import main
+from mango.data.film_reading import sound_pieces
 from mango.data.formats.films import film_of
 from mango.data.video import VideoFrames
 from mango.errors import InputError
@@ -70,6 +72,32 @@ def test_films_in_other_containers(tmp_path, capsys, name):
     film, *_ = imported(path, capsys)
     assert [number_of(picture) for picture in film.frames([0, 7, 24]).numpy()] == [0, 7, 24] and len(film) == 25
     assert main(["data", "inspect", str(path)]) == 0 and "25 frames of 64x48 at 25 fps" in capsys.readouterr().out
+
+
+def test_pictures_between_others_in_avi(tmp_path, capsys):
+    """AVI holds no times, and FFmpeg counts packets. Seen red: pictures that were shown twice, others never."""
+    between = {"bf": "2", "x264-params": "b-adapt=0:scenecut=0"}
+    path = write_film(tmp_path / "film.avi", at_rate(25, 2.0), codec="libx264", tick=Fraction(1, 25), options=between, sound=clap(1.0, 2.0))
+    film, voice, _ = imported(path, capsys)
+    assert [number_of(picture) for picture in film.frames(range(len(film))).numpy()] == [*range(len(film))] and len(film) >= 48
+    assert abs(np.abs(voice).argmax() / 16_000 - 1.0) < 0.012
+
+
+@pytest.mark.parametrize("pace", [0.99, 1.01])
+def test_sound_that_keeps_another_time_than_its_samples(tmp_path, pace):
+    """As recorders of screens write it. Seen red: what comes too early was put after what was there, later and later."""
+    samples = clap(19.0, 20.0)
+    with av.open(str(tmp_path / "x.mkv"), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        for first in range(0, samples.shape[1], 1024):
+            piece = np.ascontiguousarray((samples[:, first : first + 1024] * 32767).astype(np.int16))
+            frame = av.AudioFrame.from_ndarray(piece, "s16", "mono")
+            frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), round(first * pace)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    pieces = [piece[:, 0] for _, piece in sound_pieces(str(tmp_path / "x.mkv"), 100.0, lambda: None, strict=True)]
+    heard = np.abs(np.concatenate(pieces)).argmax() / 48_000
+    assert abs(heard - 19.0 * pace) < 0.07
 
 
 def test_a_turned_phone_comes_upright(tmp_path, capsys):
