@@ -40,7 +40,7 @@ def exchanged(talk):
         (delayed, "shows what was drawn for"),
         (exchanged, "shows what was drawn for"),
         (lambda talk: replace(talk, voices=talk.voices.flip(0)), "own channels"),
-        (lambda talk: replace(talk, voices=talk.voices[:, :12_000]), "samples of sound for 16000"),
+        (lambda talk: replace(talk, voices=talk.voices[:, :14_400]), "samples of sound for 16000"),
     ],
 )
 def test_other_films_are_noticed(head, tmp_path, fault, told):

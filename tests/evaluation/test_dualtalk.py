@@ -301,7 +301,8 @@ def test_speaking_masks_come_from_the_voices(own_data, own_predictions, tmp_path
     """x_speaker1 speaks in the first second only and is wrong there only. Notices masks exchanged and metrics without a voice."""
     for person in ("x_speaker1", "x_speaker2"):
         sound = np.zeros(60 * 640, np.float32)
-        sound[: 25 * 640] = 0.3 * np.random.default_rng(0).standard_normal(25 * 640)
+        syllables = np.abs(np.sin(2 * np.pi * 2 * np.arange(25 * 640) / 16_000))  # steady noise is nobody's voice
+        sound[: 25 * 640] = 0.3 * syllables * np.random.default_rng(0).standard_normal(25 * 640)
         soundfile.write(own_data / f"{person}.wav", sound, 16_000, subtype="FLOAT")
     wrong = np.load(own_predictions / "x_speaker1.npy")
     wrong[:20] += 1
