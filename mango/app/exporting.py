@@ -78,12 +78,16 @@ def _read_as(generation: Generation, head: Head) -> Assumption:
     return assumed(f"the program that reads this is on FLAME {generation}, where FLAME {head.generation}'s coefficients are OTHER FACES")
 
 
+def _of_rate(clip: MotionClip) -> Assumption:
+    return assumed(f"the program that reads this plays {clip.fps:g} frames a second: the format does not say")
+
+
 def _vhap(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    return [*vhap.write(out, _in_flames_terms(head, clip)), _read_as("2023", head)]
+    return [*vhap.write(out, _in_flames_terms(head, clip)), _read_as("2023", head), _of_rate(clip)]
 
 
 def _dualtalk(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    return [*dualtalk.write(out, _in_flames_terms(head, clip)), _read_as("2020", head)]
+    return [*dualtalk.write(out, _in_flames_terms(head, clip)), _read_as("2020", head), _of_rate(clip)]
 
 
 def _livelink(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
@@ -108,7 +112,7 @@ def _glb(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
 
 
 def _obj(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    return obj_sequence.write(out, head, clip, overwrite=True)
+    return [*obj_sequence.write(out, head, clip, overwrite=True), _of_rate(clip)]
 
 
 def _head_csv(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,14 @@ def test_whoever_reads_a_live_link_file_knows_its_rate_or_is_told(builtin, tmp_p
     assert run("export", "--format", "livelink-csv", tmp_path / "a.motion.npz", tmp_path / "x.csv") == 0
     told = "has to be told 25" in capsys.readouterr().out
     assert told == (frames == 50) and load(*recognised(tmp_path / "x.csv")[0].entries(tmp_path / "x.csv")).fps == (30 if told else 25)
+
+
+@pytest.mark.parametrize(("format", "name"), [("vhap", "x.npz"), ("dualtalk", "x.npy"), ("obj", "objs")])
+def test_formats_without_a_rate_say_which_one_their_reader_has_to_play(flame_file, tmp_path, capsys, format, name):
+    head = load_head(flame_file)
+    save_motion(tmp_path / "a.motion.npz", replace(clip_of(head), fps=30.0))
+    assert run("export", "--format", format, "--head", flame_file, tmp_path / "a.motion.npz", tmp_path / name) == 0
+    assert "plays 30 frames a second: the format does not say" in capsys.readouterr().out
 
 
 def test_lam(saved, tmp_path):
