@@ -22,7 +22,7 @@ from mango.losses.motion import added, total
 from mango.losses.surface import lip_surface
 from mango.training.exercises import exercises
 from mango.training.optim import make_learner
-from mango.training.run import Run
+from mango.training.run import INTERRUPTED, Run
 from mango.training.runtime import Runtime
 from mango.training.stage1 import Stage1Config, check_finite, new_motion_model, stage1_losses, validation_losses
 
@@ -84,3 +84,5 @@ if __name__ == "__main__":
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

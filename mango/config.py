@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import re
 import sys
 import types
@@ -97,16 +98,28 @@ def from_plain(cls: type[Config], values: Any, *, where: str, key: str = "", bas
         return cls(**arguments) if base is None else dataclasses.replace(base, **arguments)
     except TypeError as error:  # a field without default is missing
         raise InputError(where, expected=f"every required field of {key or cls.__name__}", found=str(error), remedy="add it") from error
+    except InputError as error:  # of the class itself, which does not know whose field it is
+        told = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(f"{where}, {_join(key, error.where)}", **told) from error
+    except ValueError as error:  # of a class that knows nothing of ours, as the renderer's
+        raise InputError(f"{where}, {key}", expected="values that fit", found=str(error), remedy="correct them") from error
 
 
-def check_least(config: Any, **least: int) -> None:
-    """For a config's ``__post_init__``.
+def check_ranges(config: Any, **ranges: str) -> None:
+    """For a config's ``__post_init__``. Ranges are written as in mathematics: "[0, 1)", "(0, inf)". None is in every range.
 
-    Errors: InputError for a field below the least value it may have.
+    Errors: InputError for a field, or a number of a list, that lies outside.
     """
-    for name, value in least.items():
-        if not getattr(config, name) >= value:
-            raise InputError(name, expected=f"{value} or more", found=str(getattr(config, name)), remedy="correct the value")
+    for name, interval in ranges.items():
+        low, high = (float(end) for end in interval[1:-1].split(","))
+        value = getattr(config, name)
+        numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if number is not None]
+        enough = [low < number or (number == low and interval[0] == "[") for number in numbers]
+        bounded = [number < high or (number == high and interval[-1] == "]") for number in numbers]
+        if not all(enough + bounded):
+            least = f"{'at least' if interval[0] == '[' else 'above'} {low:g}"
+            most = f", {'at most' if interval[-1] == ']' else 'below'} {high:g}" if high < math.inf else ""
+            raise InputError(name, expected=least + most, found=str(value), remedy="correct the value")
 
 
 def to_plain(config: Any) -> Any:

@@ -31,6 +31,10 @@ class AvatarConfig:
     spread: float = 0.55  # standard deviation over the distance between neighbours; larger closes holes, smaller is sharper
     thickness: float = 0.25  # standard deviation along the normal over the one across
 
+    def __post_init__(self):
+        if self.num_gaussians < 0 or not 0 < self.opacity < 1 or not (self.spread > 0 and self.thickness > 0):
+            raise ValueError(f"expected no Gaussians or more, an opacity between 0 and 1, a spread and a thickness above 0, found {self}")
+
 
 class HeadAvatar(nn.Module):
     """Gaussians bound to the triangles of one person's head, with a light of their own.

@@ -10,7 +10,7 @@ from mango.data.dialogues import DialogueSet
 from mango.data.json_files import write_json
 from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
-from mango.evaluation.protocol import LABELS, STILL, ClipScores, Motions, Reference, mover, picture_scores, still_face
+from mango.evaluation.protocol import LABELS, STILL, ClipScores, Motions, Reference, mover, picture_scores, still_faces
 from mango.head.model import load_head
 from mango.inference.generation import GenerationConfig, Progress
 from mango.training.avatars import read_avatars
@@ -34,7 +34,7 @@ def score(folders: Folders, steps: int, progress: Progress) -> None:
         done += 1
         progress(done, todo)
 
-    motions: dict[str, Motions] = {LABELS: judge.labels(), STILL: {clip: still_face(label) for clip, label in judge.labels().items()}}
+    motions: dict[str, Motions] = {LABELS: judge.labels(), STILL: judge.still()}
     for row, run in runs.items():
         motions[row] = judge.moved(run)
         advance()
@@ -67,6 +67,9 @@ class Judge:
 
     def labels(self) -> Motions:
         return {(told.id, side): told.side(side).motion for told in self.held_out for side in PERSONS}
+
+    def still(self) -> Motions:
+        return {(told.id, side): clip for told in self.held_out for side, clip in still_faces(told).items()}
 
     def moved(self, run_or_checkpoint: Path) -> Motions:
         """What a model makes of the voices."""

@@ -36,7 +36,7 @@ def check_place(path: Path, *, folder: bool = False) -> None:
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
-    with _disk_errors(path):
+    with disk_errors(path):
         if there == path and not folder and path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not there.is_dir() and (folder or there != path):
@@ -50,7 +50,7 @@ def check_place(path: Path, *, folder: bool = False) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary sibling to write into. It becomes ``path`` on leaving without an error and vanishes otherwise."""
     path = Path(path)
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path)
         partial = _partial(path)
@@ -67,7 +67,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """The same for a folder. An older one of the name is an error, or with ``replace`` goes away at the last moment."""
     path = Path(path)
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path)
         if path.exists() and not replace:
@@ -107,7 +107,7 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
     The lock goes with the process, however that ends. Errors: InputError where another is at work.
     """
-    with _disk_errors(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     try:
@@ -125,7 +125,8 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """What a user can do something about, while ``path`` is written, as InputError."""
     try:
         yield
     except OSError as error:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from mango.config import check_ranges
+
 
 @dataclass(frozen=True)
 class DiffusionConfig:
@@ -14,6 +16,9 @@ class DiffusionConfig:
 
     levels: int = 1000  # of noise
     curve: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = "squaredcos_cap_v2"  # diffusers' names; the first is cosine
+
+    def __post_init__(self):
+        check_ranges(self, levels="[1, inf)")
 
 
 @dataclass(frozen=True)

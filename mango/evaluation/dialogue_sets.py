@@ -27,7 +27,7 @@ from mango.evaluation.dualtalk_files import LISTED, listed
 from mango.evaluation.facts import Protocol, checkpoint_facts, common_facts
 from mango.evaluation.native import NativeReference, Voices, add_native, compared
 from mango.evaluation.parameter_scores import add_compared
-from mango.evaluation.protocol import LABELS, STILL, mover, still_face
+from mango.evaluation.protocol import LABELS, STILL, mover, still_faces
 from mango.evaluation.scores import Evaluation, Tally
 from mango.evaluation.speed import Stopwatch, TimedEncoder
 from mango.evaluation.synchrony import speech_energy
@@ -92,7 +92,7 @@ def evaluate_dialogues(
     if adapters:
         asked |= {f"{path} {UNWORN}": _checkpoint(path, (), ids, dialogues, loaded, config) for path in checkpoints}
     asked |= {str(path): _folder(path, ids, dialogues, complete) for path in predictions}
-    labelled = {LABELS: System(_labels), STILL: System(lambda dialogue: {p: still_face(clip) for p, clip in _labels(dialogue).items()})}
+    labelled = {LABELS: System(_labels), STILL: System(still_faces)}
     systems = labelled | (_untrained(dialogues, checkpoints, loaded) if baselines else {}) | asked
     for number, id in enumerate(ids):
         _score_dialogue(dialogues.dialogue(id), systems, true, protocol, loaded)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mango.audio.encoders import Encoder
@@ -60,7 +60,8 @@ def mover(model: torch.nn.Module, description: MotionDescription, encoder: Encod
 
     def moved(dialogue: Dialogue) -> dict[str, MotionClip]:
         sides = [dialogue.side(person) for person in PERSONS]
-        identities = [side.motion.shape for side in sides] if all(side.motion is not None for side in sides) else []
+        shapes = [torch.zeros(head.identities) if side.motion is None else side.motion.shape for side in sides]
+        identities = shapes if any(side.motion is not None for side in sides) else []  # as in training: nobody's is zero
         voices, speaking = torch.stack([side.audio for side in sides]), torch.stack([side.speaking for side in sides])
         noise = replace(config, seed=seed_at(config.seed, dialogue.id))  # one noise for all would make their errors alike
         return generate_clips(model, description, encoder, head, voices, noise, speaking=speaking, identities=identities)
@@ -68,10 +69,17 @@ def mover(model: torch.nn.Module, description: MotionDescription, encoder: Encod
     return moved
 
 
-def still_face(clip: MotionClip) -> MotionClip:
-    """The clip's mean, held: what any motion has to beat."""
-    held = {name: getattr(clip, name).mean(0).expand_as(getattr(clip, name)) for name in ("expr", "jaw_pose", "eyes_pose", "neck_pose")}
-    return replace(clip, **held)
+def still_faces(dialogue: Dialogue) -> dict[str, MotionClip]:
+    """Of everybody with labels, the mean of the trusted ones, held: what any motion has to beat."""
+    sides = {person: dialogue.side(person) for person in PERSONS if dialogue.side(person).motion is not None}
+    return {person: still_face(side.motion, side.track.keep if side.track else None) for person, side in sides.items()}
+
+
+def still_face(clip: MotionClip, keep: Bool[Tensor, "time"] | None = None) -> MotionClip:
+    """The mean over the frames to ``keep`` (None, or not one: all), held."""
+    believed = slice(None) if keep is None or not keep.any() else keep
+    moving = {name: getattr(clip, name) for name in ("expr", "jaw_pose", "eyes_pose", "neck_pose")}
+    return replace(clip, **{name: values[believed].mean(0).expand_as(values) for name, values in moving.items()})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.config import check_ranges
 from mango.head.layout import MotionLayout
 
 
@@ -37,6 +38,9 @@ class MotionLossWeights:
     neck_velocity: float = 0.1  # of first differences of head pose
     closure: float = 0.0  # of lips that stay open at p, b and m: needs phones (docs/data.md); 0.02 is strong
     blink: float = 0.06  # of eyes that are more or less open than the label's
+
+    def __post_init__(self):
+        check_ranges(self, **{field.name: "[0, inf)" for field in fields(self)})
 
 
 # The order of difference that each loss looks at: a difference over so many steps belongs to its last frame.

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mango.config import check_least
+from mango.config import check_ranges
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
 from mango.models.attention import Rotary, visible
@@ -49,13 +49,14 @@ class MotionModelConfig:
     heard_reach: int = 12  # frames to each side that the dual-audio pathway attends to: reactions lag by about a third of a second
 
     def __post_init__(self):
-        check_least(self, depth=1, heads=1, mlp_ratio=1, interaction_depth=1, heard_reach=0)
+        positive = "[1, inf)"
+        check_ranges(self, depth=positive, heads=positive, mlp_ratio=positive, interaction_depth=positive, heard_reach="[0, inf)")
         if self.width < 1 or self.width % (2 * self.heads):
             expected, remedy = f"a multiple of twice its heads ({2 * self.heads})", "choose one: positions turn pairs of a head's channels"
-            raise InputError("model.width", expected=expected, found=str(self.width), remedy=remedy)
+            raise InputError("width", expected=expected, found=str(self.width), remedy=remedy)
         if self.voice_kernel < 1 or self.voice_kernel % 2 == 0:
             remedy = "an even one would shift features against frames"
-            raise InputError("model.voice_kernel", expected="an odd number of frames", found=str(self.voice_kernel), remedy=remedy)
+            raise InputError("voice_kernel", expected="an odd number of frames", found=str(self.voice_kernel), remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def begin(run: Run, studio: Studio, learners: Learners) -> None:
     else:
         gain = measured_gain(run, studio, learners)
     learners.bank = amplified(studio, learners.bank, gain)
-    learners.restore(run.restore(learners.all).tensors)
+    learners.restore(run.restore(learners.all, check=learners.check).tensors)
 
 
 def known_gain(run: Path) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from mango.training.lessons import Lesson
-from mango.training.picture_losses import PictureLossWeights, RegionWeights
+from mango.training.picture_losses import PictureLossWeights, RegionWeights, pixel_weights
 from mango.training.stage2 import picture_parts
 from mango.training.studio import Learners, Studio
 
@@ -36,8 +36,9 @@ class DrawingError:
 
     @torch.no_grad()
     def add(self, lesson: Lesson) -> None:
-        """Its pictures, drawn from the bank."""
-        speaking = lesson.windows.speaking[lesson.places]
+        """Its pictures, drawn from the bank. One whose mouth is outside of it does not count."""
+        seen = pixel_weights(lesson.recorded, MOUTH).sum((1, 2, 3)) > 0
+        speaking = lesson.windows.speaking[lesson.places] * seen
         self.errors += picture_parts(self.studio, self.learners, lesson, L1, MOUTH, of_picture=speaking)["l1"].cpu()
         self.weights += (speaking.sum() / len(lesson.shots)).cpu()
 

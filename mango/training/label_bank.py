@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mango.config import check_ranges
 from mango.errors import InputError
 from mango.training.rest import ENOUGH, Rest
 
@@ -33,6 +34,9 @@ class BankConfig:
     edge: int = 4  # frames at either end of a window that are not believed
     rest: Literal["neutral", "tracked"] = "neutral"  # silent faces: lips touch, no side is preferred; or as the tracker says
     pin_every: int = 5  # motion steps between rest pins; 0 = never
+
+    def __post_init__(self):
+        check_ranges(self, rate="[0, 1]", below="[0, 1]", edge="[0, inf)", pin_every="[0, inf)")
 
 
 class LabelBank:
@@ -106,13 +110,8 @@ class LabelBank:
         stands = {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
         return stands | {"/".join(("began", *key)): tensor.mean(0) for key, tensor in self.labels.items()}
 
-    def restore(self, state: Mapping[str, Tensor] | None) -> None:
-        """From ``state()``; None leaves a new bank as it is.
-
-        Errors: InputError when it is the bank of other clips, of other labels of theirs, or of an older version.
-        """
-        if state is None:
-            return
+    def check(self, state: Mapping[str, Tensor]) -> None:
+        """Errors: InputError when it is the ``state()`` of a bank of other clips, of other labels of theirs, or of an older version."""
         expected = set(self.state())
         if expected != set(state):
             other = ", ".join(sorted(expected ^ set(state))[:4])
@@ -127,5 +126,9 @@ class LabelBank:
                 raise InputError(
                     "/".join(key), expected=f"the labels that this run began with, of {len(labels)} frames", found=found, remedy=remedy
                 )
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """From a ``state()`` that stands the `check`."""
+        self.check(state)
         for name in ("bank", "necks"):
             setattr(self, name, {key: state["/".join((name, *key))].to(label) for key, label in self.labels.items()})

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mango.config import check_ranges
 from mango.errors import InputError
 from mango.training.ema import MovingAverage
 
@@ -26,6 +27,11 @@ class OptimizerConfig:
     weight_decay: float = 0.01  # AdamW's, of matrices
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.9999  # decay a step of the moving average, which validates and generates; 0: none
+
+    def __post_init__(self):
+        from_zero = "[0, inf)"
+        check_ranges(self, lr=from_zero, warmup=from_zero, final="[0, 1]", betas="[0, 1)", weight_decay=from_zero)
+        check_ranges(self, clip="(0, inf]", ema="[0, 1)")
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -62,7 +68,7 @@ class Learner:
         *,
         rate: float | None = None,
     ) -> float:
-        """One optimizer step down ``loss``; returns the gradient's norm before clipping. ``step`` counts this learner's steps from 1.
+        """One optimizer step down ``loss``; returns the gradient's norm before clipping. ``step`` counts the model's updates from 1.
 
         ``add_gradients``: where ``loss`` is this process's part of it, what makes gradients whole (`Runtime.add_gradients`).
         ``rate``: of learning, instead of the one that `learning_rate` has for the step.

@@ -1,15 +1,17 @@
 """What pictures say about a rendering: per-picture losses, and where on a face they look closest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.config import check_ranges
 from mango.data.pictures import PictureBatch
 from mango.losses.image import l1, lpips, ssim
 
 MOUTH, RIGHT_EYE, LEFT_EYE = slice(48, 68), slice(36, 42), slice(42, 48)  # of iBUG's 68 points
+NO_PIXEL = 1e-6  # weight of a picture in which nothing counts
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,9 @@ class PictureLossWeights:
     ssim: float = 0.1  # of 1 - SSIM
     silhouette: float = 0.1  # of the drawing's alpha against the matte
     lpips: float = 0.0  # needs weight files, see mango.losses.perceptual
+
+    def __post_init__(self):
+        check_ranges(self, **{field.name: "[0, inf)" for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,9 @@ class RegionWeights:
     eyes: float = 5.0  # boxes about the eyes
     margin: float = 0.5  # of a part's box, on each side: closed lips and lids have flat boxes
 
+    def __post_init__(self):
+        check_ranges(self, **{field.name: "[0, inf)" for field in fields(self)})
+
 
 def picture_losses(
     colors: Float[Tensor, "pictures rows cols 3"],
@@ -40,11 +48,11 @@ def picture_losses(
     pixel_weights: Float[Tensor, "pictures rows cols 1"],
     weights: PictureLossWeights,
 ) -> dict[str, Float[Tensor, "pictures"]]:
-    """The losses whose weight is not zero, one value a picture; names as in the weights."""
+    """The losses whose weight is not zero, one value a picture; names as in the weights. Where no pixel counts, L1 is zero."""
     every = (1, 2, 3)
     losses = {}
     if weights.l1:
-        losses["l1"] = (pixel_weights * l1(colors, recorded.colors)).sum(every) / (3 * pixel_weights.sum(every))
+        losses["l1"] = (pixel_weights * l1(colors, recorded.colors)).sum(every) / (3 * pixel_weights.sum(every)).clamp_min(NO_PIXEL)
     if weights.ssim:
         losses["ssim"] = 1 - ssim(colors, recorded.colors).mean(every)
     if weights.silhouette:

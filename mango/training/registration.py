@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.config import check_ranges
 from mango.data.pictures import PictureBatch
 from mango.head.assets import JOINTS
 from mango.head.model import Head
@@ -42,6 +43,10 @@ class RegistrationConfig:
     outlier: float = 0.15  # differences beyond this count less and less (Geman and McClure)
     largest: float = 3.0  # turn of one iteration, in ``degrees``
     regions: RegionWeights = field(default_factory=lambda: RegionWeights(background=0.0, head=1.0, mouth=0.1, eyes=1.0))
+
+    def __post_init__(self):
+        check_ranges(self, iterations="[0, inf)", shrink="[1, inf)", degrees="(0, inf)", alike="(0, inf)")
+        check_ranges(self, outlier="(0, inf)", largest="(0, inf)")
 
     @property
     def of_one_look(self) -> int:

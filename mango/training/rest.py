@@ -81,13 +81,18 @@ def stilled(curves: Float[Tensor, "time columns"]) -> Float[Tensor, "time column
 
 
 def lips_at_rest(
-    head: Head, mean: Float[Tensor, "width"], std: Float[Tensor, "width"], covariance: Float[Tensor, "width width"], step: float = 1e-3
+    head: Head,
+    mean: Float[Tensor, "width"],
+    std: Float[Tensor, "width"],
+    covariance: Float[Tensor, "width width"],
+    held: Bool[Tensor, "width"],
+    step: float = 1e-3,
 ) -> Rest:
-    """For motion normalised by ``mean`` and ``std``; ``covariance`` of labels in the head's units. The head's pose has no part in it."""
+    """For motion normalised by ``mean`` and ``std``; ``covariance`` of labels in the head's units. What is ``held`` has no part in it."""
     each = torch.eye(head.layout.width) * step
     opens = (lip_openings(head, each) - lip_openings(head, -each)) / (2 * step)
-    opens[head.layout.where("neck_pose")] = 0.0
+    opens[held] = 0.0
     likely = covariance @ opens
-    likely[head.layout.where("neck_pose")] = 0.0
+    likely[held] = 0.0
     direction = likely / (opens @ likely).clamp_min(1e-12)
     return Rest(lip_openings(head, torch.zeros(1, head.layout.width))[0] + mean @ opens, opens * std, direction / std)

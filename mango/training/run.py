@@ -10,15 +10,16 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mango.config import changed_fields, config_digest, from_plain, load_plain, save_config, to_plain
-from mango.data.atomic import atomic_file
+from mango.config import changed_fields, check_ranges, config_digest, from_plain, load_plain, save_config, to_plain
+from mango.data.atomic import alone_in, atomic_file, disk_errors
 from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
 from mango.provenance import provenance
@@ -30,6 +31,8 @@ MAY_CHANGE = ("steps", "every", "runtime", "run", "keep", "accumulate", "strict"
 RATES = ("lr", "clip")  # and these of any optimizer, for a run that ended in NaN; it is said
 INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 
+Tensors = Mapping[str, Mapping[str, Tensor]]  # of a checkpoint, beside learners: by file name, e.g. "bank"
+
 
 @dataclass(frozen=True)
 class Every:
@@ -39,13 +42,16 @@ class Every:
     validate: int = 500  # on what is held out
     save: int = 500  # checkpoints
 
+    def __post_init__(self):
+        check_ranges(self, log="[0, inf)", validate="[0, inf)", save="[0, inf)")
+
 
 @dataclass(frozen=True)
 class Restored:
     """Where a run goes on. A fresh run: step 0 and nothing."""
 
     step: int = 0
-    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)  # by file name, e.g. "bank"
+    tensors: Tensors = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -69,6 +75,14 @@ class Run:
     # Life ------------------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> "Run":
+        with ExitStack() as held:
+            if self.writes:
+                held.enter_context(alone_in(self.folder, "training"))
+            self._begin()
+            self._held = held.pop_all()
+        return self
+
+    def _begin(self) -> None:
         self._check_same("dataset", str(self._facts.get("dataset")))
         checkpoint = newest_checkpoint(self.folder / "checkpoints")
         self._check_same("the newest checkpoint", str(checkpoint and checkpoint.name))
@@ -86,37 +100,42 @@ class Run:
                 save_config(self.config, partial)
             write_json(self.folder / "run.json", record)
         self._former_handler = signal.signal(signal.SIGINT, self._interrupt) if _in_main_thread() else None
-        return self
 
     def __exit__(self, kind, error, trace) -> None:
         if self._former_handler is not None:
             signal.signal(signal.SIGINT, self._former_handler)
         if self._progress is not None:
             self._progress.stop()
-        for file in (self._metrics, self._board):
-            if file is not None:
-                file.close()
+        with self._held, disk_errors(self.folder):
+            for file in (self._metrics, self._board):
+                if file is not None:
+                    file.close()
 
     def _check_facts(self, begun: Mapping[str, Any]) -> None:
         """Weights of one head or encoder mean nothing to another; of other dialogues they do, but not the same."""
-        for name in ("head", "encoder"):
+        for name in ("head", "encoder", "base"):
             before, now = begun.get(name), self._facts.get(name)
             if before != now and None not in (before, now):
                 expected = f"{name} {str(before)[:12]}, which this run was begun with"
-                remedy = f"give it that {name}, or choose another --run folder"
+                remedy = "that run has gone on since" if name == "base" else f"give it that {name}"
+                remedy += ": give a new run folder" if name == "base" else ", or choose another --run folder"
                 raise InputError(self.folder, expected=expected, found=f"{name} {str(now)[:12]}", remedy=remedy)
         if begun.get("dataset") != self._facts.get("dataset"):
-            self.say(f"the data have changed since {self.folder} was begun: it goes on with them as they are now")
+            self.say(f"the data have changed since {self.folder} was begun: it goes on with them as they are now, if it can")
 
-    def restore(self, learners: Sequence[Learner]) -> Restored:
-        """The newest checkpoint into ``learners``; metrics beyond it are forgotten, for they will be made again."""
+    def restore(self, learners: Sequence[Learner], check: Callable[[Tensors], None] = lambda tensors: None) -> Restored:
+        """The newest checkpoint into ``learners``; metrics beyond it are forgotten, for they will be made again.
+
+        ``check``: raises where the checkpoint's tensors do not fit, before any learner is read.
+        """
         checkpoint = newest_checkpoint(self.folder / "checkpoints")
         restored = Restored()
         if checkpoint is not None:
             state = read_state(checkpoint)
+            tensors = {file.stem: read_tensors(file) for file in sorted(checkpoint.glob("*.safetensors"))}
+            check(tensors)
             for learner in learners:
                 read_learner(checkpoint, learner)
-            tensors = {file.stem: read_tensors(file) for file in sorted(checkpoint.glob("*.safetensors"))}
             restored = Restored(state["step"], tensors, state)
         self.step = restored.step
         if self.writes:
@@ -165,8 +184,9 @@ class Run:
             return
         values = {name: float(value) for name, value in scalars.items()}
         assert self._metrics is not None, "restore() comes before log()"
-        self._metrics.write(json.dumps({"step": step, "group": group, **values}) + "\n")
-        self._metrics.flush()
+        with disk_errors(self.folder / "metrics.jsonl"):
+            self._metrics.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+            self._metrics.flush()
         for name, value in values.items():
             self._tensorboard().add_scalar(f"{group}/{name}", value, step)
 
@@ -198,7 +218,7 @@ class Run:
         self._check_same(name, json.dumps(contents))
         return contents
 
-    def save(self, step: int, learners: Sequence[Learner], tensors: Mapping[str, Mapping[str, Tensor]] | None = None, **state: Any) -> None:
+    def save(self, step: int, learners: Sequence[Learner], tensors: Tensors | None = None, **state: Any) -> None:
         """A checkpoint of ``step`` done. ``tensors``: further files, name -> tensors by key; ``state``: plain values."""
         self._saved = step
         if not self.writes:

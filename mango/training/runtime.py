@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from mango.config import check_ranges
 from mango.errors import InputError
 
 
@@ -28,6 +29,9 @@ class RuntimeConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
     compile: bool = False  # what training calls of the motion model, with torch.compile: costs a minute or more at the start
     threads: int | None = None  # CPU threads; None = torch's choice
+
+    def __post_init__(self):
+        check_ranges(self, threads="[1, inf)")
 
 
 class Runtime:

@@ -1,7 +1,7 @@
 """Stage one: the denoising objective of the motion model, its validation, and reading a trained model back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mango.audio.encoders import Encoder, EncoderConfig
-from mango.config import changed_fields, check_least, from_plain, to_plain
+from mango.config import changed_fields, check_ranges, from_plain, to_plain
 from mango.data.windows import WindowBatch, Windows
 from mango.diffusion.objective import DiffusionConfig, Schedule, levels, noised
 from mango.errors import InputError
@@ -39,6 +39,11 @@ class ConditionNoise:
     flip_frames: int = 5  # length of such a run
     voice: float = 0.1  # noise on the voice features, in their standard deviations: per frame ...
     colour: float = 0.1  # ... and constant over a window, as another microphone or room would be
+
+    def __post_init__(self):
+        share = "[0, 1]"
+        check_ranges(self, own=share, heard=share, identity=share, speaking=share, context=share, speaking_flips=share)
+        check_ranges(self, flip_frames="[1, inf)", voice="[0, inf)", colour="[0, inf)")
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,14 @@ class Stage1Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self):
-        check_least(self, steps=1, batch=1, frames=1, context=0, keep=1)
+        positive = "[1, inf)"
+        check_ranges(self, steps=positive, batch=positive, frames=positive, context="[0, inf)", keep=positive)
+        check_ranges(self, high_levels="(0, inf)", lip_weight="[0, inf)", muted="[0, 1]")
         if self.accumulate < 1 or self.batch % self.accumulate:
             expected, remedy = f"1 or another divisor of 'batch' ({self.batch})", "choose one"
             raise InputError("accumulate", expected=expected, found=str(self.accumulate), remedy=remedy)
-        if not self.high_levels > 0:
-            remedy = "1 draws noise levels uniformly, 1.6 high ones oftener"
-            raise InputError("high_levels", expected="a number above 0", found=f"{self.high_levels:g}", remedy=remedy)
+        if not any(asdict(self.losses).values()):
+            raise InputError("losses", expected="one of them above 0", found="none", remedy="without one nothing is learnt")
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,7 @@ def one_shot_x0(
     draws = draws.to(labels.device)
     given, speaking = draws.given[..., None], torch.where(draws.flipped, 1 - batch.speaking, batch.speaking)
     noisy = torch.where(given, labels, noised(labels, draws.gaussian, draws.level, schedule))
-    noise = draws.voices.repeat(1, 1, 1, batch.voice_layers)  # the same on every layer: the mean of independent ones would be less
-    voices = batch.voices + model.voice_std * noise.to(batch.voices)
-    conditions = model.listen(voices, speaking, batch.inside, draws.drop)
+    conditions = model.listen(_spoilt(batch, model, draws), speaking, batch.inside, draws.drop)
     clean = model(noisy, draws.level, conditions, batch.identity, batch.keep, draws.given)
     return torch.where(given, labels, clean.to(labels.dtype))
 
@@ -162,8 +166,14 @@ def regressed(
     model: PartnerMotionRegressor, batch: WindowBatch, labels: Float[Tensor, "batch person time width"], draws: Draws
 ) -> Float[Tensor, "batch person time width"]:
     """What the baseline makes of both voices and, for each person, of the partner's labels: at the mean pose where there are none."""
-    voices = batch.voices + model.voice_std * draws.voices.to(batch.voices)
-    return model(voices, torch.where(batch.keep[..., None], labels, 0.0), batch.inside).to(labels.dtype)
+    seen = torch.where(batch.keep[..., None], labels, 0.0)
+    return model(_spoilt(batch, model, draws), seen, batch.inside).to(labels.dtype)
+
+
+def _spoilt(batch: WindowBatch, model: AnyMotionModel, draws: Draws) -> Float[Tensor, "batch person time features"]:
+    """Voices with their noise, which is the same on every layer: the mean of independent ones would be less."""
+    noise = draws.voices.repeat(1, 1, 1, batch.voice_layers)
+    return batch.voices + model.voice_std * noise.to(batch.voices)
 
 
 def stage1_losses(

@@ -28,12 +28,12 @@ from mango.evaluation.picture_metrics import psnr
 from mango.head.model import Head
 from mango.losses.motion import FrameLoss, frame_counts, motion_losses, total
 from mango.models.adapters import NOBODY, Adapter, worn
-from mango.training.alternation import learned_before, phase_at
+from mango.training.alternation import Schedule, learned_before, phase_at
 from mango.training.avatars import Carry, drawn, posed, with_dropout
 from mango.training.camera_refinement import CameraRefinement
 from mango.training.label_bank import BankConfig, LabelBank
 from mango.training.lessons import Lesson
-from mango.training.optim import LOWER_THE_RATE, warmed_up
+from mango.training.optim import LOWER_THE_RATE, learning_rate, warmed_up
 from mango.training.picture_losses import PictureLossWeights, RegionWeights, picture_losses, pixel_weights
 from mango.training.registration import AXES, correction, follows_neck, neck_places, turn_between, turned, with_flow
 from mango.training.stage1 import NO_NOISE, Draws, one_shot_x0, random_draws
@@ -87,8 +87,8 @@ def teach_labels(studio: Studio, learners: Learners, whole: WindowBatch, step: i
     config, share = studio.config, studio.own_windows
     _, towards_bank, _ = from_bank(studio, learners, whole.rows(share).to(studio.device), whole, share, (config.seed, step))
     loss = total(towards_bank, config.motion_losses)
-    own_step = learned_before(step - 1, "labels", config.schedule) + 1
-    norm = learners.moving.descend(loss, own_step, studio.runtime.add_gradients, rate=warmed_up(own_step, config.motion_optimizer))
+    rate = warmed_up(learned_before(step - 1, "labels", config.schedule) + 1, config.motion_optimizer)
+    norm = learners.moving.descend(loss, updates(step, config.schedule), studio.runtime.add_gradients, rate=rate)
     return {**studio.runtime.summed({**of_bank(towards_bank), "total": loss}), "gradient_norm": torch.tensor(norm)}
 
 
@@ -102,12 +102,18 @@ def teach_motion(studio: Studio, learners: Learners, lesson: Lesson, step: int) 
             losses = from_pixels(studio, learners, lesson, model.denormalised(clean[lesson.places]))
             loss = loss + weighted(losses, config.motion_pictures)
         own_step = learned_before(step - 1, "motion", config.schedule) + 1
-        norm = learners.moving.descend(loss, own_step, studio.runtime.add_gradients)
+        rate = learning_rate(own_step, learners.moving.steps, config.motion_optimizer)
+        norm = learners.moving.descend(loss, updates(step, config.schedule), studio.runtime.add_gradients, rate=rate)
 
     _follow(bank, everybodys, studio.runtime.gathered(clean, lesson.share, len(everybodys)), draws, studio.noise.levels, config.bank)
     if config.bank.pin_every and own_step % config.bank.pin_every == 0:
         bank.pin()
     return {**studio.runtime.summed({**of_bank(towards_bank), **losses, "total": loss}), "gradient_norm": torch.tensor(norm)}
+
+
+def updates(step: int, schedule: Schedule) -> int:
+    """Of the motion model, that of this step included: its moving average goes on from one phase to the other."""
+    return sum(learned_before(step - 1, who, schedule) for who in ("labels", "motion")) + 1
 
 
 def from_bank(

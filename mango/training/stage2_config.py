@@ -1,9 +1,9 @@
 """Every choice of stage two."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from mango.config import check_least
+from mango.config import check_ranges
 from mango.errors import InputError
 from mango.losses.motion import MotionLossWeights
 from mango.training.alternation import Schedule
@@ -100,13 +100,17 @@ class Stage2Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self):
-        check_least(self, steps=1, windows=1, pictures=1, shut_eyes=0, adapter_rank=0, keep=1)
-        if not 0 <= self.avatar_dropout < 1:
-            expected, remedy = "at least 0, below 1", "0 shows all Gaussians"
-            raise InputError("avatar_dropout", expected=expected, found=f"{self.avatar_dropout:g}", remedy=remedy)
-        if not 0 < self.adapter_strength <= 1:
-            expected, remedy = "above 0, at most 1", "1 keeps all that was learnt"
-            raise InputError("adapter_strength", expected=expected, found=f"{self.adapter_strength:g}", remedy=remedy)
+        positive, from_zero = "[1, inf)", "[0, inf)"
+        check_ranges(self, steps=positive, windows=positive, pictures=positive, keep=positive, adapter_rank=from_zero)
+        check_ranges(self, shut_eyes=from_zero, lip_weight=from_zero, offset_penalty=from_zero, background="[0, 1]")
+        check_ranges(self, avatar_dropout="[0, 1)", adapter_strength="(0, 1]")
+        if not self.avatar.num_gaussians:
+            raise InputError("avatar.num_gaussians", expected="at least 1", found="0", remedy="5000 are a face at 128 pixels")
+        learners = {phase.learner for phase in (*self.schedule.opening, *self.schedule.cycle)}
+        nothing_said = not any(asdict(self.motion_losses).values())
+        if nothing_said and ("labels" in learners or ("motion" in learners and not any(asdict(self.motion_pictures).values()))):
+            remedy = "without one the motion model learns nothing in its phases"
+            raise InputError("motion_losses", expected="one of them above 0", found="none", remedy=remedy)
         for name, config in (("head_optimizer", self.head_optimizer), ("camera_optimizer", self.camera_optimizer)):
             if config.weight_decay or config.ema:
                 found = f"weight_decay {config.weight_decay:g}, ema {config.ema:g}"

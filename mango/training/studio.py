@@ -23,7 +23,7 @@ from mango.head.closed_lips import lip_openings, resting_frames
 from mango.head.model import Head, load_head
 from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
-from mango.models.adapters import Adapter
+from mango.models.adapters import Adapter, weights_digest
 from mango.models.motion import MotionModel
 from mango.training.alternation import learned_before
 from mango.training.avatar_prior import avatar_prior
@@ -92,8 +92,14 @@ class Learners:
         watched = {} if self.growth is None else self.growth.control.state_dict()
         return {"bank": self.bank.state()} | ({"growth": watched} if watched else {})
 
+    def check(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Errors: InputError where a checkpoint's tensors are of other clips: its learners are of other people or cameras, too."""
+        if "bank" in tensors:
+            self.bank.check(tensors["bank"])
+
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        self.bank.restore(tensors.get("bank"))
+        if "bank" in tensors:
+            self.bank.restore(tensors["bank"])
         if self.growth is not None:
             self.growth.control.load_state_dict(tensors.get("growth", {}))
 
@@ -143,6 +149,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         )
 
     surface = lip_surface(head, head.layout, lips=config.lip_weight)
+    base = {"base": weights_digest(model)} if config.adapter_rank else {}  # whom an adapter belongs to
     studio = Studio(
         config=config,
         head=head,
@@ -159,7 +166,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         trials=supply(windows(config.train_split, asked) if set(asked) < set(people) else training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
         remarks=tuple(remark for remark in (unexamined, unblinking) if remark),
-        facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **runtime.describe()},
+        facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **base, **runtime.describe()},
     )
     model = model.train().requires_grad_(True).to(runtime.device)
     learners = make_learners(studio, training, model, to_plain(description))
@@ -269,7 +276,7 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
         if resting:
             off = lopsided(head, torch.stack(resting))
             motion = {key: clip - off for key, clip in motion.items()}
-        rest = how_lips_rest(head, [clip[kept[key]] for key, clip in motion.items()], model)
+        rest = how_lips_rest(head, [clip[kept[key]] for key, clip in motion.items()], model, labelled)
     labels = {key: model.normalised(clip) for key, clip in motion.items()}
     return LabelBank(labels, silent, labelled.to(model.motion_mean.device), necks, rest)
 
@@ -282,9 +289,9 @@ def silence(
     return silent if silent.sum() < ENOUGH else resting_frames(lip_openings(head, motion), silent, keep, enough=ENOUGH)
 
 
-def how_lips_rest(head: Head, motion: Sequence[Float[Tensor, "_ width"]], model: MotionModel) -> Rest:
+def how_lips_rest(head: Head, motion: Sequence[Float[Tensor, "_ width"]], model: MotionModel, held: Bool[Tensor, "width"]) -> Rest:
     covariance = torch.cov(torch.cat(list(motion)).cpu().T)
-    return lips_at_rest(head, model.motion_mean.cpu(), model.motion_std.cpu(), covariance).to(model.motion_mean.device)
+    return lips_at_rest(head, model.motion_mean.cpu(), model.motion_std.cpu(), covariance, held).to(model.motion_mean.device)
 
 
 def _adapter_learner(studio: Studio, training: Windows, model: MotionModel, steps: int) -> Learner:

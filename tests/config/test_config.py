@@ -1,7 +1,7 @@
 """Faults noticed: an unknown key ignored, 1e-4 read as text, a boolean taken for a number, a key given twice, an override that loses the
 file's other values, a saved config that does not load."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ import pytest
 
 from mango.config import changed_fields, config_digest, load_config, load_plain, parse_command_line, save_config, to_plain
 from mango.errors import InputError
+from mango.losses.motion import MotionLossWeights
 from mango.training.stage1 import Stage1Config
 from mango.training.stage2_config import Stage2Config
 
@@ -125,15 +126,18 @@ def test_changed_fields_are_named():
     assert changed_fields(before, after) == {"steps": (5, 6), "optimizer.lr": (1e-3, 2.0)}
 
 
+NO_LOSSES = {field.name: 0 for field in fields(MotionLossWeights)}
+
+
 @pytest.mark.parametrize(
     "kind, text, said",
     [
-        (Stage1Config, "batch: 0", "batch: expected 1 or more, found 0"),
-        (Stage1Config, "frames: 0", "frames: expected 1 or more"),
-        (Stage1Config, "keep: 0", "keep: expected 1 or more"),
+        (Stage1Config, "batch: 0", "batch: expected at least 1, found 0"),
+        (Stage1Config, "frames: 0", "frames: expected at least 1"),
+        (Stage1Config, "keep: 0", "keep: expected at least 1"),
         (Stage1Config, "model: {width: 100}", "model.width: expected a multiple of twice its heads (16), found 100"),
-        (Stage2Config, "keep: 0", "keep: expected 1 or more"),
-        (Stage2Config, "windows: 0", "windows: expected 1 or more"),
+        (Stage2Config, "keep: 0", "keep: expected at least 1"),
+        (Stage2Config, "windows: 0", "windows: expected at least 1"),
         (Stage2Config, "schedule: {cycle: []}", "schedule.cycle: expected at least one phase, found none"),
         (
             Stage2Config,
@@ -141,6 +145,22 @@ def test_changed_fields_are_named():
             "head_optimizer: expected neither weight decay nor a moving average",
         ),
         (Stage2Config, "camera_optimizer: {weight_decay: 0.1}", "camera_optimizer: expected neither"),
+        (Stage1Config, "optimizer: {clip: 0}", "c.yaml, optimizer.clip: expected above 0, found 0.0"),
+        (Stage1Config, "optimizer: {clip: .nan}", "optimizer.clip: expected above 0, found nan"),
+        (Stage1Config, "optimizer: {betas: [0.9, 1]}", "optimizer.betas: expected at least 0, below 1, found (0.9, 1.0)"),
+        (Stage1Config, "muted: 3", "muted: expected at least 0, at most 1"),
+        (Stage1Config, "conditions: {flip_frames: 0}", "conditions.flip_frames: expected at least 1"),
+        (Stage1Config, "runtime: {threads: 0}", "runtime.threads: expected at least 1"),
+        (Stage1Config, "diffusion: {levels: 0}", "diffusion.levels: expected at least 1"),
+        (Stage1Config, f"losses: {NO_LOSSES}", "losses: expected one of them above 0, found none"),
+        (Stage2Config, f"motion_losses: {NO_LOSSES}", "motion_losses: expected one of them above 0, found none"),
+        (Stage2Config, "motion_losses: {vertices: -1}", "motion_losses.vertices: expected at least 0"),
+        (Stage2Config, "head_regions: {mouth: -1}", "head_regions.mouth: expected at least 0"),
+        (Stage2Config, "bank: {rate: 3}", "bank.rate: expected at least 0, at most 1"),
+        (Stage2Config, "registration: {shrink: 0}", "registration.shrink: expected at least 1"),
+        (Stage2Config, "density: {every: 0}", "density: expected values that fit, found every, start, stop"),
+        (Stage2Config, "avatar: {opacity: 2}", "avatar: expected values that fit, found expected no Gaussians or more, an opacity"),
+        (Stage2Config, "avatar: {num_gaussians: 0}", "avatar.num_gaussians: expected at least 1"),
     ],
 )
 def test_settings_that_cannot_work_or_do_nothing_are_refused(tmp_path, kind, text, said):

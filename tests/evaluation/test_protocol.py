@@ -12,7 +12,7 @@ from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogu
 from mango.data.truth import Truth
 from mango.data.video import write_video
 from mango.evaluation.catalogue import MEASURES
-from mango.evaluation.protocol import ClipScores, Reference, mover, picture_scores, still_face
+from mango.evaluation.protocol import ClipScores, Reference, mover, picture_scores, still_face, still_faces
 from mango.inference.generation import GenerationConfig
 from mango.inference.rendering import bytes_of
 from mango.training.stage1 import load_motion_model
@@ -48,6 +48,30 @@ def test_every_dialogue_has_noise_of_its_own(head, dialogues, run_folder):
     first = DialogueSet.open(dialogues).dialogue("d0")
     motion, again, other = (move(dialogue)["a"].expr for dialogue in (first, first, replace(first, id="d1")))
     assert torch.equal(motion, again) and not torch.allclose(motion, other)
+
+
+def test_of_one_labelled_side_its_identity_is_told(head, dialogues, run_folder, monkeypatch):
+    """As in training, where nobody's is zero. Seen red: of films of one person, which `mango track` makes, nobody's was told."""
+    told = []
+    monkeypatch.setattr("mango.evaluation.protocol.generate_clips", lambda *_, identities, **__: told.append(identities) or {})
+    model, description, encoder = load_motion_model(run_folder, head=head)
+    move = mover(model, description, make_encoder(encoder), head, GenerationConfig(steps=1))
+    both = DialogueSet.open(dialogues).dialogue("d0")
+    silent = {person: replace(side, motion=None, track=None) for person, side in both.sides.items()}
+    for sides in (both.sides, {**both.sides, "b": silent["b"]}, silent):
+        move(replace(both, sides=sides))
+    a, b = (both.side(person).motion.shape for person in "ab")
+    assert all(torch.equal(x, y) for x, y in zip(told[0] + told[1], [a, b, a, torch.zeros_like(b)], strict=True)) and told[2] == []
+
+
+def test_a_still_face_is_the_mean_of_trusted_frames(head, dialogues):
+    """Seen red: where the tracker had failed its zeros were in the mean, and the baseline easier to beat."""
+    told = DialogueSet.open(dialogues).dialogue("d0")
+    side, keep = told.side("a"), torch.arange(told.frames) >= 10
+    track = PersonTrack(keep, torch.eye(4)[None], torch.eye(3), torch.zeros(told.frames, 68, 2), torch.ones(told.frames))
+    still = still_faces(replace(told, sides={**told.sides, "a": replace(side, track=track)}))
+    torch.testing.assert_close(still["a"].jaw_pose[0], side.motion.jaw_pose[10:].mean(0))
+    torch.testing.assert_close(still["b"].jaw_pose[0], told.side("b").motion.jaw_pose.mean(0))
 
 
 def test_pictures_by_the_trackers_pose(head, tmp_path):

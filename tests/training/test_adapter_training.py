@@ -29,7 +29,7 @@ def filmed(tmp_path_factory, head):
 def train(config, steps: int):
     studio, learners = open_studio(config, Runtime(config.runtime))
     with Run(config.run, config) as run:
-        learners.bank.restore(run.restore(learners.all).tensors.get("bank"))
+        learners.restore(run.restore(learners.all).tensors)
         for step, _, _ in alternate(studio, learners, run.steps(steps)):
             run.save(step, learners.all, {"bank": learners.bank.state()})
     return studio, learners
@@ -50,6 +50,21 @@ def test_only_the_adapter_learns_and_a_resumed_run_is_the_same(filmed, head, tmp
     _, resumed = train(parts, 8)
     for name, value in resumed.adapter.model.state_dict().items():
         assert torch.equal(value, adapter.state_dict()[name]), name
+
+
+def test_an_adapter_goes_on_with_the_model_it_was_begun_for(filmed, head, tmp_path):
+    """Seen red: of a base run that had gone on meanwhile the adapter took the name, while it learnt with the weights of before."""
+    config = tiny_stage2(tmp_path, filmed, head, adapter_rank=2, people=("p0",), steps=4)
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    assert studio.facts["base"] == learners.adapter.model.base
+    with Run(config.run, config, facts=studio.facts):
+        pass
+    elsewhere = {**studio.facts, "base": "of later weights"}
+    with (
+        pytest.raises(InputError, match=r"expected base .*that run has gone on since: give a new run folder"),
+        Run(config.run, config, facts=elsewhere),
+    ):
+        pytest.fail("it went on")
 
 
 def test_held_out_pictures_are_drawn_in_what_is_kept(filmed, head, tmp_path):

@@ -16,6 +16,7 @@ from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
 from mango.training import calibration
 from mango.training.label_bank import LabelBank
+from mango.training.optim import make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime
 from mango.training.stage2_config import CalibrationConfig
@@ -150,6 +151,21 @@ def test_silence_measures_nothing(scene, head, tmp_path):
         held.speaking.zero_()
     with Run(config.run, config) as run, pytest.raises(InputError, match="people who are heard to speak, found silence in all films"):
         calibration.measured_gain(run, studio, learners)
+
+
+def test_another_bank_is_told_before_weights_are_read(scene, head, tmp_path):
+    """Seen red: a person more in the set, and a complete checkpoint was said to lack a file."""
+    config = replace(config_of(scene, head, run=tmp_path / "run"), calibration=CalibrationConfig(gains=()))
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    with Run(config.run, config) as run:
+        calibration.begin(run, studio, learners)
+        run.save(1, learners.all, learners.tensors)
+    known, more = next(iter(learners.bank.labels)), ("d9", "a")
+    grown = [{**of, more: of[known]} for of in (learners.bank.labels, learners.bank.silent)]
+    learners.bank = LabelBank(*grown, learners.bank.held, {**learners.bank.necks, more: learners.bank.necks[known]})
+    learners.heads["p9"] = make_learner("head/p9", torch.nn.Linear(1, 1), config.head_optimizer, 1)
+    with Run(config.run, config) as run, pytest.raises(InputError, match=r"label bank: expected the clips of this run.*d9/a"):
+        calibration.begin(run, studio, learners)
 
 
 def test_the_lowest_point():

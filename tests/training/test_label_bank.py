@@ -5,6 +5,7 @@ import torch
 
 from mango.errors import InputError
 from mango.training.label_bank import BankConfig, LabelBank
+from mango.training.rest import lips_at_rest
 
 A, B = ("d0", "a"), ("d1", "b")
 
@@ -33,6 +34,24 @@ def test_the_pin_removes_the_drift_common_to_silence_and_nothing_else():
     torch.testing.assert_close(labels.pin(), torch.full((4,), 0.5))
     torch.testing.assert_close(labels.bank[B], labels.labels[B])
     torch.testing.assert_close(labels.bank[A][10], torch.full((4,), 3.0))
+
+
+def test_closing_lips_moves_no_channel_that_is_held(head):
+    """Seen red: eyelids, which are said to stay as labelled, went with the lips at every pin."""
+    random, width = torch.Generator().manual_seed(0), head.layout.width
+    labels = {A: 0.3 * torch.rand(40, width, generator=random), B: 0.3 * torch.rand(40, width, generator=random)}
+    held = torch.zeros(width, dtype=torch.bool)
+    held[head.layout.where("neck_pose")] = True
+    held[head.layout.where("expr")] = head.expressions_of("eyelids")
+    covariance = torch.cov(torch.cat(list(labels.values())).T) + torch.ones(width, width)  # lids move with lips
+    rest = lips_at_rest(head, torch.zeros(width), torch.ones(width), covariance, held)
+    pinned = LabelBank(labels, {key: torch.arange(40) < 20 for key in labels}, held, {key: torch.zeros(40, 3) for key in labels}, rest)
+    for moved in pinned.bank.values():
+        moved[:, ~held] += 0.1 * torch.rand(1, int((~held).sum()), generator=random)
+    pinned.pin()
+    for key, motion in labels.items():
+        torch.testing.assert_close(pinned.bank[key][:, held], motion[:, held], rtol=0, atol=1e-6)
+        assert not torch.allclose(pinned.bank[key][:, ~held], motion[:, ~held])
 
 
 def test_windows_repeat_the_ends():

@@ -54,3 +54,13 @@ def test_the_rate_descends_with_the_pictures(begun):
             rates.append(learners.motion.optimizer.param_groups[0]["lr"])
     assert learners.motion.steps == 6 and rates[:OPENING] == [RATE.lr] * OPENING, "however few steps of the motion are to follow"
     assert rates[OPENING:] == [learning_rate(step, 6, RATE) for step in (1, 2)]
+
+
+def test_the_average_goes_on_from_the_labels_to_the_pictures(begun, monkeypatch):
+    """Seen red: it began anew with the pictures, and what it had of the labels was gone after a few steps."""
+    studio, learners = begun
+    counted = []
+    monkeypatch.setattr(learners.motion.average, "follow", lambda model, updates: counted.append(updates))
+    for _ in alternate(studio, learners, range(1, OPENING + 5)):
+        pass
+    assert counted == [1, 2, 3, 4, 5, 6], "four steps on labels, two on pictures"

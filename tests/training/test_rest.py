@@ -33,7 +33,13 @@ def clip(head):
 def rest(head, clip):
     """For motion in the head's units."""
     width = head.layout.width
-    return lips_at_rest(head, torch.zeros(width), torch.ones(width), torch.cov(clip[0].T))
+    return lips_at_rest(head, torch.zeros(width), torch.ones(width), torch.cov(clip[0].T), of_the_head(head))
+
+
+def of_the_head(head):
+    held = torch.zeros(head.layout.width, dtype=torch.bool)
+    held[head.layout.where("neck_pose")] = True
+    return held
 
 
 def without_pose(head, motion):
@@ -57,7 +63,7 @@ def test_the_median_silent_frame_is_closed_by_one_offset(head, clip, rest):
 def test_normalised_motion_is_closed_as_far(head, clip, rest):
     motion, silent = clip
     mean, std = motion.mean(0), motion.std(0) + 0.1
-    closed = lips_at_rest(head, mean, std, torch.cov(motion.T)).closed((motion - mean) / std, silent)
+    closed = lips_at_rest(head, mean, std, torch.cov(motion.T), of_the_head(head)).closed((motion - mean) / std, silent)
     torch.testing.assert_close(closed * std + mean, rest.closed(motion, silent), rtol=0, atol=1e-4)
 
 
@@ -99,7 +105,7 @@ def test_untrusted_frames_have_no_say_in_the_bank(head, tiny_set, tmp_path, monk
     model, description, encoder = load_motion_model(tmp_path / "run", head=head)
     windows = Windows(DialogueSet.open(tiny_set), "train", make_encoder(encoder), head.layout, description.frames, description.context)
     asked = []
-    monkeypatch.setattr(studio, "how_lips_rest", lambda head, motion, model: asked.extend(motion))
+    monkeypatch.setattr(studio, "how_lips_rest", lambda head, motion, *others: asked.extend(motion))
     bank = studio.new_bank(head, windows, model, neutral=True)
     kept = {(held.id, side): held.keep[number] for held in windows.dialogues for number, side in enumerate("ab")}
     assert [len(rows) for rows in asked] == [int(keep.sum()) for keep in kept.values()] and not all(keep.all() for keep in kept.values())

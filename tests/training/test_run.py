@@ -2,6 +2,7 @@
 writer and reader, old checkpoints kept for ever, a full disk that leaves half a checkpoint, NaN that trains on."""
 
 import json
+import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -203,9 +204,6 @@ def small_learner(name: str = "head/p00"):
 
 
 def test_several_learners_and_tensors_come_back(tmp_path, tiny_config):
-    from mango.config import load_config
-    from mango.training.stage1 import Stage1Config
-
     config = load_config(Stage1Config, tiny_config)
     first, second = small_learner("head/p00"), small_learner("motion")
     bank = {"d0/a": torch.randn(4, 3), "d0/b": torch.randn(4, 3).T}
@@ -247,15 +245,58 @@ def test_a_full_disk_leaves_the_checkpoint_before(copied, tmp_path, tiny_set, ro
 
 
 def test_weights_of_another_model_are_refused(tmp_path, tiny_config):
-    from mango.config import load_config
-    from mango.training.stage1 import Stage1Config
-
     with Run(tmp_path / "r", load_config(Stage1Config, tiny_config)) as run:
         run.restore([])
         run.save(1, [small_learner()])
     other = make_learner("head/p00", torch.nn.Linear(3, 4), OptimizerConfig(), 10)
     with pytest.raises(InputError, match="a difference in 'bias'"):
         read_learner(tmp_path / "r/checkpoints/00000001", other)
+
+
+def test_one_process_at_a_time_trains_into_a_run(tmp_path, tiny_config):
+    """Two removed each other's checkpoints and wrote to one file of metrics."""
+    config = load_config(Stage1Config, tiny_config)
+    with Run(tmp_path / "r", config) as run, pytest.raises(InputError, match="expected no other training into it, found one at work"):
+        run.restore([])
+        with Run(tmp_path / "r", config):
+            pytest.fail("a second run began")
+    with pytest.raises(InputError, match="steps was"), Run(tmp_path / "r", replace(config, steps=1)):
+        pytest.fail("a run of another config began")
+    with Run(tmp_path / "r", config):
+        pass  # nobody is in it any more, and who was refused never was
+
+
+def test_what_does_not_fit_is_told_before_weights_are_read(tmp_path, tiny_config):
+    """Seen red: of a set that had grown it was said that the checkpoint was damaged and should be removed."""
+    config = load_config(Stage1Config, tiny_config)
+    with Run(tmp_path / "r", config) as run:
+        run.restore([])
+        run.save(1, [small_learner()], {"bank": {"d0/a": torch.zeros(2)}})
+
+    def refuse(tensors):
+        assert set(tensors["bank"]) == {"d0/a"}
+        raise InputError("the bank", expected="its clips", found="others", remedy="give a new run folder")
+
+    with Run(tmp_path / "r", config) as run, pytest.raises(InputError, match="give a new run folder"):
+        run.restore([small_learner(), small_learner("head/p01")], check=refuse)
+
+
+def test_a_full_disk_while_logging_is_an_input_error(tmp_path, tiny_config):
+    with pytest.raises(InputError, match="no space left"), Run(tmp_path / "r", load_config(Stage1Config, tiny_config)) as run:
+        run.restore([])
+        run._metrics = Path("/dev/full").open("w")  # noqa: SIM115
+        run.log(1, "train", {"loss": 1.0})
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_ctrl_c_before_the_first_step_is_no_traceback(stage, monkeypatch):
+    def pressed(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mango.config.parse_command_line", pressed)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(Path(__file__).parents[2] / f"train_stage{stage}.py"), run_name="__main__")
+    assert ended.value.code == 130
 
 
 def _metrics(run: Path) -> list[dict]:

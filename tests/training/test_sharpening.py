@@ -15,8 +15,9 @@ from mango.data.json_files import read_json
 from mango.errors import InputError
 from mango.training import sharpening
 from mango.training.alternation import Phase, Schedule
+from mango.training.drawn_mouths import DrawingError
 from mango.training.registration import correction
-from mango.training.run import Run
+from mango.training.run import Every, Run
 from mango.training.runtime import Runtime
 from mango.training.sharpening import sharpen_when_due, smoothed
 from mango.training.stage2_config import CalibrationConfig, SharpeningConfig
@@ -76,6 +77,35 @@ def test_what_was_smoothed_away_is_found(scene, head, tmp_path):
         torch.testing.assert_close(after[:, changed], expected[:, changed])
         assert torch.equal(after[:, ~changed], motion[:, ~changed])
         assert torch.equal(learners.bank.labels[key], labels[key])
+
+
+def test_a_run_that_gets_more_steps_is_not_sharpened_again(scene, head, tmp_path):
+    """Its moments are shares of all steps, and so are later ones now."""
+    config = config_of(scene, head, run=tmp_path / "run", every=Every(0, 0, 0))
+    studio, learners = opened(config)
+    with Run(config.run, config) as run:
+        sharpen_when_due(run, studio, learners, 4)
+    longer = replace(config, steps=16)
+    studio, learners = opened(longer)
+    with Run(longer.run, longer) as run:
+        before = dict(learners.bank.bank)
+        sharpen_when_due(run, studio, learners, 8)
+        assert learners.bank.bank == before and list(read_json(config.run / sharpening.FILE)) == ["2"]
+
+
+def test_a_mouth_outside_its_picture_says_nothing(scene, head, tmp_path):
+    """Seen red: its error was NaN, and so was that of all; the run ended in a traceback about JSON."""
+    config = config_of(scene, head, run=tmp_path / "run")
+    studio, learners = opened(config)
+    told = DrawingError(studio, learners)
+    lesson = studio.lessons.at(1)
+    told.add(lesson)
+    whole = told.mean()
+    lesson.recorded.landmarks[0] += 1000.0
+    told = DrawingError(studio, learners)
+    told.add(lesson)
+    assert told.mean() != whole and told.mean() == pytest.approx(whole, rel=0.5)
+    assert float(told.weights) == pytest.approx(1 - 1 / len(lesson.shots))
 
 
 def test_silence_stays_as_it_is(scene, head, tmp_path):

@@ -59,6 +59,13 @@ def test_noise_is_the_same_on_every_layer(trained, tiny_set, head):
     assert abs(float(first.std()) - 1) < 0.1
 
 
+def test_a_regressor_learns_from_several_layers(tmp_path, tiny_set, speech_model):
+    """Seen red: noise of one layer's width on the features of two."""
+    tiny_encoder(speech_model, "wavlm")
+    words = ["--encoder.kind", "wavlm", "--encoder.path", str(speech_model), "--encoder.layers", "1", "-1", "--model.kind", "regression"]
+    assert train_here(tiny_yaml(tmp_path, tiny_set), *words, "--steps", "2") == 0
+
+
 def test_another_speech_model_is_refused(head, tmp_path):
     """In the same folder, after training. Planted once: only the width compared."""
     voices, config = torch.randn(2, 20 * 640), GenerationConfig(steps=1)

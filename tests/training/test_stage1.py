@@ -98,7 +98,7 @@ def test_exercises_draw_high_levels_as_often_as_the_config_says(setting):
     assert torch.equal(drawn(1.0), torch.cat([draws.level for draws in uniformly_drawn(config, windows, curve)]))
     assert (drawn(3.0) >= drawn(1.0)).all() and drawn(3.0).float().mean() > drawn(1.0).float().mean() + 100
     for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(InputError, match=r"high_levels: expected a number above 0"):
+        with pytest.raises(InputError, match=r"high_levels: expected above 0"):
             replace(config, high_levels=wrong)
 
 
