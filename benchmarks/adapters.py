@@ -12,6 +12,7 @@ the same noise.
 The same command goes on where it stopped.
 """
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -113,12 +114,13 @@ def judged(options: Options, talk: DialogueSet, person: str, adapter: Path) -> d
     """Scores of the person's held-out clips without and in the adapter, by how much more it errs in each dialogue (below zero: less), and
     how many frames of other people it changed.
     """
-    path = adapter.with_name(f"scores-{len(talk.split('test'))}-{options.samplings}.json")
-    if path.exists():
-        return read_json(path)
+    of = hashlib.sha256(adapter.read_bytes()).hexdigest()[:12]
+    path = adapter.with_name(f"scores-{len(talk.split('test'))}-{options.samplings}-{of}.json")
     head, truth = load_head(), Truth.open(talk.root)
     model, description, encoder = load_motion_model(options.general, head=head)
-    encoder, worn = make_encoder(encoder), adapters_by_person([adapter], model, [stranger(person)])
+    encoder, worn = make_encoder(encoder), adapters_by_person([adapter], model, [stranger(person)])  # of another model it is refused
+    if path.exists():
+        return read_json(path)
     kept, changed, more = {row: ClipScores() for row in ROWS}, 0, []
     for id in talk.split("test"):
         people = {side: stranger(whose) for side, whose in talk.describe(id).people.items()}

@@ -100,7 +100,11 @@ def main(options: Options) -> int:
                     if any(key.items() <= row.items() for row in done["rows"]):
                         continue
                     step_seconds[person] = step_seconds.get(person) or seconds_of_a_step(options, data, known, person)
-                    row = key | learnt(options, data, known, person, beginning, max(2, round(work / step_seconds[person])))
+                    row = (
+                        key
+                        | {"by": commit_and_machine()}
+                        | learnt(options, data, known, person, beginning, max(2, round(work / step_seconds[person])))
+                    )
                     done["rows"].append(row)
                     write_json(results, done)
                     print(
@@ -308,10 +312,11 @@ def page(options: Options, rows: list[dict]) -> str:
     names = " ".join(f"--{name} {getattr(options, name)}" for name in ("known", "strangers", "size", "gaussians", "pictures", "seed"))
     for name in ("film", "work"):
         names += f" --{name} {' '.join(f'{seconds:g}' for seconds in getattr(options, name))}"
+    made_by = "; ".join(sorted({row.get("by", "an earlier commit") for row in rows}))
     lines = [
         "## Avatars of unseen people",
         "",
-        f"`python -m benchmarks.new_avatars {names}`, {commit_and_machine()}, one thread.",
+        f"`python -m benchmarks.new_avatars {names}`, {made_by}, one thread.",
         "",
         f"PSNR (dB) of {HELD_OUT:g} s that nothing was learnt from, as filmed and from {ASIDE:g} degrees aside; made-up people "
         f"({options.strangers}) as a faulty tracker sees them, heads turned as the pictures say; begun among {options.known} known people "

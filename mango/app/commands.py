@@ -156,7 +156,7 @@ def track(
     out: Path,
     person: Repeated[tuple[str, ...]] = (),
     landmarks: Repeated[tuple[Path, ...]] = (),
-    box: str | None = None,
+    box: Repeated[tuple[str, ...]] = (),
     size: int = 512,
     head: str = "builtin",
     detector: Literal["auto", "mediapipe", "builtin"] = "auto",
@@ -174,7 +174,7 @@ def track(
         person: a name for each person (without, the film's name); on a split screen the left or upper one first
         landmarks: instead of MediaPipe's networks a file for each film of another detector's points: .npy or .npz of (frames, 68 or
             468, 2) pixels at 25 frames a second
-        box: x,y,width,height in pixels of the first picture: which face, where there are several
+        box: x,y,width,height in pixels of the first picture: which face, where there are several; for two films one of each
         size: pixels of the square film about the head that is written; smaller heads are not enlarged. Stage two wants films of one size
         head: the head that is fitted
         detector: what finds faces: MediaPipe's networks; "builtin": filters of this package, less exact; "auto": the

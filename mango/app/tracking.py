@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mango.data.atomic import check_place
+from mango.data.atomic import alone_in, check_place
 from mango.data.dialogues import SAMPLES_PER_FRAME, create_dialogue_set, lone_dialogue, write_dialogue
 from mango.data.formats.recordings import as_name
 from mango.data.video_cutting import cut_film
@@ -19,7 +19,7 @@ from mango.head.model import Head, load_head
 from mango.tracking.detection import Box
 from mango.tracking.face_filters import SQUARE_OVER_FACE, FaceFilters
 from mango.tracking.face_models import FaceModels, any_here, get_models
-from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints
+from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints, places_on
 from mango.tracking.films import FilmFacts, facts_of, halves
 from mango.tracking.sheet import write_sheet
 from mango.tracking.split_sound import with_voices
@@ -28,11 +28,13 @@ from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
 SHORT, HELD_OUT = 250, 0.15  # frames below which nothing is held out; share of a longer film that is
 IRISES = 10  # points that may follow MediaPipe's 468
+SMALLEST_FACE = 8.0  # pixels, below which points are none: detectors write zeros where they lost a face
+GROWING = "set"  # in OUT.tracking
 
 
 def track_films(
     films: Sequence[Path], out: Path, *, names: Sequence[str], head: str, detector: str, models: Path | None, landmarks: Sequence[Path],
-    box: str | None, split: str | None, voices: str | None, voice: Sequence[Path], size_px: int, licence: str, told,
+    box: Sequence[str], split: str | None, voices: str | None, voice: Sequence[Path], size_px: int, licence: str, told,
 ) -> None:  # fmt: skip
     """A dialogue set of one dialogue in ``out``; what is half done lies in OUT.tracking."""
     if split is not None:
@@ -49,61 +51,82 @@ def track_films(
     if out.exists():
         raise InputError(out, expected="nothing yet", found="a file or folder", remedy="choose another name, or remove it")
     check_place(out, folder=True)
+    sheet, half_done = sheet_of(out), out.with_name(f"{out.name}.tracking")
+    if sheet.exists():
+        raise InputError(sheet, expected="nothing yet: a sheet to look at goes there", found="a file or folder", remedy="move it away")
+    if half_done.exists() and not all(path.name in (*PERSONS, GROWING) or path.suffix == ".mp4" for path in _inside(half_done)):
+        found = "something else"
+        raise InputError(half_done, expected="what mango track has half done", found=found, remedy="choose another --out, or move it away")
     if landmarks and len(landmarks) != len(films):
         raise InputError("--landmarks", expected=f"{len(films)}, one for each film", found=str(len(landmarks)), remedy="name them in order")
-    if box is not None and landmarks:
-        raise InputError("--box", expected="nothing, for --landmarks say which face", found=repr(box), remedy="leave one of them out")
-    if box is not None and split is not None:
-        raise InputError("--box", expected="nothing, for a half of a split screen holds one face", found=repr(box), remedy="leave one out")
+    if box and landmarks:
+        raise InputError("--box", expected="nothing, for --landmarks say which face", found=box[0], remedy="leave one of them out")
+    if box and split is not None:
+        raise InputError("--box", expected="nothing, for a half of a split screen holds one face", found=box[0], remedy="leave one out")
+    if box and len(box) != len(films):
+        raise InputError("--box", expected=f"{len(films)}, one for each film", found=str(len(box)), remedy="name them in order")
     if landmarks and detector != "auto":
         raise InputError(
             "--detector", expected="nothing, for --landmarks say where faces are", found=detector, remedy="leave one of them out"
         )
-    where, people, config = parsed_box(box), _people(films, names), TrackConfig(size_px=size_px)
-    facts = [facts_of(path) for path in films] if split is None else list(halves(facts_of(films[0]), split))
-    facts, heard = with_voices(facts, voices, voice, split=split is not None)
-    given = [read_landmarks(path, film.frames) for path, film in zip(landmarks, facts, strict=True)] if landmarks else [None] * len(films)
-    known, frames = load_head(head), min(film.frames for film in facts)
-    networks, filters = detectors(detector, models, where, landmarks=bool(landmarks))
-    half_done = out.with_name(f"{out.name}.tracking")
+    boxes = [parsed_box(text) for text in box] or [None] * len(films)
+    people, config, known = _people(films, names), TrackConfig(size_px=size_px), load_head(head)
+    whole = [facts_of(path) for path in films] if split is None else list(halves(facts_of(films[0]), split))
+    given = [read_landmarks(path, film.frames) for path, film in zip(landmarks, whole, strict=True)] if landmarks else [None] * len(films)
+    for points in given:
+        places_on(known, MEDIAPIPE if points is None else points.points.shape[1])  # a head that cannot be fitted is said at once
+    frames = min(film.frames for film in whole)
+    facts, heard = with_voices([replace(film, seconds=frames / FRAME_RATE) for film in whole], voices, voice, split=split is not None)
+    networks, by_filters = detectors(detector, models, landmarks=bool(landmarks))
     tracked = []
-    for film, person, side, points in zip(facts, people, PERSONS, given, strict=False):
-        shown = film.path.name if split is None else f"{film.path.name}, {person}"
-        print(f"{shown}: {film.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second{heard}")
-        if film.frames > frames:
-            print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
-        (half_done / side).mkdir(parents=True, exist_ok=True)
-        found = track(
-            replace(film, seconds=frames / FRAME_RATE), person, half_done / side, known, networks, config,
-            landmarks=None if points is None else points.first(frames), filters=filters, box=where, told=told,
-        )  # fmt: skip
-        tracked.append(found)
-        for line in (*found.words, *found.scores.lines()):
-            print(f"  {line}")
-    write(out, half_done, tracked, facts, known, licence)
-    data, sheet = (shlex.quote(str(path)) for path in (out, sheet_of(out)))
-    print(f"wrote {data}; look at {sheet}; next: mango finetune --data {data} --person {people[0]} --checkpoint RUN --out RUN")
+    with alone_in(half_done, "tracking"):
+        for film, full, person, side, points, where in zip(facts, whole, people, PERSONS, given, boxes, strict=False):
+            shown = film.path.name if split is None else f"{film.path.name}, {person}"
+            print(f"{shown}: {full.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second{heard}")
+            if full.frames > frames:
+                print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
+            (half_done / side).mkdir(exist_ok=True)
+            found = track(
+                film, person, half_done / side, known, networks, config, landmarks=None if points is None else points.first(frames),
+                filters=filters_at(where) if by_filters else None, box=where, told=told,
+            )  # fmt: skip
+            tracked.append(found)
+            for line in (*found.words, *found.scores.lines()):
+                print(f"  {line}")
+        write(out, half_done, tracked, facts, known, licence)
+    data, seen = (shlex.quote(str(path)) for path in (out, sheet))
+    print(f"wrote {data}; look at {seen}; next: mango finetune --data {data} --person {people[0]} --checkpoint RUN --out RUN")
 
 
-def detectors(detector: str, models: Path | None, box: Box | None, *, landmarks: bool) -> tuple[FaceModels | None, FaceFilters | None]:
-    """Networks, for faces and mattes, and filters, instead of them. Beside landmarks or filters, networks are for mattes."""
+def _inside(folder: Path) -> list[Path]:
+    """What lies there; of a file, itself."""
+    return list(folder.iterdir()) if folder.is_dir() else [folder]
+
+
+def detectors(detector: str, models: Path | None, *, landmarks: bool) -> tuple[FaceModels | None, bool]:
+    """Networks, for faces and mattes, and whether filters find faces instead. Beside landmarks or filters, networks are for mattes."""
     networks = FaceModels(models) if models is not None or any_here() else None
     if landmarks:
-        return networks, None
+        return networks, False
     if detector == "mediapipe" or (detector == "auto" and networks is not None):
-        return networks or FaceModels(models), None
+        return networks or FaceModels(models), False
     if detector == "auto":
         print("no networks here (mango assets get mediapipe): faces are found by the built-in filters, which are less exact")
-    middle = None if box is None else np.array([box.x + box.width / 2, box.y + box.height / 2])
-    filters = FaceFilters(None if box is None else (middle, SQUARE_OVER_FACE * max(box.width, box.height)))
-    return networks, filters
+    return networks, True
+
+
+def filters_at(box: Box | None) -> FaceFilters:
+    """That look there too."""
+    if box is None:
+        return FaceFilters()
+    return FaceFilters((np.array([box.x + box.width / 2, box.y + box.height / 2]), SQUARE_OVER_FACE * max(box.width, box.height)))
 
 
 def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequence[FilmFacts], head: Head, licence: str) -> None:
     """The set, in a folder that gets its name when it is whole; then what was half done goes."""
     import shutil
 
-    growing = half_done / "set"
+    growing = half_done / GROWING
     shutil.rmtree(growing, ignore_errors=True)
     id = as_name(films[0].path.stem)
     whole = dialogue_of(id, [found.side for found in tracked])
@@ -159,6 +182,8 @@ def dialogue_of(id: str, sides: Sequence[Side]) -> Dialogue:
 def read_landmarks(path: Path, frames: int) -> SeenPoints:
     """A detector's points from a .npy (frames, points, 2 or 3), or a .npz with ``points`` and perhaps ``confidence``; pixels.
 
+    Frames that are not finite, or whose points lie all in one place, have no face.
+
     Errors: InputError for other files and shapes, another number of frames, and for shares of the picture's size instead of pixels.
     """
     expected, again = f".npy or .npz of (frames, {IBUG} or {MEDIAPIPE}, 2) pixels", "write the points again"
@@ -181,10 +206,11 @@ def read_landmarks(path: Path, frames: int) -> SeenPoints:
         raise InputError(path, expected=f"`confidence` of ({frames},)", found=_words(sure), remedy=again)
     points = points[..., :2].astype(np.float32)
     finite = np.isfinite(points).all((1, 2))
+    there = finite & (np.ptp(np.nan_to_num(points), axis=1).max(1) >= SMALLEST_FACE)
     if finite.any() and np.abs(points[finite]).max() <= 2:
         remedy = "multiply by the picture's width and height"
         raise InputError(path, expected="pixels", found="numbers up to 2: shares of the picture's size?", remedy=remedy)
-    believed = finite if sure is None else np.where(finite, np.nan_to_num(sure.astype(np.float32)), 0).clip(0, 1)
+    believed = there if sure is None else np.where(there, np.nan_to_num(sure.astype(np.float32)), 0).clip(0, 1)
     return SeenPoints(torch.from_numpy(np.nan_to_num(points)), torch.from_numpy(believed.astype(np.float32)))
 
 
@@ -192,9 +218,7 @@ def _words(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}"
 
 
-def parsed_box(text: str | None) -> Box | None:
-    if text is None:
-        return None
+def parsed_box(text: str) -> Box:
     try:
         x, y, width, height = (float(part) for part in text.split(","))
     except ValueError as error:

@@ -22,15 +22,17 @@ def cut_film(source: Path, out: Path, first: int, last: int) -> None:
             with av.open(os.fspath(source)) as film, av.open(os.fspath(partial), "w", format="mp4") as part:
                 stream = film.streams.video[0]
                 copy = part.add_stream_from_template(stream)
-                packets = [packet for packet in film.demux(stream) if packet.size]
-                if not all(packet.is_keyframe for packet in packets) or len(packets) < last:
-                    found = f"{len(packets)} frames, {sum(packet.is_keyframe for packet in packets)} of them key frames"
+                frames = keys = 0
+                for packet in film.demux(stream):
+                    frames, keys = frames + bool(packet.size), keys + bool(packet.size and packet.is_keyframe)
+                    if packet.size and first < frames <= last:
+                        packet.stream = copy
+                        packet.time_base = Fraction(1, FRAME_RATE)
+                        packet.pts = packet.dts = frames - 1 - first
+                        packet.duration = 1
+                        part.mux(packet)
+                if keys < frames or frames < last:
+                    found = f"{frames} frames, {keys} of them key frames"
                     raise InputError(source, expected=f"{last} key frames", found=found, remedy="write it as dialogue sets hold films")
-                for number, packet in enumerate(packets[first:last]):
-                    packet.stream = copy
-                    packet.time_base = Fraction(1, FRAME_RATE)
-                    packet.pts = packet.dts = number
-                    packet.duration = 1
-                    part.mux(packet)
         except av.FFmpegError as error:
             raise InputError(source, expected="an intact film", found=words(error), remedy="write it again") from error

@@ -19,6 +19,8 @@ MARGIN = 1.5  # of the square that the network sees, over the extent of the poin
 LOOKS = (1.0, 1.12)  # a picture is looked at in squares of these sizes, and the points averaged: they tremble less
 SURE = 0.5
 AGAIN_EVERY = 25  # pictures after which faces are counted anew
+LIKE = 2.0  # times as large or as small: a face elsewhere of another size is somebody else's
+GONE = 25  # pictures after which a lost face is looked for elsewhere
 CUT = 0.16  # mean change of a small grey picture, of 1, beyond which the film was cut
 SMALL = 48  # pixels of that picture
 
@@ -31,7 +33,7 @@ class Seen:
 
     points: SeenPoints
     irises: Float[Tensor, "time 2 2"]  # middles of the left and the right one, pixels; NaN where an eye is closed
-    cuts: tuple[int, ...]  # first pictures after a cut
+    cuts: tuple[int, ...]  # first pictures after a cut, or of a face that was lost and found elsewhere
     crowded: tuple[int, ...]  # pictures, of those that were looked at for it, with another face at least half as large
 
 
@@ -124,14 +126,20 @@ class Following:
             self.crowded.append(len(self))
         if self.square is None:
             self.square = chosen.centre, MARGIN * chosen.size, chosen.roll
+            if self.place is not None and self._away(chosen) >= self.place[1] / 2:
+                self.cuts.append(len(self))
+
+    def _away(self, face: Candidate) -> float:
+        """From where the face was, pixels."""
+        return float(np.linalg.norm(face.centre - self.place[0]))
 
     def _chosen(self, faces: list[Candidate]) -> Candidate | None:
-        """The one where the face was. With a box no other will do; without, the largest."""
+        """The one where the face was. With a box no other will do; without, when it has been gone for long, the largest of like size."""
         if self.place is not None:
-            away = lambda face: float(np.linalg.norm(face.centre - self.place[0]))  # noqa: E731
-            near = [face for face in faces if away(face) < self.place[1] / 2]  # people sit farther apart than that
-            if near or self.box is not None:
-                return min(near, key=away, default=None)
+            near = [face for face in faces if self._away(face) < self.place[1] / 2]  # people sit farther apart than that
+            if near or self.box is not None or any(sure > SURE for sure in self.sure[-GONE:]):
+                return min(near, key=self._away, default=None)
+            faces = [face for face in faces if 1 / LIKE < MARGIN * face.size / self.place[1] < LIKE]
         elif self.box is not None:
             faces = [face for face in faces if self.box.holds(face)]
         return max(faces, key=lambda face: face.size, default=None)

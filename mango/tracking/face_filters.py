@@ -8,6 +8,7 @@ points are off follows linearly from that, better from closer by (the supervised
 corrected from what is seen about the mouth alone: else hair and walls, which differ most from what was learned, move lips.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class FaceFilters:
     def __init__(self, also_at: tuple[Float[np.ndarray, "2"], float] | None = None):
         with np.load(LEARNT) as content:
             self.learnt = dict(content)
+        self.digest = hashlib.sha256(LEARNT.read_bytes()).hexdigest()[:16]
         self.also_at = also_at
         self.mean = self.learnt["mean"].astype(np.float64)
         self.of_face = self._corrections("face", ANCHORS, REACH)

@@ -12,7 +12,7 @@ the world's origin; at the end the world is laid so that the head's median pose 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -27,6 +27,8 @@ from mango.types import FRAME_RATE, MotionClip
 CAMERA_FROM_FLAME = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 AT_ONCE = 64  # frames whose derivatives are held in memory
 PIECE, ABOUT = 4096, 128  # frames that are solved for together: 250 MB
+SMALLER = 5.0  # times than the median face: a miss is not measured by less
+ASTRAY, ANEW = 5.0, 4  # times the median miss of keyframes, beyond which one is distrusted; how often the others are fitted
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,16 @@ class Shared:
 class Problem:
     """Points seen, a head that should explain them, and what is known of faces. Frames are rows (expr | jaw | neck | translation)."""
 
-    def __init__(self, head: Head, seen: SeenPoints, size: tuple[int, int], config: FitConfig):
+    def __init__(self, head: Head, seen: SeenPoints, size: tuple[int, int], config: FitConfig, cuts: Sequence[int] = ()):
         rows, cols = size
         places = places_on(head, seen.points.shape[1])
         self.head, self.config, self.pointed = head, config, PointedHead(head, places)
         self.seen, self.centre = seen.points, torch.tensor([cols / 2, rows / 2])
-        self.face_px = (seen.points.amax(1) - seen.points.amin(1)).amax(1).clamp_min(8.0)
-        self.trust = (seen.confidence > 0.5).float()
+        extent, sure = (seen.points.amax(1) - seen.points.amin(1)).amax(1), seen.confidence > 0.5
+        self.face_px = extent.clamp_min(float(extent[sure].median()) / SMALLER)
+        self.trust = sure.float()
+        shots = torch.searchsorted(torch.tensor(sorted(cuts)), torch.arange(len(seen)), right=True)
+        self.joined = (shots[2:] == shots[:-2]).float()  # second differences that no cut is in
         self.precision = 1 / (config.alike * places.spread) ** 2
         self.usual_focal = math.log(config.focal * max(rows, cols))
         self.width = head.expressions + 9
@@ -193,17 +198,17 @@ def fit(
     size: tuple[int, int],
     config: FitConfig | None = None,
     told: Callable[[str, float], None] = lambda what, share: None,
+    *,
+    cuts: Sequence[int] = (),
 ) -> Fit:
     """Motion, identity and camera of one person's points in pictures of ``size`` (rows, columns). ``told`` hears of progress.
 
-    Frames without a face take the motion of their neighbours.
+    Frames without a face take the motion of their neighbours. ``cuts``: first frames of later shots; nothing is smooth across them.
     """
-    problem = Problem(head, seen, size, config or FitConfig())
+    problem = Problem(head, seen, size, config or FitConfig(), cuts)
     frames = first_guess(problem)
-    keys = keyframes(problem)
-    shared = Shared(torch.zeros(head.identities), torch.tensor(problem.usual_focal))
-    shared, found = together(problem, shared, frames[keys], keys, told)
-    frames = spread_out(problem, frames, found, keys)
+    shared, found, keys = agreed(problem, frames, told)
+    frames = spread_out(problem, found, keys)
     frames = over_time(problem, shared, frames, told)
     return in_the_world(problem, shared, frames)
 
@@ -232,6 +237,23 @@ def keyframes(problem: Problem) -> Tensor:
         distance = torch.minimum(distance, (described - described[taken[-1]]).norm(dim=1))
         taken.append(int(distance.argmax()))
     return candidates[torch.tensor(sorted(set(taken)))]
+
+
+def agreed(problem: Problem, frames: Float[Tensor, "time width"], told) -> tuple[Shared, Float[Tensor, "keys width"], Tensor]:
+    """Identity, camera and keyframes that one head explains: what is no face is among the first to be chosen, so very different is it.
+
+    Frames that miss by far more than the others are distrusted, and the rest is fitted anew, a few times.
+    """
+    for left in reversed(range(ANEW)):
+        keys = keyframes(problem)
+        shared = Shared(torch.zeros(problem.head.identities), torch.tensor(problem.usual_focal))
+        shared, found = together(problem, shared, frames[keys], keys, told)
+        missed = problem.residuals(shared, found, keys).square().sum(-1).mean(-1).sqrt()
+        astray = missed > ASTRAY * missed.median()
+        if not left or not astray.any():
+            break
+        problem.trust[keys[astray]] = 0.0
+    return shared, found, keys
 
 
 def together(
@@ -268,14 +290,12 @@ def together(
     return shared, frames
 
 
-def spread_out(
-    problem: Problem, frames: Float[Tensor, "time width"], found: Float[Tensor, "keys width"], keys: Tensor
-) -> Float[Tensor, "time width"]:
+def spread_out(problem: Problem, found: Float[Tensor, "keys width"], keys: Tensor) -> Float[Tensor, "time width"]:
     """Every frame begins as a mixture of the keyframes about it."""
-    at = torch.arange(len(frames))
-    after = torch.searchsorted(keys, at).clamp(1, max(1, len(keys) - 1)) if len(keys) > 1 else torch.zeros_like(at)
     if len(keys) == 1:
-        return found.expand(len(frames), -1).clone()
+        return found.expand(len(problem.seen), -1).clone()
+    at = torch.arange(len(problem.seen))
+    after = torch.searchsorted(keys, at).clamp(1, len(keys) - 1)
     first, last = keys[after - 1], keys[after]
     share = ((at - first).float() / (last - first).clamp_min(1)).clamp(0, 1)
     return torch.lerp(found[after - 1], found[after], share[:, None])
@@ -285,7 +305,7 @@ def over_time(problem: Problem, shared: Shared, frames: Float[Tensor, "time widt
     """Each frame's points, and that faces accelerate only so much. Long films are solved in pieces, so that an hour fits into memory."""
     rounds = max(2, problem.config.rounds // 2)
     for round in range(rounds):
-        held, steps = _bend_twice(frames), []
+        held, steps = _bend_twice(frames, problem.joined), []
         for piece, around in overlapping(len(frames)):
             step = step_over_time(problem, shared, frames, held, around)
             steps.append(step[piece.start - around.start : piece.stop - around.start])
@@ -313,7 +333,8 @@ def step_over_time(
         normals.append(normal + torch.einsum("fpxi,fp,fpxj->fij", own, weights, own))
         gradients.append(gradient + torch.einsum("fpxi,fp,fpx->fi", own, weights, residuals))
     beyond = (min(2, of.start), min(2, len(frames) - of.stop))
-    return conjugate_gradients(torch.cat(normals), smooth, torch.cat(gradients) + smooth * held[of], problem.config.solves, beyond)
+    joined = problem.joined[of.start - beyond[0] : max(0, of.stop + beyond[1] - 2)]
+    return conjugate_gradients(torch.cat(normals), smooth, torch.cat(gradients) + smooth * held[of], problem.config.solves, joined, beyond)
 
 
 def conjugate_gradients(
@@ -321,17 +342,18 @@ def conjugate_gradients(
     smooth: Float[Tensor, "width"],
     wanted: Float[Tensor, "time width"],
     steps: int,
+    joined: Float[Tensor, "_"],
     beyond: tuple[int, int] = (0, 0),
 ) -> Float[Tensor, "time width"]:
     """Solves (blocks of ``normal`` + ``smooth`` times second differences squared) x = ``wanted``.
 
-    ``beyond``: how many frames there are before and after these, at which x is zero.
+    ``joined``: how much each second difference counts. ``beyond``: how many frames there are before and after these, at which x is zero.
     """
     inside = slice(beyond[0], beyond[0] + len(normal))
-    diagonal = _bend_twice_diagonal(len(normal) + sum(beyond))[inside, None] * smooth
+    diagonal = _bend_twice_diagonal(len(normal) + sum(beyond), joined)[inside, None] * smooth
     factor = torch.linalg.cholesky(normal + torch.diag_embed(diagonal))
     precondition = lambda r: torch.cholesky_solve(r[..., None], factor)[..., 0]  # noqa: E731
-    bent = lambda x: _bend_twice(torch.nn.functional.pad(x, (0, 0, *beyond)))[inside]  # noqa: E731
+    bent = lambda x: _bend_twice(torch.nn.functional.pad(x, (0, 0, *beyond)), joined)[inside]  # noqa: E731
     applied = lambda x: (normal @ x[..., None])[..., 0] + smooth * bent(x)  # noqa: E731
     x = torch.zeros_like(wanted)
     residual = wanted.clone()
@@ -435,21 +457,21 @@ def _bend(x: Float[Tensor, "time width"]) -> Float[Tensor, "_ width"]:
     return x[2:] - 2 * x[1:-1] + x[:-2]
 
 
-def _bend_twice(x: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
-    """The gradient of half the summed squares of second differences."""
+def _bend_twice(x: Float[Tensor, "time width"], joined: Float[Tensor, "_"]) -> Float[Tensor, "time width"]:
+    """The gradient of half the summed squares of second differences, of those that are ``joined``."""
     out = torch.zeros_like(x)
     if len(x) > 2:
-        bend = _bend(x)
+        bend = joined[:, None] * _bend(x)
         out[2:] += bend
         out[1:-1] -= 2 * bend
         out[:-2] += bend
     return out
 
 
-def _bend_twice_diagonal(frames: int) -> Float[Tensor, "time"]:
+def _bend_twice_diagonal(frames: int, joined: Float[Tensor, "_"]) -> Float[Tensor, "time"]:
     out = torch.zeros(frames)
     if frames > 2:
-        out[2:] += 1
-        out[1:-1] += 4
-        out[:-2] += 1
+        out[2:] += joined
+        out[1:-1] += 4 * joined
+        out[:-2] += joined
     return out

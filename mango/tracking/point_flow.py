@@ -25,6 +25,7 @@ MOVED = 0.0015  # of flow between two pictures, the same
 FACE_PX = 256  # height of the face where flow is computed
 ROUND_IT = 1.25  # side of the part of the picture that is looked at, over the face's size
 ROUNDS = 4  # of weighting
+AT_ONCE = 32  # points whose paths are sought together
 SURE = 0.5
 LAG = 5  # pictures over which movements are compared: what trembles has averaged out
 ABOUT = 25  # pictures, a second, in which they are
@@ -40,10 +41,10 @@ class Steadied:
 
 def steadied(pictures: Iterable[Picture], seen: Seen, off: float, told: Callable[[int], None] = lambda done: None) -> Steadied:
     """``off``: standard deviation of what the detector finds, of the face's size."""
-    found = seen.points.points.numpy().astype(np.float64) - 0.5
+    found = seen.points.points.numpy() - np.float32(0.5)
     sure = seen.points.confidence.numpy() > SURE
     size = float(np.median(np.ptp(found[sure], axis=1).max(1))) if sure.any() else 1.0
-    moved, returned, joined = np.zeros_like(found), np.zeros(found.shape[:2]), np.zeros(len(found), bool)
+    moved, returned, joined = np.zeros_like(found), np.zeros_like(found[..., 0]), np.zeros(len(found), bool)
     before = None
     for number, picture in enumerate(pictures):
         joined[number] = number > 0 and sure[number] and sure[number - 1] and number not in seen.cuts
@@ -53,8 +54,12 @@ def steadied(pictures: Iterable[Picture], seen: Seen, off: float, told: Callable
         told(number + 1)
     missed = float(np.median(returned[joined])) / size if joined.any() else float("nan")
     believed = believable(found, moved, joined)
-    path = paths(found / size, moved / size, returned / size, sure, believed, off) * size + 0.5
-    better = SeenPoints(torch.from_numpy(path.astype(np.float32)), seen.points.confidence)
+    path = np.empty_like(found)
+    for first in range(0, found.shape[1], AT_ONCE):  # points know nothing of each other, and an hour of all would be gigabytes
+        some = slice(first, first + AT_ONCE)
+        shares = (values[:, some].astype(np.float64) / size for values in (found, moved, returned))
+        path[:, some] = paths(*shares, sure, believed, off) * size + 0.5
+    better = SeenPoints(torch.from_numpy(path), seen.points.confidence)
     return Steadied(replace(seen, points=better), missed, float(believed.sum() / max(1, joined.sum())))
 
 

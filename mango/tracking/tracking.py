@@ -40,6 +40,7 @@ Told = Callable[[str, int, int], None]  # what is being done, how much of it, of
 
 SMALLEST = 64  # pixels of the film that is written
 DETECTED = "detected.npz"  # in the folder of a film that is being tracked
+DETECTION = 2  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
 ABOVE, BESIDE = 0.75, 0.85  # of the face's size, added above and beside the points: hair, ears, neck
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
 WORST = 4.0  # times the median residual
@@ -129,7 +130,7 @@ def track(
         where = "where --box says" if box is not None else "without being told where"
         said.append(f"found by the built-in filters, {where}: a face surely in {100 * float(sure.float().mean()):.0f} % of frames; points "
                     f"followed to the next picture and back return to within {100 * flow.missed:.2g} % of the face's size")  # fmt: skip
-    fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100))
+    fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100), cuts=seen.cuts)
     if landmarks is None:
         fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))
     keep = trusted(seen, fitted)
@@ -137,7 +138,7 @@ def track(
         found = f"{100 * float(keep.float().mean()):.0f} %: faces turned away, cut or covered"
         raise InputError(film.path, expected="a face to be followed in at least half of the frames", found=found,
                          remedy="cut the film to where one face looks roughly into the camera")  # fmt: skip
-    square = about_the_head(seen, film, config)
+    square = about_the_head(seen, keep, film, config)
     cropped = square.intrinsics(fitted.intrinsics)
     video, matte = folder / "film.mp4", folder / "mask.mp4"
     colour = write_films(film, fitted, keep, square, head, models, video, matte, told)
@@ -184,40 +185,30 @@ class Square:
         return moved
 
     def cut(self, picture: Picture) -> UInt8[np.ndarray, "px px 3"]:
-        """Where it reaches beyond the picture, the edge is repeated."""
         import cv2
 
-        rows, cols = picture.shape[:2]
-        beyond = [max(0, -self.top), max(0, self.top + self.side - rows), max(0, -self.left), max(0, self.left + self.side - cols)]
-        if any(beyond):
-            picture = np.pad(picture, ((beyond[0], beyond[1]), (beyond[2], beyond[3]), (0, 0)), mode="edge")
-        top, left = self.top + beyond[0], self.left + beyond[2]
-        part = np.ascontiguousarray(picture[top : top + self.side, left : left + self.side])
+        part = np.ascontiguousarray(picture[self.top : self.top + self.side, self.left : self.left + self.side])
         if self.px == self.side:
             return part
         return cv2.resize(part, (self.px, self.px), interpolation=cv2.INTER_AREA if self.px < self.side else cv2.INTER_LINEAR)
 
 
-def about_the_head(seen: Seen, film: FilmFacts, config: TrackConfig) -> Square:
-    """One square for the whole film that holds the head in nearly all frames."""
-    good = seen.points.confidence > 0.5
-    points = seen.points.points[good]
+def about_the_head(seen: Seen, keep: Bool[Tensor, "time"], film: FilmFacts, config: TrackConfig) -> Square:
+    """One square for the whole film that holds the head in nearly all frames to keep, as far as the picture does.
+
+    It lies within the picture: what was not filmed would be learnt as the person, or as their end.
+    """
+    points = seen.points.points[keep]
     low, high = points.amin(1), points.amax(1)
     face = float((high - low).amax(1).median())
     left, top = (float(value) for value in low.quantile(0.02, dim=0) - torch.tensor([BESIDE, ABOVE]) * face)
     right, bottom = (float(value) for value in high.quantile(0.98, dim=0) + torch.tensor([BESIDE, BESIDE]) * face)
-    side = int(np.ceil(max(right - left, bottom - top) / 2) * 2)
-    side = min(side, max(film.size) // 2 * 2)
+    side = min(int(np.ceil(max(right - left, bottom - top) / 2) * 2), min(film.size) // 2 * 2)
     rows, cols = film.size
     first_col, first_row = (
-        _within(round(middle - side / 2), side, extent) for middle, extent in (((left + right) / 2, cols), ((top + bottom) / 2, rows))
+        min(max(round(middle - side / 2), 0), extent - side) for middle, extent in (((left + right) / 2, cols), ((top + bottom) / 2, rows))
     )
     return Square(first_col, first_row, side, min(config.size_px, side) // 2 * 2)
-
-
-def _within(start: int, side: int, extent: int) -> int:
-    """Moved so that nothing, or as little as possible, lies beyond the picture."""
-    return min(max(start, 0), extent - side) if side <= extent else (extent - side) // 2
 
 
 def write_films(
@@ -318,7 +309,7 @@ def scores(fitted: Fit, keep: Bool[Tensor, "time"], seen: Seen, square: Square, 
 
 def _detected(film: FilmFacts, path: Path, models: FaceModels | FaceFilters, box: Box | None, told: Told) -> Seen:
     """What an earlier run over the same film saw, and the rest. It is put by from time to time, and when the run is stopped."""
-    file, by = film.path.stat(), type(models).__name__
+    file, by = film.path.stat(), f"{type(models).__name__} {models.digest} {DETECTION}"
     stamp, known = f"{file.st_size} {file.st_mtime_ns} {film.frames} {film.part} {box} {by}", None
     if path.is_file():
         with np.load(path) as content:
@@ -383,7 +374,8 @@ def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"], speaking: Fl
     if not speaking.any():
         yield "nobody is heard to speak: this film can teach how somebody looks, not how they talk (mango finetune --effort quick)"
     if seen.cuts:
-        yield f"cut {len(seen.cuts)} times, first at {seen.cuts[0] / FRAME_RATE:.2f} s: one person is assumed before and after"
+        yield (f"cut, or the face lost and another place taken, {len(seen.cuts)} times, first at {seen.cuts[0] / FRAME_RATE:.2f} s: one "
+               "person is assumed before and after (--box says whose face)")  # fmt: skip
     lost = int((~keep).sum())
     if lost:
         yield f"{lost} of {len(keep)} frames are not trusted and will not supervise"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from mango.config import check_ranges
 from mango.data.atomic import check_place
 from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
@@ -80,6 +81,9 @@ class FinetuneConfig:
     lr: float = 1e-4  # learning rate of the motion model's adapter
     strict: bool = False  # stop at a damaged dialogue of a packed set, instead of leaving it out and naming it
 
+    def __post_init__(self):
+        check_ranges(self, head_steps="[1, inf)", cycles="[0, inf)", adapter_rank="[1, inf)", lr="[0, inf)")
+
 
 def finetune(config: FinetuneConfig) -> int:
     """Run or resume; 0, or the exit code of an interruption. ``out/avatars/<person>.safetensors`` is the avatar, and beside it, in
@@ -115,11 +119,16 @@ def finetune(config: FinetuneConfig) -> int:
 def _check_begun_on_these(config: FinetuneConfig) -> None:
     """Films that were tracked again are others: labels, cameras and lengths of the ones of before are all over a run."""
     record = config.out / "run.json"
-    if record.exists() and begun_as(record).get("dataset") not in (None, DialogueSet.open(config.data).facts["dataset"]):
+    if record.exists() and begun_as(record).get("dataset") not in (None, _films_of(config).facts["dataset"]):
         found = "one that was begun before they were tracked again, cut or added to"
         raise InputError(
             config.out, expected=f"a run on the films of {config.data} as they are now", found=found, remedy="give a new --out"
         )
+
+
+def _films_of(config: FinetuneConfig) -> DialogueSet:
+    """As training opens it: a damaged film of a packed set is left out, and the set is another then."""
+    return DialogueSet.open(config.data, strict=config.strict, films=True)
 
 
 def expected_minutes(studio: Studio, learners: Learners) -> float:
@@ -176,7 +185,7 @@ def of_at_most(effort: str, steps: int) -> Effort:
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
     defaults = Stage2Config()
-    described = DialogueSet.open(config.data, strict=config.strict)
+    described = _films_of(config)
     most = max(1, LOOKS * frames_of(described, config.split, config.person) // WINDOWS)  # steps
     effort = of_at_most(config.effort, most)
     head_steps = effort.head_steps if config.head_steps is None else config.head_steps

@@ -71,14 +71,22 @@ def test_the_page_of_avatars_is_of_means_over_people():
     """Planted and seen red: the difference reversed, all works averaged, holes of every row told as those after the most work."""
     options = new_avatars.Options(film=(1.0,), work=(5.0, 9.0))
     rows = [
-        {"film": 1.0, "work": work, "begun": begun, "steps": 10, "psnr": psnr + (work == 9.0), "psnr_aside": psnr - 5}
+        {
+            "film": 1.0,
+            "work": work,
+            "begun": begun,
+            "steps": 10,
+            "psnr": psnr + (work == 9.0),
+            "psnr_aside": psnr - 5,
+            "by": f"commit of {work:g}",
+        }
         | ({"torn": 0.01, "least_alpha": 0.9} if work == 5.0 else {"torn": 0.0, "least_alpha": 0.97})
         for work in options.work
         for begun, psnrs in zip(BEGINNINGS, ((30.0, 32.0), (25.0, 29.0)), strict=True)
         for psnr in psnrs
     ]
     text = new_avatars.page(options, rows)
-    assert "--film 1 --work 5 9`, commit" in text, "the command that makes the page again"
+    assert "--film 1 --work 5 9`, commit of 5; commit of 9, one" in text, "the command that makes the page again, and what made it"
     assert "| 1 | 5 | 10 | 31.0 | 27.0 | +4.0 | 26.0 | 22.0 |" in text and "| 1 | 9 | 10 | 32.0 | 28.0 | +4.0 | 26.0 | 22.0 |" in text
     most, _, every = text.partition("after the most work on the most film")[2].partition("worst row")
     assert "0.000 % of the face's pixels have an alpha below 0.95 (the least is 0.970)" in most

@@ -102,6 +102,26 @@ def test_a_lost_face_is_found_again_where_it_was(points):
     assert whose(followed(PretendedModels([left, grown], there)), [left, grown]) == [0] * 24 + [None] * 3 + [0] * 33
 
 
+def test_a_covered_face_is_not_exchanged_for_another(points):
+    """Seen red: for a second's hand before the face, a small one in the corner was taken, for good, and nothing was said."""
+    person, other = beside(points, -150), beside(points, 150, 0.8)
+    there = torch.ones(2, FRAMES, dtype=torch.bool)
+    there[0, 20:32] = False
+    following = followed(PretendedModels([person, other], there))
+    assert whose(following, [person, other]) == [0] * 20 + [None] * 12 + [0] * 28 and following.seen().cuts == ()
+
+
+@pytest.mark.parametrize("scale", [0.35, 0.8])
+def test_who_is_gone_for_long_is_looked_for_elsewhere(points, scale):
+    """A face of like size: who leans over to the other side. That is said, and no frame about it believed."""
+    person, other = beside(points, -150), beside(points, 150, scale)
+    there = torch.ones(2, FRAMES, dtype=torch.bool)
+    there[0, 10:] = False
+    following = followed(PretendedModels([person, other], there))
+    found = [1] * 25 if scale == 0.8 else [None] * 25
+    assert whose(following, [person, other]) == [0] * 10 + [None] * 25 + found and following.seen().cuts == ((35,) if scale == 0.8 else ())
+
+
 @pytest.mark.parametrize("at", [0, 1, 24, 31, 59])
 def test_stopped_and_gone_on_is_as_never_stopped(points, at):
     """Bit for bit, at a cut and while the face is lost too. Planted: the last square, the small picture not kept (both red)."""

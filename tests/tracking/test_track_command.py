@@ -1,6 +1,7 @@
 """`mango track` from the command line: what it writes is a dialogue set without problems, what it cannot use is said in one line."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,9 +13,12 @@ from pretended_films import FRAMES, QUICK, film_of
 from pretended_models import PretendedModels, pictures
 
 from mango.app import tracking as command
+from mango.audio.reading import write_audio
 from mango.cli import main
+from mango.data.atomic import alone_in
 from mango.data.dialogues import DialogueSet
 from mango.data.video import VideoFrames
+from mango.head.assets import read_head, write_head
 from mango.tracking.films import facts_of
 
 
@@ -102,9 +106,8 @@ def test_mattes_are_of_networks_wherever_these_are(monkeypatch):
     monkeypatch.setattr(command, "FaceModels", lambda folder=None: there)
     for here in (True, False):
         monkeypatch.setattr(command, "any_here", lambda here=here: here)
-        assert command.detectors("auto", None, None, landmarks=True) == (there if here else None, None)
-        networks, filters = command.detectors("builtin", None, None, landmarks=False)
-        assert networks is (there if here else None) and filters is not None
+        assert command.detectors("auto", None, landmarks=True) == (there if here else None, False)
+        assert command.detectors("builtin", None, landmarks=False) == (there if here else None, True)
 
 
 def test_two_films_are_a_dialogue_as_long_as_the_shorter(head, tmp_path, pretend, capsys):
@@ -125,6 +128,27 @@ def test_two_films_are_a_dialogue_as_long_as_the_shorter(head, tmp_path, pretend
     assert not torch.equal(dialogue.side("a").motion.neck_pose, dialogue.side("b").motion.neck_pose)
 
 
+def test_voices_are_as_long_as_what_both_films_show(head, tmp_path, pretend, capsys):
+    """Seen red: of films of 2 s and 1.5 s two voices of 1.5 s were refused, since the longer film goes on."""
+    first, _, of_first = film_of(tmp_path / "anna.mp4", head)
+    second, _, of_second = film_of(tmp_path / "ben.mp4", head, frames=FRAMES - 13, seed=1)
+    of_first.people = [of_first.people[0][: FRAMES - 13]]
+    pretend(of_first, of_second)
+    for name in "ab":
+        write_audio(tmp_path / f"{name}.wav", 0.1 * torch.randn(37 * 640, generator=torch.Generator().manual_seed(ord(name))))
+    voices = ("--voice", tmp_path / "a.wav", "--voice", tmp_path / "b.wav")
+    assert run("track", first, second, "--out", tmp_path / "both", "--size", "128", *voices) == 0, capsys.readouterr().err
+
+
+def test_one_command_at_a_time(head, tmp_path, pretend, capsys):
+    """Seen red: the first to end removed what the other had half done, which ended in a traceback."""
+    path, _, models = film_of(tmp_path / "anna.mp4", head)
+    pretend(models)
+    with alone_in(tmp_path / "set.tracking", "tracking"):
+        assert run("track", path, "--out", tmp_path / "set", "--size", "128") == 2
+    assert "expected no other tracking into it, found one at work" in capsys.readouterr().err and not models.asked
+
+
 def test_ctrl_c_keeps_what_is_detected(head, tmp_path, pretend, capsys):
     path, _, models = film_of(tmp_path / "anna.mp4", head)
     models.interrupt_at = 30
@@ -141,12 +165,12 @@ def test_landmarks_of_another_detector(head, tmp_path, pretend):
     path, true, _ = film_of(tmp_path / "anna.mp4", head)
     seen = detected(head, true, points=68)
     points = seen.points.numpy().astype(np.float64)
-    points[10] = np.nan  # no face there
+    points[10], points[30] = np.nan, 0.0  # no face there, as detectors say it
     np.savez(tmp_path / "points.npz", points=points, confidence=np.full(FRAMES, 0.9))
     assert run("track", path, "--out", tmp_path / "set", "--size", "128", "--landmarks", tmp_path / "points.npz") == 0
     assert problems_of(tmp_path / "set") == []
     dialogue = DialogueSet.open(tmp_path / "set").dialogue("anna")
-    assert (~dialogue.side("a").track.keep).nonzero()[:, 0].tolist() == list(range(7, 14))
+    assert (~dialogue.side("a").track.keep).nonzero()[:, 0].tolist() == [*range(7, 14), *range(27, 34)]
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +204,17 @@ def broken(path):
     return path
 
 
+def mine(folder):
+    folder.mkdir()
+    return folder
+
+
+def other_head(folder):
+    arrays = read_head("builtin")
+    write_head(folder / "other.npz", replace(arrays, template=arrays.template + 1e-4))
+    return folder / "other.npz"
+
+
 def written(path, content: bytes):
     path.write_bytes(content)
     return path
@@ -202,6 +237,17 @@ WRONG = {
     "a box of nan": (lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "nan,2,90,90"), "found nan,2,90,90"),
     "box and landmarks": (
         lambda folder, shot, head: (shot, "--out", folder / "set", "--box", "1,2,90,90", "--landmarks", folder / "a.npy"), "leave one"),
+    "one box for two films": (
+        lambda folder, shot, head: (shot, folder / "b.mp4", "--out", folder / "set", "--box", "1,2,90,90"), "--box: expected 2, one"),
+    "a picture where the sheet goes": (
+        lambda folder, shot, head: (shot, "--out", written(folder / "set.png", b"mine").with_suffix("")), "set.png: expected nothing yet"),
+    "a folder where half done films go": (
+        lambda folder, shot, head: (shot, "--out", written(mine(folder / "set.tracking") / "thesis.txt", b"").parents[1] / "set"),
+        "set.tracking: expected what mango track has half done"),
+    "a file where half done films go": (
+        lambda folder, shot, head: (shot, "--out", written(folder / "set.tracking", b"").with_suffix("")), "set.tracking: expected what"),
+    "another head and no points": (
+        lambda folder, shot, head: (shot, "--out", folder / "set", "--head", other_head(folder)), "give iBUG's 68 points"),
     "fewer landmarks than films": (
         lambda folder, shot, head: (shot, folder / "b.mp4", "--out", folder / "set", "--landmarks", "a.npy"), "one for each film"),
     "no landmarks": (landmarks(lambda folder, points: folder / "no.npy"), "No such file"),
@@ -244,6 +290,14 @@ def test_whole_numbers_of_pixels_are_pixels(head, tmp_path):
     points = detected(head, talking(head, 30), points=68).points.numpy().round().astype(np.int64)
     found = command.read_landmarks(saved(tmp_path / "a.npy", points), 30)
     assert torch.equal(found.points, torch.from_numpy(points).float()) and found.confidence.eq(1).all()
+
+
+def test_points_all_in_one_place_are_no_face(head, tmp_path):
+    """Detectors write zeros where they lost a face. Seen red: a face, surely."""
+    points = detected(head, talking(head, 30), points=68).points.numpy().copy()
+    points[7:12], points[20] = 0.0, 100.0
+    found = command.read_landmarks(zipped(tmp_path / "a.npz", points=points, confidence=np.full(30, 0.9)), 30)
+    assert (found.confidence == 0).nonzero()[:, 0].tolist() == [*range(7, 12), 20]
 
 
 def test_irises_that_follow_the_mesh_are_left_out(tmp_path):

@@ -4,6 +4,7 @@ Faults planted, each seen red: the gain of the checkpoint taken over although it
 held-out pictures of other people.
 """
 
+import tarfile
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from tiny_films import make_filmed_set, tiny_stage2
 
 from mango.data.dialogues import DialogueSet
 from mango.data.json_files import write_json
+from mango.data.packing import pack
+from mango.data.shards import DialoguesLeftOut
 from mango.errors import InputError
 from mango.training import finetune as finetuning
 from mango.training.alternation import Phase, Schedule
@@ -82,6 +85,30 @@ def test_films_tracked_anew_need_a_new_run(filmed, tmp_path):
         InputError, match=r"out: expected a run on the films of .* as they are now, found one that was begun before .* new --out"
     ):
         finetuning.finetune(config)
+
+
+def test_a_run_on_a_set_with_a_damaged_film_goes_on(filmed, tmp_path):
+    """Seen red: it was begun without that film, and asked to go on with it: "tracked again, cut or added to"."""
+    pack(filmed, tmp_path / "packed", shard_size=10_000)
+    shard = tmp_path / "packed" / "train-000001.tar"
+    with tarfile.open(shard) as tar:
+        film = next(member for member in tar if member.name.endswith(".mp4"))
+    with shard.open("r+b") as file:
+        file.seek(film.offset_data + film.size // 2)
+        file.write(b"damage")
+    config = FinetuneConfig(tmp_path / "packed", "p0", tmp_path, tmp_path / "out")
+    with pytest.warns(DialoguesLeftOut):
+        trained_on = DialogueSet.open(config.data, films=True).facts
+        write_json(tmp_path / "out" / "run.json", trained_on)
+        finetuning._check_begun_on_these(config)
+        assert trained_on["left_out"] and stage2_config(config).steps < stage2_config(replace(config, data=filmed)).steps
+
+
+@pytest.mark.parametrize(("setting", "said"), [({"cycles": -1}, "cycles: expected at least 0"), ({"head_steps": 0}, "head_steps: expec")])
+def test_steps_are_no_negative_numbers(filmed, tmp_path, setting, said):
+    """Seen red: cycles of -1 were four steps fewer."""
+    with pytest.raises(InputError, match=said):
+        FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **setting)
 
 
 def test_held_out_pictures_are_of_the_person(filmed, tmp_path):
