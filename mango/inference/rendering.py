@@ -35,6 +35,7 @@ from renderer.head import blur_of
 from renderer.types import Camera
 
 CHUNK = 10  # frames in memory at a time
+LOOKS, SEEN, WISPS = 12, 0.3, 0.005  # frames that say how high hair reaches; opacities that are seen; share of Gaussians that may be higher
 SLACK_SECONDS = 0.12  # by which sound may be longer or shorter than motion: what codecs add
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
 SoundName = Literal["stereo", "mixed", "a", "b", "none"]
@@ -182,7 +183,8 @@ def film_frames(
         remedy = "copy a.wav and b.wav beside the motion"
         raise InputError(told, expected="both voices, which say who speaks", found="no sound beside the motion", remedy=remedy)
     speaking = torch.zeros(2, frames) if voices is None else _speaking(voices, frames, fps)
-    view = view_of(config.view, config.size, speaking, fps, config.person)
+    tops = {person: top_of(clips[person], avatars[person]) for person in PERSONS}
+    view = view_of(config.view, config.size, speaking, fps, tops, config.person)
     strips = SoundStrips(voices, view) if config.view == "grid" else None
     behind = None if background is None else background.filling(view.width, view.height)
     for frame, (canvas, shots) in enumerate(_canvases(view, clips, avatars)):
@@ -192,6 +194,16 @@ def film_frames(
             names = dict(zip(PERSONS, config.names, strict=True))
             write_names(canvas, shots, names, {person: bool(speaking[k, frame] > 0.5) for k, person in enumerate(PERSONS)}, config.font)
         yield bytes_of(straight(canvas) if behind is None else canvas[..., :3] + (1 - canvas[..., 3:]) * behind)
+
+
+@torch.no_grad()
+def top_of(clip: MotionClip, avatar: Avatar) -> float:
+    """How high the hair reaches, in the highest of some frames: metres above the origin. Single wisps do not count."""
+    some = clip.frames(slice(None, None, max(1, len(clip) // LOOKS)))
+    gaussians = avatar.gaussians(some)
+    heights, seen = gaussians.means[..., 1] + gaussians.scales.amax(-1), gaussians.opacities > SEEN
+    return max((float(own[there].quantile(1 - WISPS)) for own, there in zip(heights, seen.expand_as(heights), strict=True) if there.any()),
+               default=0.0)  # fmt: skip
 
 
 def _canvases(

@@ -3,6 +3,8 @@
     side by side   a | b, each seen by a camera of their own         grid     the same above a strip for each one's sound
     single         one of them                                       two-shot both in one space, facing each other, cut on turns
 
+Cameras stand as they would for a mean head, and look higher where hair reaches out of that: a head cut off is worse than less of a neck.
+
 In the two-shot, x points to the right of the picture: a sits on the left and looks to the right, b the other way round. Cameras stay on
 one side of the line between them, so that nobody changes sides when the picture changes.
 """
@@ -30,6 +32,9 @@ CLEAR_LEAD = 0.3  # of the share of time that somebody speaks, over the other's
 REACH_S = 0.7  # half of the time over which is counted who speaks
 EARLY_S = 0.5  # that time lies so much ahead: a cut comes a little before the turn
 PAUSE_S = 1.2  # in which nobody has the turn, until both are shown
+HEADROOM_M = 0.012  # above the hair
+PORTRAIT_M, FAR_M, CLOSE_M = 0.9, 1.12, 0.85  # from which a portrait, both of a two-shot, and one of it alone are seen
+PORTRAIT_DEGREES, FAR_DEGREES, CLOSE_DEGREES = 22.0, 25.0, 22.0  # of view, from top to bottom
 
 
 @dataclass(frozen=True)
@@ -60,33 +65,49 @@ class View:
     stretches: tuple[Stretch, ...]
 
 
-def view_of(name: ViewName, size: int, speaking: Float[Tensor, "person time"], fps: float, person: str = "a") -> View:
-    """``size``: pixels a side of one person's picture, or the height of the two-shot. ``speaking`` (at ``fps``) decides its cuts."""
+def view_of(
+    name: ViewName, size: int, speaking: Float[Tensor, "person time"], fps: float, tops: Mapping[str, float], person: str = "a"
+) -> View:
+    """``size``: pixels a side of one person's picture, or the height of the two-shot. ``speaking`` (at ``fps``) decides its cuts.
+
+    ``tops``: how high each person's hair reaches, metres above the origin of FLAME's axes.
+    """
     frames = speaking.shape[1]
     if name == "single":
-        return View(size, size, (Stretch(0, frames, (Shot(person, portrait_camera(size)),)),))
+        return View(size, size, (Stretch(0, frames, (Shot(person, portrait(size, tops[person])),)),))
     if name == "two-shot":
         width = 2 * round(size * WIDE / 2)
-        shots = two_shot(width, size)
+        shots = two_shot(width, size, tops)
         return View(width, size, tuple(Stretch(first, last, shots[which]) for first, last, which in cuts(speaking, fps)))
-    shots = tuple(Shot(who, portrait_camera(size), left=size * k) for k, who in enumerate(PERSONS))
+    shots = tuple(Shot(who, portrait(size, tops[who]), left=size * k) for k, who in enumerate(PERSONS))
     strip = 2 * round(size * STRIP / 2) if name == "grid" else 0
     return View(2 * size, size + strip, (Stretch(0, frames, shots),))
+
+
+def portrait(size: int, top: float) -> Camera:
+    level = aimed(-0.02, top, PORTRAIT_M, PORTRAIT_DEGREES)
+    return portrait_camera(size, target=(0.0, level, 0.0), distance=PORTRAIT_M, field_of_view_degrees=PORTRAIT_DEGREES)
+
+
+def aimed(level: float, top: float, away: float, degrees: float) -> float:
+    """Metres, the height that a level camera looks at: ``level``, or higher, so that what reaches up to ``top`` is in the picture."""
+    return max(level, top + HEADROOM_M - away * math.tan(math.radians(degrees / 2)))
 
 
 # Two people in one space ------------------------------------------------------------------------------------------------------------------
 
 
-def two_shot(width: int, height: int) -> Mapping[str, tuple[Shot, ...]]:
+def two_shot(width: int, height: int, tops: Mapping[str, float]) -> Mapping[str, tuple[Shot, ...]]:
     """The shots of both, and of each alone: seen from the other's side, a little off the line between them."""
-    both = _seen((0.0, 0.02, 1.12), (0.0, -0.05, 0.0), 25.0, width, height, PERSONS)
+    level = aimed(-0.05, max(tops.values()), FAR_M, FAR_DEGREES)
+    both = _seen((0.0, level + 0.07, FAR_M), (0.0, level, 0.0), FAR_DEGREES, width, height, PERSONS)
     alone = {}
     for person, side in zip(PERSONS, (-1, 1), strict=True):
         away = math.radians(FACING_DEGREES - 20)  # from nearly where the other is
-        at = (side * APART_M, -0.03, 0.0)
-        eye = (at[0] - side * 0.85 * math.sin(away), 0.0, 0.85 * math.cos(away))
-        aside = (at[0] - side * 0.05, *at[1:])  # room in front of the face
-        alone[person] = _seen(eye, aside, 22.0, width, height, (person,))
+        level, across = aimed(-0.03, tops[person], CLOSE_M, CLOSE_DEGREES), side * APART_M
+        eye = (across - side * CLOSE_M * math.sin(away), level + 0.03, CLOSE_M * math.cos(away))
+        aside = (across - side * 0.05, level, 0.0)  # room in front of the face
+        alone[person] = _seen(eye, aside, CLOSE_DEGREES, width, height, (person,))
     return {"both": both, **alone}
 
 

@@ -13,6 +13,7 @@ from mango.inference.views import SHORTEST_S, cuts, place, two_shot, view_of
 from mango.types import PERSONS
 
 FPS = 25.0
+LOW = {"a": 0.1, "b": 0.1}  # hair that every camera sees anyway
 
 
 def talking(*turns: tuple[str, float]) -> torch.Tensor:
@@ -73,7 +74,7 @@ def seen_at(shot, point=(0.0, 0.0, 0.0)):
 def test_a_sits_on_the_left_and_every_camera_stays_on_one_side():
     """In every shot noses point from a's side to the right and from b's to the left, and heads are inside the picture."""
     width, height = 448, 252
-    shots = two_shot(width, height)
+    shots = two_shot(width, height, LOW)
     (across_a, _), (across_b, _) = (next(seen_at(s)[0] for s in shots["both"] if s.person == person) for person in PERSONS)
     assert across_a < width / 2 - 40 and across_b > width / 2 + 40
     for name in ("both", "a", "b"):
@@ -85,16 +86,29 @@ def test_a_sits_on_the_left_and_every_camera_stays_on_one_side():
 
 
 def test_close_shots_see_faces_and_not_profiles():
-    shots = two_shot(448, 252)
+    shots = two_shot(448, 252, LOW)
     for person in PERSONS:
         (shot,) = shots[person]
         eye = torch.linalg.inv(shot.camera.camera_from_world)[:3, 3]  # from the head: its z axis points out of the face
         assert 10 < math.degrees(math.atan2(abs(float(eye[0])), float(eye[2]))) < 35
 
 
+@pytest.mark.parametrize("name", ["single", "side-by-side", "two-shot"])
+def test_hair_is_not_cut_off(name):
+    """Seen red: of a person with a parting the picture began below it. Who has none is seen as ever, and the other is not moved."""
+    speaking, high = talking(("a", 4), ("b", 4)), {"a": 0.19, "b": 0.1}
+    usual, raised = (view_of(name, 100, speaking, FPS, tops, "a") for tops in (LOW, high))
+    for before, after in zip(usual.stretches, raised.stretches, strict=True):
+        for shot, moved in zip(before.shots, after.shots, strict=True):
+            (_, row), _ = seen_at(moved, (0.0, high[shot.person], 0.0))
+            assert row > 1.0  # of 100
+            if len(before.shots) == 1 and shot.person == "b":
+                assert torch.equal(shot.camera.camera_from_world, moved.camera.camera_from_world)
+
+
 @pytest.mark.parametrize(
     ("name", "size"), [("side-by-side", (128, 64)), ("single", (64, 64)), ("two-shot", (114, 64)), ("grid", (128, 74))]
 )
 def test_sizes_are_even_and_as_told(name, size):
-    view = view_of(name, 64, torch.zeros(2, 10), FPS)
+    view = view_of(name, 64, torch.zeros(2, 10), FPS, LOW)
     assert (view.width, view.height) == size and view.width % 2 == view.height % 2 == 0
