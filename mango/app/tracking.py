@@ -20,16 +20,17 @@ from mango.tracking.detection import Box
 from mango.tracking.face_filters import SQUARE_OVER_FACE, FaceFilters
 from mango.tracking.face_models import FaceModels, any_here, get_models
 from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints, places_on
-from mango.tracking.films import FilmFacts, facts_of, halves
-from mango.tracking.sheet import write_sheet
+from mango.tracking.films import FilmFacts, facts_of, halves, voice_of
+from mango.tracking.sheet import is_sheet, write_sheet
 from mango.tracking.split_sound import with_voices
-from mango.tracking.tracking import TrackConfig, Tracked, track
+from mango.tracking.tracking import TrackConfig, Tracked, check_box, detect, track
 from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
 SHORT, HELD_OUT = 250, 0.15  # frames below which nothing is held out; share of a longer film that is
 IRISES = 10  # points that may follow MediaPipe's 468
 SMALLEST_FACE = 8.0  # pixels, below which points are none: detectors write zeros where they lost a face
 GROWING = "set"  # in OUT.tracking
+STRAY = ("Thumbs.db", "desktop.ini")  # beside hidden files
 
 
 def track_films(
@@ -52,11 +53,13 @@ def track_films(
         raise InputError(out, expected="nothing yet", found="a file or folder", remedy="choose another name, or remove it")
     check_place(out, folder=True)
     sheet, half_done = sheet_of(out), out.with_name(f"{out.name}.tracking")
-    if sheet.exists():
-        raise InputError(sheet, expected="nothing yet: a sheet to look at goes there", found="a file or folder", remedy="move it away")
-    if half_done.exists() and not all(path.name in (*PERSONS, GROWING) or path.suffix == ".mp4" for path in _inside(half_done)):
-        found = "something else"
-        raise InputError(half_done, expected="what mango track has half done", found=found, remedy="choose another --out, or move it away")
+    if sheet.exists() and not is_sheet(sheet):
+        expected = "nothing yet, or an earlier sheet: one to look at goes there"
+        raise InputError(sheet, expected=expected, found="something else", remedy="move it away")
+    others = [path.name for path in _inside(half_done) if not (path.name in (*PERSONS, GROWING) or path.suffix == ".mp4")]
+    if others:
+        found, remedy = f"{others[0]} there, too", "move that away, or choose another --out"
+        raise InputError(half_done, expected="what mango track has half done", found=found, remedy=remedy)
     if landmarks and len(landmarks) != len(films):
         raise InputError("--landmarks", expected=f"{len(films)}, one for each film", found=str(len(landmarks)), remedy="name them in order")
     if box and landmarks:
@@ -78,19 +81,28 @@ def track_films(
     frames = min(film.frames for film in whole)
     facts, heard = with_voices([replace(film, seconds=frames / FRAME_RATE) for film in whole], voices, voice, split=split is not None)
     networks, by_filters = detectors(detector, models, landmarks=bool(landmarks))
+    shown = [film.path.name if split is None else f"{film.path.name}, {person}" for film, person in zip(facts, people, strict=True)]
+    filters = [filters_at(where) if by_filters else None for where in boxes]
+    for film, full, title, where in zip(facts, whole, shown, boxes, strict=True):
+        print(f"{title}: {full.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second{heard}")
+        if full.frames > frames:
+            print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
+        check_box(where, film)
+        voice_of(film)
     tracked = []
     with alone_in(half_done, "tracking"):
-        for film, full, person, side, points, where in zip(facts, whole, people, PERSONS, given, boxes, strict=False):
-            shown = film.path.name if split is None else f"{film.path.name}, {person}"
-            print(f"{shown}: {full.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second{heard}")
-            if full.frames > frames:
-                print(f"  used up to {frames / FRAME_RATE:.1f} s, where the other film ends")
-            (half_done / side).mkdir(exist_ok=True)
+        folders = [half_done / side for side in PERSONS[: len(films)]]
+        for film, folder, points, finder, where in zip(facts, folders, given, filters, boxes, strict=True):
+            folder.mkdir(exist_ok=True)
+            if points is None:  # of all films: what has no face is refused before another one is fitted
+                detect(film, folder, finder or networks, where, told)
+        for film, title, person, folder, points, finder, where in zip(facts, shown, people, folders, given, filters, boxes, strict=True):
             found = track(
-                film, person, half_done / side, known, networks, config, landmarks=None if points is None else points.first(frames),
-                filters=filters_at(where) if by_filters else None, box=where, told=told,
+                film, person, folder, known, networks, config, landmarks=None if points is None else points.first(frames),
+                filters=finder, box=where, told=told,
             )  # fmt: skip
             tracked.append(found)
+            print(f"{title}:")
             for line in (*found.words, *found.scores.lines()):
                 print(f"  {line}")
         write(out, half_done, tracked, facts, known, licence)
@@ -99,8 +111,9 @@ def track_films(
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What lies there; of a file, itself."""
-    return list(folder.iterdir()) if folder.is_dir() else [folder]
+    """What lies there but for what systems put anywhere; of a file, itself; of nothing, nothing."""
+    found = list(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
+    return [path for path in found if not path.name.startswith(".") and path.name not in STRAY]
 
 
 def detectors(detector: str, models: Path | None, *, landmarks: bool) -> tuple[FaceModels | None, bool]:

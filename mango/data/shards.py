@@ -67,6 +67,7 @@ class Shards:
     strict: bool  # whether damaged dialogues of a split are an error
     films: bool  # whether films count: a dialogue with a damaged one is left out
     left_out: dict[str, InputError] = field(default_factory=dict)  # and told of, so far
+    read: dict[str, InputError | None] = field(default_factory=dict)  # dialogues whose bytes were compared already, and what is wrong
 
     def folder(self, id: str) -> PackedFolder:
         if id in self.lost:
@@ -80,7 +81,8 @@ class Shards:
         """Those whose bytes are the packed ones. The others are told of, once; or, if ``strict``, are an error."""
         ids = tuple(ids)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers:
-            damage = dict(zip(ids, readers.map(self._damage, ids), strict=True))
+            self.read.update(readers.map(lambda id: (id, self._damage(id)), [id for id in ids if id not in self.read]))
+        damage = {id: self.read[id] for id in ids}
         damaged = {id: error for id, error in damage.items() if error is not None}
         if damaged and strict:
             raise next(iter(damaged.values()))

@@ -4,6 +4,7 @@
     single         one of them                                       two-shot both in one space, facing each other, cut on turns
 
 Cameras stand as they would for a mean head, and look higher where hair reaches out of that: a head cut off is worse than less of a neck.
+Where that would cost the chin, they stand farther away.
 
 In the two-shot, x points to the right of the picture: a sits on the left and looks to the right, b the other way round. Cameras stay on
 one side of the line between them, so that nobody changes sides when the picture changes.
@@ -33,6 +34,7 @@ REACH_S = 0.7  # half of the time over which is counted who speaks
 EARLY_S = 0.5  # that time lies so much ahead: a cut comes a little before the turn
 PAUSE_S = 1.2  # in which nobody has the turn, until both are shown
 HEADROOM_M = 0.012  # above the hair
+CHIN_M = -0.13  # of a mean head, as far down as it is seen: the chin is nearer than the hair
 PORTRAIT_M, FAR_M, CLOSE_M = 0.9, 1.12, 0.85  # from which a portrait, both of a two-shot, and one of it alone are seen
 PORTRAIT_DEGREES, FAR_DEGREES, CLOSE_DEGREES = 22.0, 25.0, 22.0  # of view, from top to bottom
 
@@ -85,13 +87,18 @@ def view_of(
 
 
 def portrait(size: int, top: float) -> Camera:
-    level = aimed(-0.02, top, PORTRAIT_M, PORTRAIT_DEGREES)
-    return portrait_camera(size, target=(0.0, level, 0.0), distance=PORTRAIT_M, field_of_view_degrees=PORTRAIT_DEGREES)
+    level, away = aimed(-0.02, top, PORTRAIT_M, PORTRAIT_DEGREES)
+    return portrait_camera(size, target=(0.0, level, 0.0), distance=away, field_of_view_degrees=PORTRAIT_DEGREES)
 
 
-def aimed(level: float, top: float, away: float, degrees: float) -> float:
-    """Metres, the height that a level camera looks at: ``level``, or higher, so that what reaches up to ``top`` is in the picture."""
-    return max(level, top + HEADROOM_M - away * math.tan(math.radians(degrees / 2)))
+def aimed(level: float, top: float, away: float, degrees: float) -> tuple[float, float]:
+    """Metres: the height that a level camera looks at, and from how far, so that what reaches up to ``top`` is in the picture.
+
+    ``level`` and ``away`` where that is so; or higher, and, when the chin would be lost, farther away.
+    """
+    slope, highest = math.tan(math.radians(degrees / 2)), top + HEADROOM_M
+    away = max(away, (highest - CHIN_M) / 2 / slope)
+    return max(level, highest - away * slope), away
 
 
 # Two people in one space ------------------------------------------------------------------------------------------------------------------
@@ -99,13 +106,13 @@ def aimed(level: float, top: float, away: float, degrees: float) -> float:
 
 def two_shot(width: int, height: int, tops: Mapping[str, float]) -> Mapping[str, tuple[Shot, ...]]:
     """The shots of both, and of each alone: seen from the other's side, a little off the line between them."""
-    level = aimed(-0.05, max(tops.values()), FAR_M, FAR_DEGREES)
-    both = _seen((0.0, level + 0.07, FAR_M), (0.0, level, 0.0), FAR_DEGREES, width, height, PERSONS)
+    level, far = aimed(-0.05, max(tops.values()), FAR_M, FAR_DEGREES)
+    both = _seen((0.0, level + 0.07, far), (0.0, level, 0.0), FAR_DEGREES, width, height, PERSONS)
     alone = {}
     for person, side in zip(PERSONS, (-1, 1), strict=True):
         away = math.radians(FACING_DEGREES - 20)  # from nearly where the other is
-        level, across = aimed(-0.03, tops[person], CLOSE_M, CLOSE_DEGREES), side * APART_M
-        eye = (across - side * CLOSE_M * math.sin(away), level + 0.03, CLOSE_M * math.cos(away))
+        (level, close), across = aimed(-0.03, tops[person], CLOSE_M, CLOSE_DEGREES), side * APART_M
+        eye = (across - side * close * math.sin(away), level + 0.03, close * math.cos(away))
         aside = (across - side * 0.05, level, 0.0)  # room in front of the face
         alone[person] = _seen(eye, aside, CLOSE_DEGREES, width, height, (person,))
     return {"both": both, **alone}

@@ -1,6 +1,6 @@
 """A detector's points through a film: one face followed from picture to picture; cuts and second faces noticed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ SURE = 0.5
 AGAIN_EVERY = 25  # pictures after which faces are counted anew
 LIKE = 2.0  # times as large or as small: a face elsewhere of another size is somebody else's
 GONE = 25  # pictures after which a lost face is looked for elsewhere
+FORGOTTEN = 100  # pictures after which its size says nothing any more: somebody has sat down farther away
 CUT = 0.16  # mean change of a small grey picture, of 1, beyond which the film was cut
 SMALL = 48  # pixels of that picture
 
@@ -105,13 +106,13 @@ class Following:
             self.square = square_about(found) if confidence > SURE else None
             self.place = self.square or self.place
             found, irises = looked_at(self.models, picture, found)
-        self.points.append(found + 0.5)
+        self.points.append((found + 0.5).astype(np.float32))
         self.sure.append(confidence)
-        self.irises.append(irises + 0.5)
+        self.irises.append((irises + 0.5).astype(np.float32))
 
     def _notice_cut(self, picture: Picture) -> None:
         small = _small(picture)
-        if self.before is not None and float(np.abs(small - self.before).mean()) > CUT:
+        if _is_cut(self.before, small):
             self.cuts.append(len(self))
             self.square = None
             self.place = None if self.box is None else self.place  # who was asked for is looked for where they were
@@ -134,15 +135,31 @@ class Following:
         return float(np.linalg.norm(face.centre - self.place[0]))
 
     def _chosen(self, faces: list[Candidate]) -> Candidate | None:
-        """The one where the face was. With a box no other will do; without, when it has been gone for long, the largest of like size."""
+        """The one where the face was. With a box no other will do; without, when it has been gone for long, the largest of like size.
+
+        When it has been gone for longer, the largest of all.
+        """
         if self.place is not None:
             near = [face for face in faces if self._away(face) < self.place[1] / 2]  # people sit farther apart than that
             if near or self.box is not None or any(sure > SURE for sure in self.sure[-GONE:]):
                 return min(near, key=self._away, default=None)
-            faces = [face for face in faces if 1 / LIKE < MARGIN * face.size / self.place[1] < LIKE]
+            if any(sure > SURE for sure in self.sure[-FORGOTTEN:]):
+                faces = [face for face in faces if 1 / LIKE < MARGIN * face.size / self.place[1] < LIKE]
         elif self.box is not None:
             faces = [face for face in faces if self.box.holds(face)]
         return max(faces, key=lambda face: face.size, default=None)
+
+
+def cuts_in(pictures: Iterable[Picture], told: Callable[[int], None]) -> tuple[int, ...]:
+    """First pictures after a cut. ``told`` hears how many have been seen."""
+    found, before = [], None
+    for number, picture in enumerate(pictures):
+        small = _small(picture)
+        if _is_cut(before, small):
+            found.append(number)
+        before = small
+        told(number + 1)
+    return tuple(found)
 
 
 def face_in(models: FaceModels | FaceFilters, picture: Picture, square: Square) -> tuple[np.ndarray, float]:
@@ -160,6 +177,11 @@ def square_about(points: Float[np.ndarray, "points 2"]) -> Square:
 
 def _as_square(numbers: Float[np.ndarray, "4"]) -> Square | None:
     return None if np.isnan(numbers).any() else (numbers[:2], float(numbers[2]), float(numbers[3]))
+
+
+def _is_cut(before: np.ndarray | None, after: np.ndarray) -> bool:
+    """Between small pictures."""
+    return before is not None and float(np.abs(after - before).mean()) > CUT
 
 
 def _small(picture: Picture) -> np.ndarray:

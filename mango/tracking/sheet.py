@@ -1,5 +1,7 @@
 """A picture of what was tracked, to look at before anybody trains on it: frames, the fitted face over them, and the curves that matter."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from mango.types import PERSONS, Side
 COLUMNS, SIZE = 8, 180  # frames of a row, pixels of each
 STRIP, MARGIN = 64, 6  # pixels of height of a curve
 MESH, NOT_TRUSTED, INK = (90, 200, 60), (60, 60, 220), (60, 60, 60)  # BGR
+SIGNED, HEADER = b"Software\0mango track", 33  # a PNG's text, and the bytes that come before it
 CURVES = {"lip opening, mm": (200, 120, 30), "eye opening, mm": (30, 140, 60), "turn of the head, degrees": (120, 60, 160)}
 
 
@@ -27,7 +30,17 @@ def write_sheet(out: Path, root: Path, id: str, head: Head) -> None:
     rows = [row for side in PERSONS if dialogue.side(side).motion is not None for row in _rows(dialogue.side(side), head)]
     _, content = cv2.imencode(".png", np.concatenate(rows))
     with atomic_file(out) as partial:
-        partial.write_bytes(content.tobytes())
+        partial.write_bytes(_signed(content.tobytes()))
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether it was written by `write_sheet`, and may be written anew."""
+    return path.is_file() and path.open("rb").read(2 * HEADER + len(SIGNED))[HEADER + 8 :].startswith(SIGNED)
+
+
+def _signed(png: bytes) -> bytes:
+    chunk = b"tEXt" + SIGNED
+    return png[:HEADER] + struct.pack(">I", len(SIGNED)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[HEADER:]
 
 
 def _rows(side: Side, head: Head) -> list[UInt8[np.ndarray, "rows cols 3"]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mango.data.atomic import atomic_file
@@ -25,7 +25,7 @@ from mango.data.video_writing import write_video
 from mango.errors import InputError
 from mango.head.model import Head
 from mango.tracking.blinks import with_whole_blinks
-from mango.tracking.detection import Box, Following, Seen
+from mango.tracking.detection import Box, Following, Seen, cuts_in
 from mango.tracking.eyes import gaze
 from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_models import FaceModels
@@ -34,6 +34,7 @@ from mango.tracking.films import FilmFacts, Picture, pictures_of, voice_of
 from mango.tracking.fitting import Fit, FitConfig, fit
 from mango.tracking.point_flow import FILTERS_OFF, NETWORKS_OFF, steadied
 from mango.tracking.rest import with_mouth_at_rest
+from mango.tracking.square import HAIR, Square, about_the_head
 from mango.types import FRAME_RATE, MotionClip, PersonTrack, Side
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
@@ -41,12 +42,12 @@ Told = Callable[[str, int, int], None]  # what is being done, how much of it, of
 SMALLEST = 64  # pixels of the film that is written
 DETECTED = "detected.npz"  # in the folder of a film that is being tracked
 DETECTION = 2  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
-ABOVE, BESIDE = 0.75, 0.85  # of the face's size, added above and beside the points: hair, ears, neck
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
 WORST = 4.0  # times the median residual
+LEAP = 0.5  # of the face's size, from one frame to the next: nobody is as fast
 LOST_FOR = 3  # frames about a lost face or a cut that are not believed
 LEAST_TRUSTED = 0.5  # of all frames
-PUT_BY_EVERY = 1500  # pictures: a minute of film
+PUT_BY_EVERY, MORE = 1500, 0.1  # pictures, and share of those that are put by already: they are written again each time
 MOSTLY = 0.8  # of a film: where flow follows less of it, that is said
 STILL = 2e-4  # mean movement of points between frames, of the face's size: a still picture
 
@@ -111,12 +112,8 @@ def track(
     Errors: InputError where no face is found, several are and no ``box`` says which, or less than half of the frames can be trusted.
     """
     config = config or TrackConfig()
-    if box is not None and not (box.x < film.size[1] and box.y < film.size[0] and min(box.x + box.width, box.y + box.height) > 0):
-        found = f"{box.width:g}x{box.height:g} at {box.x:g},{box.y:g}"
-        raise InputError("--box", expected=f"a part of {film.size[1]}x{film.size[0]} pixels", found=found, remedy="measure it again")
     audio = voice_of(film)  # what is wrong with it is said before an hour of tracking
-    seen = _given(film, landmarks) if landmarks is not None else _detected(film, folder / DETECTED, filters or models, box, told)
-    _refuse(film, seen, box, filters is not None)
+    seen = _given(film, landmarks, told) if landmarks is not None else detect(film, folder, filters or models, box, told)
     said = []
     if landmarks is None:
         off = NETWORKS_OFF if filters is None else FILTERS_OFF
@@ -138,7 +135,9 @@ def track(
         found = f"{100 * float(keep.float().mean()):.0f} %: faces turned away, cut or covered"
         raise InputError(film.path, expected="a face to be followed in at least half of the frames", found=found,
                          remedy="cut the film to where one face looks roughly into the camera")  # fmt: skip
-    square = about_the_head(seen, keep, film, config)
+    square = about_the_head(seen.points.points[keep], film.size, config.size_px)
+    believed, keep = keep, keep & square.holds(seen.points.points, film.size)
+    said += _what_the_square_lacks(film, square, seen, believed, keep)
     cropped = square.intrinsics(fitted.intrinsics)
     video, matte = folder / "film.mp4", folder / "mask.mp4"
     colour = write_films(film, fitted, keep, square, head, models, video, matte, told)
@@ -166,49 +165,6 @@ def trusted(seen: Seen, fitted: Fit) -> Bool[Tensor, "time"]:
         bad[max(cut - 1, 0) : cut + 1] = True
     widened = torch.nn.functional.max_pool1d(bad.float()[None, None], 2 * LOST_FOR + 1, 1, LOST_FOR)[0, 0]
     return widened == 0
-
-
-@dataclass(frozen=True)
-class Square:
-    """A part of upright pictures that is written: its first column and row, its side, and how large it becomes."""
-
-    left: int
-    top: int
-    side: int
-    px: int
-
-    def intrinsics(self, whole: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
-        """Of the written pictures; the corner of the first pixel is the origin, so a change of size shifts nothing."""
-        moved = whole.clone()
-        moved[:2, 2] -= torch.tensor([float(self.left), float(self.top)])
-        moved[:2] *= self.px / self.side
-        return moved
-
-    def cut(self, picture: Picture) -> UInt8[np.ndarray, "px px 3"]:
-        import cv2
-
-        part = np.ascontiguousarray(picture[self.top : self.top + self.side, self.left : self.left + self.side])
-        if self.px == self.side:
-            return part
-        return cv2.resize(part, (self.px, self.px), interpolation=cv2.INTER_AREA if self.px < self.side else cv2.INTER_LINEAR)
-
-
-def about_the_head(seen: Seen, keep: Bool[Tensor, "time"], film: FilmFacts, config: TrackConfig) -> Square:
-    """One square for the whole film that holds the head in nearly all frames to keep, as far as the picture does.
-
-    It lies within the picture: what was not filmed would be learnt as the person, or as their end.
-    """
-    points = seen.points.points[keep]
-    low, high = points.amin(1), points.amax(1)
-    face = float((high - low).amax(1).median())
-    left, top = (float(value) for value in low.quantile(0.02, dim=0) - torch.tensor([BESIDE, ABOVE]) * face)
-    right, bottom = (float(value) for value in high.quantile(0.98, dim=0) + torch.tensor([BESIDE, BESIDE]) * face)
-    side = min(int(np.ceil(max(right - left, bottom - top) / 2) * 2), min(film.size) // 2 * 2)
-    rows, cols = film.size
-    first_col, first_row = (
-        min(max(round(middle - side / 2), 0), extent - side) for middle, extent in (((left + right) / 2, cols), ((top + bottom) / 2, rows))
-    )
-    return Square(first_col, first_row, side, min(config.size_px, side) // 2 * 2)
 
 
 def write_films(
@@ -307,33 +263,51 @@ def scores(fitted: Fit, keep: Bool[Tensor, "time"], seen: Seen, square: Square, 
     )
 
 
-def _detected(film: FilmFacts, path: Path, models: FaceModels | FaceFilters, box: Box | None, told: Told) -> Seen:
-    """What an earlier run over the same film saw, and the rest. It is put by from time to time, and when the run is stopped."""
+def detect(film: FilmFacts, folder: Path, models: FaceModels | FaceFilters, box: Box | None, told: Told) -> Seen:
+    """What an earlier run over the same film saw, and the rest. It is put by in ``folder`` from time to time, and when the run is stopped.
+
+    Errors: InputError where no face is found, several are and no ``box`` says which, or nothing moves.
+    """
+    check_box(box, film)
+    path = folder / DETECTED
     file, by = film.path.stat(), f"{type(models).__name__} {models.digest} {DETECTION}"
     stamp, known = f"{file.st_size} {file.st_mtime_ns} {film.frames} {film.part} {box} {by}", None
     if path.is_file():
         with np.load(path) as content:
             known = dict(content) if str(content["stamp"]) == stamp else None
     following = Following(models, box, known)
-    if len(following) == film.frames:
-        return following.seen()
+    if len(following) < film.frames:
+        _look_on(film, following, path, stamp, told)
+    seen = following.seen()
+    _refuse(film, seen, box, isinstance(models, FaceFilters))
+    return seen
 
-    def put_by() -> None:
+
+def _look_on(film: FilmFacts, following: Following, path: Path, stamp: str, told: Told) -> None:
+    def put_by() -> int:
         with atomic_file(path) as partial, partial.open("wb") as file:
             np.savez(file, stamp=np.array(stamp), **following.content())
+        return len(following)
 
+    there = len(following)
     try:
         for picture in islice(pictures_of(film), len(following), None):
             following.look(picture)
             told("face points", len(following), film.frames)
-            if len(following) % PUT_BY_EVERY == 0:
-                put_by()
+            if len(following) >= there + max(PUT_BY_EVERY, MORE * there):
+                there = put_by()
     finally:
         put_by()
-    return following.seen()
 
 
-def _given(film: FilmFacts, landmarks: SeenPoints) -> Seen:
+def check_box(box: Box | None, film: FilmFacts) -> None:
+    """Errors: InputError when it is no part of the film's pictures."""
+    if box is not None and not (box.x < film.size[1] and box.y < film.size[0] and min(box.x + box.width, box.y + box.height) > 0):
+        found = f"{box.width:g}x{box.height:g} at {box.x:g},{box.y:g}"
+        raise InputError("--box", expected=f"a part of {film.size[1]}x{film.size[0]} pixels", found=found, remedy="measure it again")
+
+
+def _given(film: FilmFacts, landmarks: SeenPoints, told: Told) -> Seen:
     if len(landmarks) != film.frames:
         remedy = f"give points of pictures at {FRAME_RATE} a second"
         raise InputError(
@@ -342,7 +316,18 @@ def _given(film: FilmFacts, landmarks: SeenPoints) -> Seen:
             found=str(len(landmarks)),
             remedy=remedy,
         )
-    return Seen(landmarks, torch.full((len(landmarks), 2, 2), torch.nan), (), ())
+    cuts = {*cuts_in(pictures_of(film), lambda done: told("cuts", done, film.frames)), *leaps(landmarks)}
+    seen = Seen(landmarks, torch.full((len(landmarks), 2, 2), torch.nan), tuple(sorted(cuts)), ())
+    _refuse(film, seen, None, False)
+    return seen
+
+
+def leaps(seen: SeenPoints) -> list[int]:
+    """Frames before which a face was elsewhere: somebody takes another seat before the same wall, and pictures hardly change."""
+    low, high = seen.points.amin(1), seen.points.amax(1)
+    moved, face = ((low + high) / 2).diff(dim=0).norm(dim=-1), (high - low).amax(1)[1:]
+    good = seen.confidence > 0.5
+    return ((moved > LEAP * face) & good[1:] & good[:-1]).nonzero()[:, 0].add(1).tolist()
 
 
 def _refuse(film: FilmFacts, seen: Seen, box: Box | None, by_filters: bool) -> None:
@@ -363,6 +348,22 @@ def _refuse(film: FilmFacts, seen: Seen, box: Box | None, by_filters: bool) -> N
     if float(moved) < STILL:
         remedy = "give a film: one picture shows no movement to learn from"
         raise InputError(film.path, expected="a face that moves", found="a still picture", remedy=remedy)
+
+
+def _what_the_square_lacks(
+    film: FilmFacts, square: Square, seen: Seen, believed: Bool[Tensor, "time"], keep: Bool[Tensor, "time"]
+) -> Iterator[str]:
+    """Errors: InputError where it holds the head in less than half of the frames."""
+    outside = int((believed & ~keep).sum())
+    shown = f"{square.side}x{square.side} pixels, of {film.size[1]}x{film.size[0]}"
+    if keep.float().mean() < LEAST_TRUSTED:
+        remedy = "cut the film to where the face stays in one place, or film from farther away"
+        found = f"one that leaves them in {100 * outside / len(keep):.0f} % of the frames"
+        raise InputError(film.path, expected=f"a face that stays within {shown}", found=found, remedy=remedy)
+    if outside:
+        yield f"in {outside} frames the head leaves the square that is written ({shown}): they will not supervise"
+    if square.top > 0 and square.room_above(seen.points.points[keep]) < HAIR - 0.01:
+        yield f"the face is too large for hair and neck to be in the square that is written ({shown}): film from farther away"
 
 
 def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"], speaking: Float[Tensor, "time"]) -> Iterator[str]:

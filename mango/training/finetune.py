@@ -91,9 +91,9 @@ def finetune(config: FinetuneConfig) -> int:
     """
     check_place(config.out, folder=True)
     stage2 = stage2_config(config)
-    _check_begun_on_these(config)
     runtime = Runtime(stage2.runtime)
     studio, learners = open_studio(stage2, runtime)
+    _check_begun_on_these(config, studio)
     with Run(stage2.run, stage2, facts=studio.facts, runtime=runtime) as run:
         minutes = expected_minutes(studio, learners)
         run.say(f"{stage2.steps} steps of {config.person}: about {minutes:.0f} min on this machine from the beginning, drawing included")
@@ -116,19 +116,14 @@ def finetune(config: FinetuneConfig) -> int:
     return run.exit_code
 
 
-def _check_begun_on_these(config: FinetuneConfig) -> None:
+def _check_begun_on_these(config: FinetuneConfig, studio: Studio) -> None:
     """Films that were tracked again are others: labels, cameras and lengths of the ones of before are all over a run."""
     record = config.out / "run.json"
-    if record.exists() and begun_as(record).get("dataset") not in (None, _films_of(config).facts["dataset"]):
+    if record.exists() and begun_as(record).get("dataset") not in (None, studio.facts["dataset"]):
         found = "one that was begun before they were tracked again, cut or added to"
         raise InputError(
             config.out, expected=f"a run on the films of {config.data} as they are now", found=found, remedy="give a new --out"
         )
-
-
-def _films_of(config: FinetuneConfig) -> DialogueSet:
-    """As training opens it: a damaged film of a packed set is left out, and the set is another then."""
-    return DialogueSet.open(config.data, strict=config.strict, films=True)
 
 
 def expected_minutes(studio: Studio, learners: Learners) -> float:
@@ -185,7 +180,7 @@ def of_at_most(effort: str, steps: int) -> Effort:
 def stage2_config(config: FinetuneConfig) -> Stage2Config:
     """The same as a stage-two run on one person."""
     defaults = Stage2Config()
-    described = _films_of(config)
+    described = DialogueSet.open(config.data, strict=config.strict, films=True)  # as training does: damaged films are left out
     most = max(1, LOOKS * frames_of(described, config.split, config.person) // WINDOWS)  # steps
     effort = of_at_most(config.effort, most)
     head_steps = effort.head_steps if config.head_steps is None else config.head_steps

@@ -123,6 +123,18 @@ def test_each_damaged_dialogue_is_told_of_once(packed):
     assert len(said) == 1
 
 
+def test_films_are_compared_once(packed, monkeypatch):
+    """Seen red: fine-tuning read all films of everybody three times before it began."""
+    from mango.data.members import Member
+
+    read = []
+    monkeypatch.setattr(Member, "check", lambda self, check=Member.check: read.append(self.name) or check(self))
+    opened = DialogueSet.open(packed, films=True)
+    for _ in range(3):
+        opened.split("train")
+    assert read and len(read) == len(set(read)) * len(opened.split("train"))
+
+
 def test_damage_in_one_split_does_not_stop_what_uses_another(packed):
     """Planted and seen red: a digest that is as strict as a split."""
     (packed / "train-000000.tar").unlink()

@@ -106,6 +106,17 @@ def test_hair_is_not_cut_off(name):
                 assert torch.equal(shot.camera.camera_from_world, moved.camera.camera_from_world)
 
 
+@pytest.mark.parametrize("name", ["single", "two-shot"])
+@pytest.mark.parametrize("top", [0.25, 0.4])
+def test_high_hair_does_not_cost_the_chin(name, top):
+    """Hats and turbans. Seen red: of hair 25 cm up the chin was lost, of 40 the whole face."""
+    view = view_of(name, 100, talking(("a", 4), ("b", 4)), FPS, {"a": top, "b": top}, "a")
+    for shot in (shot for stretch in view.stretches for shot in stretch.shots):
+        (_, hair), _ = seen_at(shot, (0.0, top, 0.0))
+        (_, chin), _ = seen_at(shot, (0.0, -0.084, 0.1))
+        assert 1.0 < hair < chin < 99.0
+
+
 @pytest.mark.parametrize(
     ("name", "size"), [("side-by-side", (128, 64)), ("single", (64, 64)), ("two-shot", (114, 64)), ("grid", (128, 74))]
 )

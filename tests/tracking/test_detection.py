@@ -7,7 +7,7 @@ from moving_head import talking
 from pretended_models import PretendedModels, face_points, pictures
 
 from mango.errors import InputError
-from mango.tracking.detection import Box, Following
+from mango.tracking.detection import Box, Following, cuts_in
 from mango.tracking.face_models import Candidate
 
 FRAMES = 60
@@ -54,6 +54,12 @@ def test_a_cut_is_noticed_and_the_face_found_anew(points):
     leapt[30:] += [150.0, 0.0]
     following = followed(PretendedModels([leapt]), pictures(FRAMES, lambda number: 60 if number < 30 else 200))
     assert following.seen().cuts == (30,) and whose(following, [leapt]) == [0] * FRAMES
+
+
+def test_cuts_are_found_without_faces():
+    told = []
+    made = pictures(FRAMES, lambda number: (60, 200, 60)[number // 20])
+    assert cuts_in(made, told.append) == (20, 40) and told == list(range(1, FRAMES + 1))
 
 
 def test_light_that_changes_slowly_is_no_cut(points):
@@ -120,6 +126,16 @@ def test_who_is_gone_for_long_is_looked_for_elsewhere(points, scale):
     following = followed(PretendedModels([person, other], there))
     found = [1] * 25 if scale == 0.8 else [None] * 25
     assert whose(following, [person, other]) == [0] * 10 + [None] * 25 + found and following.seen().cuts == ((35,) if scale == 0.8 else ())
+
+
+def test_in_the_end_a_face_of_any_size_will_do(points, monkeypatch):
+    """Who started the phone from near by and sat down farther off. Seen red: two minutes were refused, with a face in half a second."""
+    monkeypatch.setattr("mango.tracking.detection.FORGOTTEN", 35)
+    person, other = beside(points, -150), beside(points, 150, 0.4)
+    there = torch.ones(2, FRAMES, dtype=torch.bool)
+    there[0, 10:] = False
+    following = followed(PretendedModels([person, other], there))
+    assert whose(following, [person, other]) == [0] * 10 + [None] * 35 + [1] * 15 and following.seen().cuts == (45,)
 
 
 @pytest.mark.parametrize("at", [0, 1, 24, 31, 59])

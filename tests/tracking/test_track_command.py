@@ -1,9 +1,11 @@
 """`mango track` from the command line: what it writes is a dialogue set without problems, what it cannot use is said in one line."""
 
 import re
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -159,6 +161,40 @@ def test_ctrl_c_keeps_what_is_detected(head, tmp_path, pretend, capsys):
     with np.load(tmp_path / "set.tracking" / "a" / "detected.npz") as known:
         assert known["points"].shape == (30, 468, 2)
     assert run(*words) == 0 and problems_of(tmp_path / "set") == [] and not (tmp_path / "set.tracking").exists()
+
+
+def test_a_film_is_tracked_again_over_its_own_sheet(head, tmp_path, pretend, capsys):
+    """As docs say: when its folder was removed. Seen red: the sheet of before was in the way."""
+    path, _, models = film_of(tmp_path / "anna.mp4", head)
+    words = ("track", path, "--out", tmp_path / "set", "--size", "128")
+    for _ in range(2):
+        pretend(models)
+        models.asked.clear()
+        assert run(*words) == 0, capsys.readouterr().err
+        assert cv2.imread(str(tmp_path / "set.png")) is not None  # a text more is no damage
+        shutil.rmtree(tmp_path / "set")
+
+
+def test_what_systems_put_anywhere_is_in_nobodys_way(head, tmp_path, pretend, capsys):
+    path, _, models = film_of(tmp_path / "anna.mp4", head)
+    (tmp_path / "set.tracking").mkdir()
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / "set.tracking" / name).touch()
+    pretend(models)
+    assert run("track", path, "--out", tmp_path / "set", "--size", "128") == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", ["a box elsewhere", "no face"])
+def test_what_is_wrong_with_the_second_film_is_said_before_the_first_is_fitted(head, tmp_path, pretend, capsys, monkeypatch, fault):
+    first, _, of_first = film_of(tmp_path / "anna.mp4", head)
+    second, _, of_second = film_of(tmp_path / "ben.mp4", head, seed=1)
+    of_second.there[:] = fault != "no face"
+    pretend(of_first, of_second)
+    monkeypatch.setattr("mango.tracking.tracking.fit", lambda *given, **named: pytest.fail("fitted"))
+    box = ("--box", "60,40,140,180", "--box", "900,40,100,100") if fault == "a box elsewhere" else ()
+    assert run("track", first, second, "--out", tmp_path / "both", *box) == 2
+    said = {"a box elsewhere": "--box: expected a part of 640x480", "no face": "ben.mp4: expected a face, found one in 0"}[fault]
+    assert said in capsys.readouterr().err and bool(of_first.asked) == (fault == "no face")
 
 
 def test_landmarks_of_another_detector(head, tmp_path, pretend):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from coded_films import at_rate, write_film
-from moving_head import SIZE, lip_opening_mm, talking
+from moving_head import SIZE, detected, lip_opening_mm, talking
 from pretended_films import FRAMES, QUICK, film_of
 from pretended_models import PretendedModels, face_points, pictures
 
@@ -15,9 +15,11 @@ from mango.errors import InputError
 from mango.tracking.detection import Box, Following, Seen
 from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_points import SeenPoints
-from mango.tracking.films import FilmFacts, facts_of
+from mango.tracking.films import facts_of
+from mango.tracking.fitting import fit
 from mango.tracking.point_flow import FILTERS_OFF, NETWORKS_OFF, Steadied
-from mango.tracking.tracking import Square, TrackConfig, about_the_head, track, trembling, trusted
+from mango.tracking.square import about_the_head
+from mango.tracking.tracking import track, trembling, trusted
 from mango.types import MotionClip
 
 
@@ -61,7 +63,7 @@ def test_flow_steadies_what_networks_see_and_no_given_points(head, tmp_path, mon
     track(facts_of(path), "anna", tmp_path / "filters", head, None, QUICK(size_px=256), filters=PretendedFilters(models.people))
     assert asked == [NETWORKS_OFF, FILTERS_OFF]
     places = [each.side.track.landmarks - each.side.track.intrinsics[:2, 2] for each in (moved, given)]
-    square = about_the_head(_seen(head, true), torch.ones(len(true.clip)) > 0, facts_of(path), TrackConfig(size_px=256))
+    square = about_the_head(_seen(head, true).points.points, facts_of(path).size, 256)
     assert abs((places[0] - places[1]).mean() - 10.0 * square.px / square.side) < 0.2
 
 
@@ -78,6 +80,35 @@ def test_the_fit_is_told_of_cuts(head, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         track(facts_of(path), "anna", tmp_path, head, models, QUICK(size_px=128))
     assert told == [(20,)]
+
+
+def test_given_points_are_of_films_with_cuts_too(head, tmp_path, monkeypatch):
+    """Seen red: the fit was smooth across them, and ten frames about each were refused."""
+    true, told = talking(head, FRAMES), []
+    made = pictures(FRAMES, lambda number: 60 if number < 20 else 200)
+    write_film(tmp_path / "cut.mp4", at_rate(25, FRAMES / 25), made)
+    monkeypatch.setattr("mango.tracking.tracking.fit", lambda *given, cuts: told.append(cuts) or fit(*given, cuts=cuts))
+    landmarks = detected(head, true, points=68)
+    found = track(facts_of(tmp_path / "cut.mp4"), "anna", tmp_path, head, None, QUICK(size_px=128), landmarks=landmarks)
+    assert told == [(20,)] and (~found.side.track.keep).nonzero()[:, 0].tolist() == list(range(16, 24))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_frames_whose_head_is_not_in_the_square_do_not_supervise(head, tmp_path, monkeypatch, share):
+    """Somebody who changes place: seen red, for pictures without a head were trained on. Where that is most of the film it is refused."""
+    true = talking(head, FRAMES)
+    points, there = detected(head, true, points=68), int((1 - share) * FRAMES)
+    landmarks = replace(points, points=points.points.clone())
+    landmarks.points[there:] += torch.tensor([1000.0, 0.0])
+    picture = np.full((SIZE[0], 2 * SIZE[1] + 400, 3), 90, np.uint8)
+    write_film(tmp_path / "walk.mp4", at_rate(25, FRAMES / 25), [picture] * FRAMES)
+    tracked = lambda: track(facts_of(tmp_path / "walk.mp4"), "anna", tmp_path, head, None, QUICK(size_px=128), landmarks=landmarks)  # noqa: E731
+    if share == 0.6:  # the longer stay is the later one
+        assert tracked().side.track.keep.nonzero()[0, 0] >= there
+        return
+    found = tracked()
+    assert not found.side.track.keep[there:].any() and found.side.track.keep[: there - 8].all()
+    assert any("the head leaves the square that is written (480x480 pixels, of 1680x480)" in words for words in found.words)
 
 
 def test_flow_that_sees_nothing_is_said(head, tmp_path):
@@ -126,7 +157,7 @@ def test_landmarks_lie_in_the_written_picture_where_they_were_in_the_film(head, 
     film, true, found = whole
     exact = true.seen(head.landmarks(head.vertices(true.clip)))
     video = VideoFrames(found.side.video)
-    square = about_the_head(_seen(head, true), torch.ones(len(true.clip)) > 0, film, TrackConfig(size_px=256))
+    square = about_the_head(_seen(head, true).points.points, film.size, 256)
     assert len(video) == FRAMES and video.size == (256, 256) and square.px == 256
     moved = (exact - torch.tensor([float(square.left), float(square.top)])) * square.px / square.side
     face = (moved.amax(1) - moved.amin(1)).amax(1).mean()
@@ -174,58 +205,6 @@ def test_what_is_trusted(whole):
     keep = trusted(Seen(points, torch.zeros(FRAMES, 2, 2), (25,), ()), fitted)
     doubted = [*range(5, 12), *range(21, 29), *range(37, 44)]  # residual; a cut before picture 25: both sides; the turn
     assert (~keep).nonzero()[:, 0].tolist() == doubted
-
-
-def film_facts(rows: int, cols: int) -> FilmFacts:
-    from pathlib import Path
-
-    return FilmFacts(Path("film.mp4"), (rows, cols), 2.0, 25.0, channels=0)
-
-
-def square_of(rows: int, cols: int, middle: tuple[float, float], face: float, size_px: int = 512) -> Square:
-    rng = torch.Generator().manual_seed(0)
-    points = torch.tensor(middle) + face * (torch.rand(50, 468, 2, generator=rng) - 0.5)
-    points[:10] = 0.0  # another place, surely seen and not to be kept
-    seen, keep = SeenPoints(points, torch.ones(50)), torch.arange(50) >= 10
-    return about_the_head(Seen(seen, torch.zeros(50, 2, 2), (), ()), keep, film_facts(rows, cols), TrackConfig(size_px=size_px))
-
-
-@pytest.mark.parametrize("middle", [(960, 540), (100, 540), (1900, 900), (960, 20)])
-@pytest.mark.parametrize("face", [80, 300])
-def test_the_square_stays_within_the_picture(middle, face):
-    """Also of faces at the edge. Planted: the square centred on the face wherever that is; frames that are not kept."""
-    square = square_of(1080, 1920, middle, face)
-    assert square.left >= 0 and square.top >= 0 and square.left + square.side <= 1920 and square.top + square.side <= 1080
-    assert square.side % 2 == 0 and square.px == min(512, square.side)
-    assert square.left <= max(0, middle[0] - face / 2) and square.left + square.side >= min(1920, middle[0] + face / 2)
-
-
-@pytest.mark.parametrize(("rows", "cols"), [(480, 640), (1920, 1080), (47, 61)])
-@pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_face_that_fills_the_picture_gets_no_larger_square_than_was_filmed(rows, cols, share):
-    """Seen red: of a selfie a quarter of the square had never been filmed. It was the edge's colours, streaks that were learnt."""
-    square = square_of(rows, cols, (cols / 2, 0.4 * rows), share * min(rows, cols))
-    assert share * min(rows, cols) < square.side <= min(rows, cols) and square.side % 2 == 0 and square.px % 2 == 0
-    assert 0 <= square.left <= cols - square.side and 0 <= square.top <= rows - square.side
-
-
-@pytest.mark.parametrize("square", [Square(37, 20, 100, 100), Square(37, 20, 120, 60), Square(0, 40, 120, 60), Square(140, 60, 100, 50)])
-def test_intrinsics_of_the_square_say_where_pixels_come_from(square):
-    """A picture whose colours are its columns and rows: what is seen at a pixel is where the camera says. Planted: half a pixel's shift,
-    which OpenCV's whole pixel centres would ask for.
-    """
-    rows, cols = 160, 240
-    picture = np.zeros((rows, cols, 3), np.uint8)
-    picture[..., 0], picture[..., 1] = np.arange(cols), np.arange(rows)[:, None]
-    whole = torch.tensor([[300.0, 0.0, cols / 2], [0.0, 300.0, rows / 2], [0.0, 0.0, 1.0]])
-    part, moved = square.cut(picture), square.intrinsics(whole)
-    assert part.shape == (square.px, square.px, 3)
-    down, across = np.mgrid[: square.px, : square.px] + 0.5
-    rays = torch.linalg.inv(moved) @ torch.from_numpy(np.stack([across, down, np.ones_like(down)])).float().flatten(1)
-    place = (whole @ rays)[:2].unflatten(1, (square.px, square.px)).numpy()
-    inside = (place[0] > 2) & (place[0] < cols - 2) & (place[1] > 2) & (place[1] < rows - 2)
-    off = np.abs(part[..., :2].astype(float) + 0.5 - place.transpose(1, 2, 0))[inside]
-    assert inside.sum() > 500 and off.max() <= 0.5 + 1e-3  # colours are whole numbers
 
 
 def refused(head, tmp_path, models, match, **options):
