@@ -52,7 +52,13 @@ STAGE_TWO_ONLY = (
 DRAWING = ("renderer", "mango/data/pictures.py", "mango/data/foreground.py", "mango/data/video.py", "benchmarks/lifting/refit.py")
 MISLEADING = ("benchmarks/lifting/controls.py",)
 FINE_TUNING = ("mango/training/finetune.py",)  # which no row does
-SCORING = ("mango/evaluation", "mango/inference", "benchmarks/lifting/scoring.py")
+SCORING = (
+    "mango/evaluation",
+    "mango/inference/generation.py",
+    "mango/inference/recordings.py",
+    "mango/inference/regression.py",
+    "benchmarks/lifting/scoring.py",
+)
 BY_SOUND = ("stage1", "oracle", "longer_steps", "longer_time")  # rows that no picture enters
 
 

@@ -92,7 +92,7 @@ def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
     if "stage2" not in rows or longer is None:
         return found
     two, base, one = (measured(scores, row) for row in ("stage2", longer, "stage1"))
-    ask(f"stage two / {longer}: LVE max", two["lve_max"] / base["lve_max"], 0.90)
+    ask("stage two over the better longer stage one: LVE max", two["lve_max"] / base["lve_max"], 0.90)
     if "oracle" in rows:
         best = measured(scores, "oracle")
         for name, words, limit in (("lve_max", "overall", 0.45), ("lve_dynamic", "dynamic", 0.55), ("lve_max_speaking", "speaking", 0.45),
