@@ -40,7 +40,7 @@ from mango.models.motion import MotionModelConfig
 from mango.training.alternation import Phase, Schedule
 from mango.training.avatars import posed
 from mango.training.camera_refinement import CameraRefinement
-from mango.training.finetune import FinetuneConfig, stage2_config
+from mango.training.finetune import FinetuneConfig, films_of, stage2_config
 from mango.training.label_bank import LabelBank
 from mango.training.run import Every
 from mango.training.runtime import Runtime, RuntimeConfig
@@ -188,7 +188,8 @@ def renamed(dialogue: Dialogue) -> Dialogue:
 
 def opened(options: Options, data: Path, known: Path, person: str, beginning: str, steps: int) -> tuple[Studio, Learners]:
     """As `mango finetune` opens it, but that windows fit into a second of film."""
-    config = stage2_config(FinetuneConfig(data, person, known, options.out / "unused", head_steps=steps, cycles=0, seed=options.seed))
+    asked = FinetuneConfig(data, person, known, options.out / "unused", head_steps=steps, cycles=0, seed=options.seed)
+    config = stage2_config(asked, films_of(asked))
     config = replace(config, runtime=ONE_THREAD, avatar=AvatarConfig(num_gaussians=options.gaussians))
     return open_studio(replace(config, avatars=config.avatars if beginning == "prior" else None), Runtime(ONE_THREAD))
 

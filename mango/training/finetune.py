@@ -90,10 +90,11 @@ def finetune(config: FinetuneConfig) -> int:
     ``adapters``, is what makes the general model move like the person.
     """
     check_place(config.out, folder=True)
-    stage2 = stage2_config(config)
+    films = films_of(config)
+    _check_begun_on_these(config, films)
+    stage2 = stage2_config(config, films)
     runtime = Runtime(stage2.runtime)
     studio, learners = open_studio(stage2, runtime)
-    _check_begun_on_these(config, studio)
     with Run(stage2.run, stage2, facts=studio.facts, runtime=runtime) as run:
         minutes = expected_minutes(studio, learners)
         run.say(f"{stage2.steps} steps of {config.person}: about {minutes:.0f} min on this machine from the beginning, drawing included")
@@ -116,10 +117,10 @@ def finetune(config: FinetuneConfig) -> int:
     return run.exit_code
 
 
-def _check_begun_on_these(config: FinetuneConfig, studio: Studio) -> None:
+def _check_begun_on_these(config: FinetuneConfig, films: DialogueSet) -> None:
     """Films that were tracked again are others: labels, cameras and lengths of the ones of before are all over a run."""
     record = config.out / "run.json"
-    if record.exists() and begun_as(record).get("dataset") not in (None, studio.facts["dataset"]):
+    if record.exists() and begun_as(record).get("dataset") not in (None, films.facts["dataset"]):
         found = "one that was begun before they were tracked again, cut or added to"
         raise InputError(
             config.out, expected=f"a run on the films of {config.data} as they are now", found=found, remedy="give a new --out"
@@ -177,16 +178,20 @@ def of_at_most(effort: str, steps: int) -> Effort:
     return Effort(max(1, least.head_steps + more.head_steps), least.cycles + more.cycles)
 
 
-def stage2_config(config: FinetuneConfig) -> Stage2Config:
-    """The same as a stage-two run on one person."""
+def films_of(config: FinetuneConfig) -> DialogueSet:
+    """As training opens it: a damaged film of a packed set is left out, and the set is another then."""
+    return DialogueSet.open(config.data, strict=config.strict, films=True)
+
+
+def stage2_config(config: FinetuneConfig, films: DialogueSet) -> Stage2Config:
+    """The same as a stage-two run on one person, as long as the films allow."""
     defaults = Stage2Config()
-    described = DialogueSet.open(config.data, strict=config.strict, films=True)  # as training does: damaged films are left out
-    most = max(1, LOOKS * frames_of(described, config.split, config.person) // WINDOWS)  # steps
+    most = max(1, LOOKS * frames_of(films, config.split, config.person) // WINDOWS)  # steps
     effort = of_at_most(config.effort, most)
     head_steps = effort.head_steps if config.head_steps is None else config.head_steps
     cycles = effort.cycles if config.cycles is None else config.cycles
     known = None if config.measure_gain else config.checkpoint
-    held_out = HELD_OUT in described.splits and frames_of(described, HELD_OUT, config.person) > 0
+    held_out = HELD_OUT in films.splits and frames_of(films, HELD_OUT, config.person) > 0
     return replace(
         defaults,
         data=config.data,

@@ -13,7 +13,7 @@ from tiny_films import make_filmed_set, tiny_stage2
 
 from mango.errors import InputError
 from mango.training.avatars import with_dropout
-from mango.training.finetune import DROPOUT, FinetuneConfig, stage2_config
+from mango.training.finetune import DROPOUT, FinetuneConfig, films_of, stage2_config
 from mango.training.runtime import Runtime
 from mango.training.stage2 import teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
@@ -51,7 +51,8 @@ def test_motion_learns_from_whole_avatars(head, tmp_path):
 
 def test_new_people_learn_with_it(head, tmp_path):
     films = make_filmed_set(tmp_path / "films", head)
-    taught = stage2_config(FinetuneConfig(films, "p0", tmp_path, tmp_path / "out"))
+    asked = FinetuneConfig(films, "p0", tmp_path, tmp_path / "out")
+    taught = stage2_config(asked, films_of(asked))
     assert taught.avatar_dropout == DROPOUT > 0
     assert Stage2Config().avatar_dropout == 0
     with pytest.raises(InputError, match="avatar_dropout: expected at least 0, below 1, found 1"):

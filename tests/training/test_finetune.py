@@ -40,7 +40,8 @@ def filmed(tmp_path_factory, head):
 
 
 def test_efforts_differ_in_length_and_grow_only_when_asked(filmed, tmp_path):
-    config = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes))  # noqa: E731
+    films = DialogueSet.open(filmed)
+    config = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes), films)  # noqa: E731
     assert config(effort="quick").steps == EFFORTS["quick"].head_steps, "an avatar alone"
     assert config().density is None, "crumbs are worse than soft hair"
     for effort in EFFORTS:
@@ -58,7 +59,7 @@ def test_a_short_film_is_not_learnt_by_heart(filmed, tmp_path):
     frames = sum(dialogues.describe(id).frames for id in dialogues.split("train"))
     assert finetuning.frames_of(dialogues, "train", "p0") == frames and finetuning.frames_of(dialogues, "train", "nobody") == 0
     looks = 30 * frames // 8
-    of = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes))  # noqa: E731
+    of = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes), dialogues)  # noqa: E731
     assert EFFORTS["quick"].head_steps < looks < EFFORTS["best"].head_steps
     assert [effort.steps for effort in EFFORTS.values()] == [200, 800, 2200] and of(effort="quick").steps == 200
     for effort in ("normal", "best"):
@@ -78,8 +79,9 @@ def test_an_effort_that_is_cut_short_is_no_worse_than_a_smaller_one():
 def test_films_tracked_anew_need_a_new_run(filmed, tmp_path):
     """Seen red: schedules that nobody had touched were "undo the change"."""
     config = FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out")
-    write_json(tmp_path / "out" / "run.json", {"dataset": DialogueSet.open(filmed).facts["dataset"]})
-    finetuning._check_begun_on_these(config)
+    films = finetuning.films_of(config)
+    write_json(tmp_path / "out" / "run.json", {"dataset": films.facts["dataset"]})
+    finetuning._check_begun_on_these(config, films)
     write_json(tmp_path / "out" / "run.json", {"dataset": "x", "begun": {"dataset": "y"}})
     with pytest.raises(
         InputError, match=r"out: expected a run on the films of .* as they are now, found one that was begun before .* new --out"
@@ -98,10 +100,10 @@ def test_a_run_on_a_set_with_a_damaged_film_goes_on(filmed, tmp_path):
         file.write(b"damage")
     config = FinetuneConfig(tmp_path / "packed", "p0", tmp_path, tmp_path / "out")
     with pytest.warns(DialoguesLeftOut):
-        trained_on = DialogueSet.open(config.data, films=True).facts
-        write_json(tmp_path / "out" / "run.json", trained_on)
-        finetuning._check_begun_on_these(config)
-        assert trained_on["left_out"] and stage2_config(config).steps < stage2_config(replace(config, data=filmed)).steps
+        films = finetuning.films_of(config)
+        write_json(tmp_path / "out" / "run.json", films.facts)
+        finetuning._check_begun_on_these(config, films)
+    assert films.facts["left_out"] and stage2_config(config, films).steps < stage2_config(config, DialogueSet.open(filmed)).steps
 
 
 @pytest.mark.parametrize(("setting", "said"), [({"cycles": -1}, "cycles: expected at least 0"), ({"head_steps": 0}, "head_steps: expec")])
@@ -112,9 +114,9 @@ def test_steps_are_no_negative_numbers(filmed, tmp_path, setting, said):
 
 
 def test_held_out_pictures_are_of_the_person(filmed, tmp_path):
-    split = DialogueSet.open(filmed).splits
-    config = lambda person: stage2_config(FinetuneConfig(filmed, person, tmp_path, tmp_path / "out"))  # noqa: E731
-    assert "val" in split and config("p0").validation_split == "val" and config("nobody").validation_split is None
+    films = DialogueSet.open(filmed)
+    config = lambda person: stage2_config(FinetuneConfig(filmed, person, tmp_path, tmp_path / "out"), films)  # noqa: E731
+    assert "val" in films.splits and config("p0").validation_split == "val" and config("nobody").validation_split is None
 
 
 def test_avatars_know_how_large_they_were_seen(filmed, head, tmp_path):
