@@ -26,16 +26,18 @@ from mango.inference.backgrounds import PLAIN, Background, background_of
 from mango.inference.captions import SoundStrips, check_letters, over, write_names
 from mango.inference.recordings import ARRIVING
 from mango.inference.retiming import at_rate, frames_at_rate
-from mango.inference.views import Shot, View, ViewName, view_of
+from mango.inference.views import PORTRAIT_M, Shot, View, ViewName, view_of
 from mango.training.avatars import check_drawing
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.types import PERSONS, SAMPLE_RATE, MotionClip
 from renderer import draw
+from renderer.cameras import portrait_camera
 from renderer.head import blur_of
 from renderer.types import Camera
 
 CHUNK = 10  # frames in memory at a time
-LOOKS, SEEN, WISPS = 12, 0.3, 0.005  # frames that say how high hair reaches; opacities that are seen; share of Gaussians that may be higher
+LOOKS, FAINT, WISP_M = 12, 0.1, 0.01  # frames that say how high hair reaches; alphas that nobody sees; what hides less of a row is no hair
+LOOK_PX, LOOK_DEGREES = 256, 50.0  # of those pictures: they hold hair as high as 42 cm above the eyes
 SLACK_SECONDS = 0.12  # by which sound may be longer or shorter than motion: what codecs add
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
 SoundName = Literal["stereo", "mixed", "a", "b", "none"]
@@ -198,12 +200,13 @@ def film_frames(
 
 @torch.no_grad()
 def top_of(clip: MotionClip, avatar: Avatar) -> float:
-    """How high the hair reaches, in the highest of some frames: metres above the origin. Single wisps do not count."""
+    """How high a portrait shows the hair in the highest of some frames: metres above the origin. Single wisps do not count."""
     some = clip.frames(slice(None, None, max(1, len(clip) // LOOKS)))
-    gaussians = avatar.gaussians(some)
-    heights, seen = gaussians.means[..., 1] + gaussians.scales.amax(-1), gaussians.opacities > SEEN
-    return max((float(own[there].quantile(1 - WISPS)) for own, there in zip(heights, seen.expand_as(heights), strict=True) if there.any()),
-               default=0.0)  # fmt: skip
+    camera = portrait_camera(LOOK_PX, target=(0.0, 0.0, 0.0), distance=PORTRAIT_M, field_of_view_degrees=LOOK_DEGREES)
+    pixel_m = PORTRAIT_M / float(camera.intrinsics[0, 0])
+    hidden = torch.stack([(layer[..., 3] > FAINT).sum(-1) * pixel_m for layer in person_layers(some, avatar, camera)])
+    rows = (hidden > WISP_M).any(0).nonzero()
+    return (LOOK_PX / 2 - float(rows[0])) * pixel_m if len(rows) else 0.0
 
 
 def _canvases(
