@@ -109,11 +109,12 @@ class HeadAvatar(nn.Module):
 
     def save(self, path: Path) -> None:
         """One safetensors file: attributes, binding, and whose head it rides on (a digest, never the head itself)."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save  # its save_file hides files from everybody but who wrote them
 
         metadata = {"format": str(FORMAT), "kind": "mango avatar", "head": self.head, "person": self.person}
         metadata |= {} if self.pixels_per_metre is None else {"pixels_per_metre": self.pixels_per_metre}
-        save_file({name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}, path, {"mango": json.dumps(metadata)})
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+        path.write_bytes(save(tensors, {"mango": json.dumps(metadata)}))
 
     @staticmethod
     def load(path: Path) -> "HeadAvatar":

@@ -86,6 +86,13 @@ def test_an_avatar_of_an_older_format_is_refused_in_words(tmp_path):
         HeadAvatar.load(tmp_path / "old.safetensors")
 
 
+def test_colleagues_may_read_the_file(tmp_path):
+    """Seen red: safetensors' own writer makes files that nobody but their owner can open."""
+    square()[1].save(tmp_path / "avatar.safetensors")
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "avatar.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_the_file_holds_everything(tmp_path):
     template, avatar = square()
     for parameter in avatar.parameters():

@@ -47,6 +47,8 @@ def test_a_person_survives_the_file(people, tmp_path):
     back = TruePerson.load(tmp_path / "person.safetensors")
     assert back.name == people[0].name
     assert torch.equal(back.albedo, people[0].albedo) and torch.equal(back.triangles, people[0].triangles)
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "person.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode, "seen red: its owner's alone"
 
 
 def test_shape_lies_outside_the_heads_basis(head, people):
