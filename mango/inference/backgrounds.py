@@ -24,11 +24,11 @@ class Picture:
 
         rows, cols = self.colors.shape[:2]
         scale = max(width / cols, height / rows)
-        size = max(width, round(cols * scale)), max(height, round(rows * scale))
-        smaller = scale < 1
-        grown = cv2.resize(self.colors.numpy(), size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        return torch.from_numpy(grown[top : top + height, left : left + width].copy()).clamp(0, 1)
+        across, down = min(cols, max(1, round(width / scale))), min(rows, max(1, round(height / scale)))  # what will be seen of it
+        left, top = (cols - across) // 2, (rows - down) // 2
+        seen = self.colors[top : top + down, left : left + across].numpy()
+        filled = cv2.resize(seen, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        return torch.from_numpy(filled).clamp(0, 1)
 
 
 Background = Picture | None  # None: transparent

@@ -8,7 +8,7 @@ import torch
 from mango.data.video import VideoFrames
 from mango.errors import InputError
 from mango.inference.avatars import load_avatar
-from mango.inference.backgrounds import PLAIN, background_of
+from mango.inference.backgrounds import PLAIN, Picture, background_of
 from mango.inference.captions import SoundStrips
 from mango.inference.rendering import RenderConfig, film_frames, person_layers, render_dialogue, top_of
 from mango.inference.views import portrait, view_of
@@ -200,6 +200,15 @@ def test_the_background_is_behind_everybody(drawn, make_clip, tmp_path):
     assert (red[solid] - green[solid]).abs().max() <= 3 and (red[solid] - clear[solid][:, :3]).abs().max() <= 3
     assert (red[empty] == torch.tensor([255.0, 0, 0])).all() and (green[empty] == torch.tensor([0, 255.0, 0])).all()
     assert (picture[empty[:, :SIZE].nonzero()[0][0], 0] == 0).all() and picture[0, -1, 0] == 255
+
+
+def test_of_a_very_long_picture_only_what_is_seen_is_enlarged():
+    """Seen red: all of it was, to gigabytes, of which the middle was kept."""
+    long = torch.zeros(2, 40_000, 3)
+    long[:, 19_998:20_002] = 1.0
+    for colors, shape in ((long, (512, 256)), (long.transpose(0, 1).contiguous(), (256, 512))):
+        filled = Picture(colors).filling(*shape)
+        assert filled.shape == (*shape[::-1], 3) and float(filled.mean()) == 1.0
 
 
 def test_transparent_colours_are_straight(drawn, make_clip):
