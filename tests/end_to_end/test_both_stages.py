@@ -111,7 +111,7 @@ def test_a_new_avatar_fades_once_it_has_been_judged(trained, tmp_path, monkeypat
         learners.avatars["p00"].opacity_logits.data.fill_(-5.0)
 
     def quality(studio, learners):
-        judged.append(float(learners.avatars["p00"].opacity_logits.max()))
+        judged.append(float(learners.avatars["p00"].opacity_logits.detach().max()))
         return ""
 
     monkeypatch.setattr(finetuning, "fade_at_cut_edges", fade)
