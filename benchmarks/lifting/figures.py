@@ -59,7 +59,7 @@ class Options:
     to: Path = Path("docs/lifting")
     page: Path | None = None  # the tables are written here, between marks of their own
     split: str = "test"
-    untried: str = ""  # seeds run when the others' interval had been stated: where do they fall?
+    untried: str = ""  # seeds on which nothing was chosen, left out of the others' interval: where do they fall?
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,15 @@ def outcome(options: Options, seed: int) -> Outcome:
 
 
 def small_print(outcomes: Sequence[Outcome]) -> str:
-    """Where the numbers come from; a mixture of codes is said, not hidden."""
+    """Where the numbers come from: the commits that rows were trained by, and the one that scored. A mixture of codes is not hidden."""
     facts = [each.content["facts"] for each in outcomes]
+    trained = sorted({commit[:7] for fact in facts for commit in fact["trained_by"]})
     codes = sorted({fact["code"] for fact in facts})
     commits = sorted({fact["commit"][:7] + ("+changes" if fact["commit"].endswith("+changes") else "") for fact in facts})
     mixed = "" if len(codes) == 1 else "  DIFFERENT CODE PER SEED"
     seeds = ", ".join(str(fact["seed"]) for fact in facts)
-    return f"{facts[0]['scale']}, seed {seeds}, {facts[0]['split']} split, commit {', '.join(commits)}, code {', '.join(codes)}{mixed}"
+    by = f"trained by {', '.join(trained)}, scored by {', '.join(commits)}"
+    return f"{facts[0]['scale']}, seed {seeds}, {facts[0]['split']} split, {by}, code {', '.join(codes)}{mixed}"
 
 
 # What is shown ----------------------------------------------------------------------------------------------------------------
@@ -244,8 +246,7 @@ def mouth_box(recorded: PictureBatch) -> tuple[float, float, float, float]:
 class Bar:
     title: str
     ratios: tuple[float, ...]  # by seed
-    low: float
-    high: float
+    between: tuple[float, float] | None  # 95 %; of few dialogues there is none
     kind: str
 
 
@@ -263,15 +264,15 @@ def kind_of(row: str) -> str:
 
 
 def bars(outcomes: Sequence[Outcome]) -> list[Bar]:
-    """Each row over the better longer stage one of its seed. Whiskers: dialogues of every seed resampled, mean over seeds."""
+    """Each row over the better longer stage one of its seed. Whiskers: other dialogues of the same people, mean over seeds."""
     found = []
     for row in ROWS:
         having = [each for each in outcomes if row in each.scores and report.longer_of(each.scores)]
         if having:
             ratios = tuple(report.ratio(each.scores, row) for each in having)
-            low, high = report.interval([each.scores for each in having], row)
+            between = report.interval([each.scores for each in having], row)
             seeds = "" if len(having) == len(outcomes) else f" (seed {', '.join(str(each.bench.seed) for each in having)})"
-            found.append(Bar(ROWS[row].title + seeds, ratios, low, high, kind_of(row)))
+            found.append(Bar(ROWS[row].title + seeds, ratios, between, kind_of(row)))
     return found
 
 
@@ -286,7 +287,7 @@ def row_bars(outcomes: Sequence[Outcome], small: str) -> "Sheet":
         "Lip error over longer stage one's",
         "LVE max on held-out dialogues, against stage one trained as long without pictures; below 1 is better",
     )
-    most = max(1.15, *(max(bar.high, *bar.ratios) for bar in shown))  # room for what stands at 1
+    most = max(1.15, *(max(bar.between or (0.0,)) for bar in shown), *(max(bar.ratios) for bar in shown))  # room for what stands at 1
     plot = Plot(sheet, (left, top, 856, bottom), (0.0, 1.04 * most), (0.0, 1.0))
     for value, words in ((ASKED, f"asked of the mean {ASKED}"), (1.0, "longer stage one")):
         sheet.line([(plot.x(value), top - 4), (plot.x(value), bottom)], INK, 1.2, (4, 3) if value < 1 else None)
@@ -295,16 +296,17 @@ def row_bars(outcomes: Sequence[Outcome], small: str) -> "Sheet":
         y, mean = top + each * (k + 0.5), sum(bar.ratios) / len(bar.ratios)
         sheet.text((left - 10, y), bar.title, 12.5, INK, "rm")
         sheet.band((plot.x(0), y - 9, plot.x(mean), y + 9), BARS[bar.kind])
-        sheet.line([(plot.x(bar.low), y - 4), (plot.x(bar.high), y - 4)], INK, 1.4)
-        for end in (bar.low, bar.high):
-            sheet.line([(plot.x(end), y - 7), (plot.x(end), y - 1)], INK, 1.4)
+        if bar.between is not None:
+            sheet.line([(plot.x(end), y - 4) for end in bar.between], INK, 1.4)
+            for end in bar.between:
+                sheet.line([(plot.x(end), y - 7), (plot.x(end), y - 1)], INK, 1.4)
         for ratio in bar.ratios:
             sheet.dot((plot.x(ratio), y + 4), 2.6, INK)
         sheet.text((plot.x(0) + 6, y), f"{mean:.2f}", 12, PAPER, "lm")
     plot.scale("ratio of LVE max (no unit)")
     present = {bar.kind for bar in shown}
     sheet.swatches((20, 70), [(KINDS[kind], BARS[kind]) for kind in KINDS if kind in present])
-    sheet.small(f"bar: mean over seeds; dots: seeds; whisker: 95 % of resampled dialogues; {small}")
+    sheet.small(f"bar: mean over seeds; dots: seeds; whisker: 95 % interval for other dialogues; {small}")
     return sheet
 
 

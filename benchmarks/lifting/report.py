@@ -15,7 +15,9 @@ from benchmarks.lifting.scoring import LABELS, cost_of
 from benchmarks.lifting.training import Bench
 from mango.data.json_files import read_json, write_json
 from mango.evaluation.catalogue import MEASURES
+from mango.evaluation.intervals import jackknife_interval
 from mango.provenance import provenance
+from mango.training.run import begun_as
 from mango.types import PERSONS
 
 COLUMNS = ("lve_max", "lve_max_speaking", "lve_max_listening", "lve_dynamic", "upper_face", "lip_velocity", "lip_opening_slope", "closure")
@@ -33,7 +35,14 @@ def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str, skipped
     before = read_json(path).get("skipped", {}) if path.exists() else {}
     verdicts = judged(bench, rows, scores)
     content = {
-        "facts": {**provenance(), "scale": bench.scale.name, "seed": bench.seed, "split": split, "code": digests.of_code()},
+        "facts": {
+            **provenance(),
+            "scale": bench.scale.name,
+            "seed": bench.seed,
+            "split": split,
+            "code": digests.of_code(),
+            "trained_by": sorted({commit for row in rows for commit in commits_of(bench, row)}),
+        },
         "rows": {row: {"title": ROWS[row].title, "cost": vars(cost_of(bench, row)), **scores[row]} for row in rows},
         "labels": scores[LABELS],
         "truth": {name: scores["truth"][name] for name in ("blink_depths", "blink_rates", "opening")},
@@ -44,6 +53,11 @@ def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str, skipped
     }
     write_json(path, content)
     return table(bench, rows, scores, split, verdicts)
+
+
+def commits_of(bench: Bench, row: str) -> list[str]:
+    """That its runs were begun by: a row is used again while no code of its own has changed."""
+    return [begun_as(record)["commit"] for record in sorted((bench.rows / row).glob("*/run.json"))]
 
 
 def file_of(bench: Bench, split: str) -> Path:
@@ -61,21 +75,25 @@ def ratio(scores: Scores, row: str, measure: str = "lve_max") -> float:
     return scores[row]["means"][measure] / scores[longer_of(scores)]["means"][measure]
 
 
-def interval(seeds: Sequence[Scores], row: str, measure: str = "lve_max", draws: int = 2000) -> tuple[float, float]:
-    """95 % interval of the ratio, mean over seeds, when the dialogues of every seed are drawn anew (paired bootstrap).
+def interval(seeds: Sequence[Scores], row: str, measure: str = "lve_max") -> tuple[float, float] | None:
+    """95 % interval of the ratio, mean over seeds, for other dialogues of the same people: paired, Student's t with a jackknife's error.
 
-    Whole dialogues are drawn: both sides of one, and all samplings of it, say nearly the same and would feign certainty.
+    Whole dialogues are left out: both sides of one, and all samplings of it, say nearly the same and would feign certainty. None below
+    five dialogues.
     """
-    random, ratios = np.random.default_rng(0), np.zeros(draws)
-    for scores in seeds:
+    summands = []
+    for place, scores in enumerate(seeds):
         dialogues = len(scores[LABELS]["clips"]) // len(PERSONS)
-        chosen = random.integers(dialogues, size=(draws, dialogues))
-        mine, theirs = (
-            np.array([clip[measure] for clip in scores[name]["clips"]]).reshape(dialogues, -1).mean(1) for name in (row, longer_of(scores))
-        )
-        ratios += mine[chosen].mean(1) / theirs[chosen].mean(1) / len(seeds)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
+        errors = [np.array([clip[measure] for clip in scores[name]["clips"]]) for name in (row, longer_of(scores))]
+        own = np.zeros((dialogues, len(seeds), 2))
+        own[:, place] = np.stack([each.reshape(dialogues, -1).mean(1) for each in errors], axis=1)
+        summands.append(own.reshape(dialogues, -1))
+
+    def mean_ratio(sums: np.ndarray) -> float:
+        mine, theirs = sums.reshape(len(seeds), 2).T
+        return float((mine / theirs).mean())
+
+    return jackknife_interval(np.concatenate(summands), mean_ratio)
 
 
 def judged(bench: Bench, rows: Sequence[str], scores: Scores) -> list[dict]:
@@ -187,7 +205,8 @@ def markdown(content: Mapping) -> str:
         cells += [cell(scores[row]["means"], column) for column in COLUMNS]
         cells.append(f"{ratio(scores, row):.3f}" if longer else "")
         compared = longer and row not in (LABELS, longer)
-        cells.append("{:.2f}-{:.2f}".format(*interval([scores], row)) if compared else "")
+        between = interval([scores], row) if compared else None
+        cells.append("" if between is None else "{:.2f}-{:.2f}".format(*between))
         lines.append(f"| {' | '.join(cells)} |")
     lines += [f"\nNot run, {row}: {reason}" for row, reason in content.get("skipped", {}).items()]
     return "\n".join(lines)
@@ -204,7 +223,7 @@ def summary(contents: Sequence[Mapping], untried: Sequence[Mapping] = ()) -> str
         low, high = prediction_interval(list(ratios.values()))
         lines.append(f"One more seed is expected within {low:.3f}-{high:.3f} (95 %: mean +- t s sqrt(1 + 1/n), n = {len(ratios)}).")
         for seed, value in ratios_by_seed(untried).items():
-            lines.append(f"Seed {seed}, run after that was stated: **{value:.3f}**, {'inside' if low <= value <= high else 'OUTSIDE'}.")
+            lines.append(f"Seed {seed}, not counted there: **{value:.3f}**, {'inside' if low <= value <= high else 'OUTSIDE'}.")
     lines += ["", over_longer(contents, untried)]
     contents = [*contents, *untried]
     seeds = [content["facts"]["seed"] for content in contents]

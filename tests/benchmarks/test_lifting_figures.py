@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import t as student
 
 from benchmarks.lifting import figures, report
 from benchmarks.lifting.figures import Options, Outcome, Passage
@@ -27,16 +28,17 @@ from mango.types import Phone
 FRAMES, NAMES = 200, ("test000/a", "test000/b", "test001/a", "test001/b")
 
 
-def row(error: float, *, samplings: int = 2, spread: float = 0.0) -> dict:
-    """Two dialogues; ``spread``: how much worse the second is than the first."""
-    clips = [{"lve_max": error * (1 + sign * spread)} for sign in (-1, 1) for _ in range(2 * samplings)]
+def row(error: float, *, samplings: int = 2, spread: float = 0.0, dialogues: int = 2) -> dict:
+    """``spread``: how much worse every second dialogue is than the one before. Of a dialogue's two sides one is better."""
+    signs = (-1, 1) * (dialogues // 2)
+    clips = [{"lve_max": error * (1 + sign * spread) * side} for sign in signs for _ in range(samplings) for side in (0.9, 1.1)]
     return {"title": "", "means": {**dict.fromkeys(COLUMNS, 1.0), "lve_max": error}, "clips": clips}
 
 
 def content(seed: int, errors: dict[str, float]) -> dict:
     curve = {name: [8.0] * FRAMES for name in NAMES}
     rows = {name: {**row(error), "title": ROWS[name].title, "opening": curve} for name, error in errors.items()}
-    facts = {"scale": "ci", "seed": seed, "split": "test", "commit": "0123456789+changes", "code": "feed"}
+    facts = {"scale": "ci", "seed": seed, "split": "test", "commit": "0123456789+changes", "code": "feed", "trained_by": ["beef" * 10]}
     verdict = {"what": "stage two / longer", "value": 0.7 + seed / 10, "limit": 0.9, "at_least": False, "met": seed < 2}
     labels = {**row(3.0, samplings=1), "opening": curve}
     return {"facts": facts, "rows": rows, "labels": labels, "truth": {"opening": curve}, "verdicts": [verdict], "skipped": {}}
@@ -140,7 +142,7 @@ def test_everything_that_can_be_drawn_is(tmp_path, capsys):
 
 def test_a_mixture_of_codes_is_said(tmp_path):
     one, two = outcome(tmp_path, 1), outcome(tmp_path, 2)
-    assert "DIFFERENT" not in figures.small_print([one, two])
+    assert "DIFFERENT" not in figures.small_print([one, two]) and "trained by beefbee, scored by 0123456" in figures.small_print([one])
     two.content["facts"]["code"] = "dead"
     assert "DIFFERENT CODE" in figures.small_print([one, two]) and "0123456+changes" in figures.small_print([one, two])
 
@@ -153,18 +155,25 @@ def test_dashes_leave_gaps_and_follow_corners():
 # What is said
 
 
-def test_resampling_takes_whole_dialogues():
-    """Twice the samplings of the same dialogues are no more evidence."""
-    scores = [{"stage2": row(3.0, samplings=count, spread=0.5), "longer_steps": row(4.0, samplings=count), LABELS: row(3.0, samplings=1)}
-              for count in (1, 8)]  # fmt: skip
-    assert report.interval([scores[0]], "stage2") == report.interval([scores[1]], "stage2")
-    low, high = report.interval([scores[0]], "stage2")
-    assert low == pytest.approx(0.375) and high == pytest.approx(1.125), "either dialogue may be drawn twice"
+def scored(error: float, *, samplings: int = 1, spread: float = 0.0) -> dict:
+    of = {"samplings": samplings, "dialogues": 8}
+    return {"stage2": row(error, spread=spread, **of), "longer_steps": row(4.0, **of), LABELS: row(3.0, samplings=1, dialogues=8)}
 
 
-def test_seeds_are_resampled_apart():
-    fixed = {"stage2": row(3.0), "longer_steps": row(4.0), LABELS: row(3.0, samplings=1)}
-    assert report.interval([fixed, {**fixed, "stage2": row(5.0)}], "stage2") == pytest.approx((1.0, 1.0)), "the mean over seeds"
+def test_intervals_are_of_whole_dialogues():
+    """Twice the samplings of the same dialogues are no more evidence. Seen red: a bootstrap's percentiles, which are too narrow."""
+    low, high = report.interval([scored(3.0, spread=0.5)], "stage2")
+    assert report.interval([scored(3.0, spread=0.5, samplings=8)], "stage2") == (low, high)
+    half = student.ppf(0.975, 7) * np.std([0.375, 1.125] * 4, ddof=1) / math.sqrt(8)  # the control is the same in all: a mean's t interval
+    assert (low, high) == pytest.approx((0.75 - half, 0.75 + half))
+    few = {name: row(3.0) for name in ("stage2", "longer_steps", LABELS)}
+    assert report.interval([few], "stage2") is None
+
+
+def test_intervals_over_seeds_are_of_the_mean():
+    assert report.interval([scored(3.0), scored(5.0)], "stage2") == pytest.approx((1.0, 1.0))
+    one, two = (report.interval([scored(3.0, spread=0.5)] * seeds, "stage2") for seeds in (1, 2))
+    assert two[1] - two[0] < 0.72 * (one[1] - one[0]), "twice the dialogues"
 
 
 def test_the_summary_names_every_seed_and_every_miss():
@@ -182,7 +191,7 @@ def test_untried_seeds_have_no_say_in_the_interval(error, where):
     contents = [content(seed, {"stage2": stage2, "longer_steps": 4.0}) for seed, stage2 in ((1, 3.0), (2, 3.2), (3, 3.4))]
     text = report.summary(contents, [content(4, {"stage2": error, "longer_steps": 4.0})])
     assert report.summary(contents).splitlines()[:2] == text.splitlines()[:2], "mean and interval"
-    assert f"Seed 4, run after that was stated: {where}" in text
+    assert f"Seed 4, not counted there: {where}" in text
     assert "| seed 3 | seed 4, untried | mean |" in text and f"| stage two | 0.750 | 0.800 | 0.850 | {error / 4:.3f} | 0.800 |" in text
     assert "| asked | limit | seed 1 | seed 2 | seed 3 | seed 4 |" in text
 
@@ -213,7 +222,7 @@ def test_the_table_marks_what_is_not_defined():
     made["rows"]["stage1"]["means"]["closure"] = None
     made["skipped"] = {"lpips": "no weights"}
     lines = report.markdown(made).splitlines()
-    assert next(line for line in lines if line.startswith("| stage one")).endswith("| - | 1.000 | 1.00-1.00 |")
+    assert next(line for line in lines if line.startswith("| stage one")).endswith("| - | 1.000 |  |"), "no interval of two dialogues"
     assert "Not run, lpips: no weights" in lines
 
 
