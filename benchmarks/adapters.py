@@ -22,11 +22,12 @@ from typing import Literal
 import numpy as np
 import torch
 
+from benchmarks.code_digests import code_digest, of
 from benchmarks.command import run
 from benchmarks.new_avatars import renamed, stranger
-from benchmarks.page import commit_and_machine, write_between
+from benchmarks.page import commit_and_machine, typed, write_between
 from mango.audio.encoders import make_encoder
-from mango.config import from_plain
+from mango.config import check_ranges, from_plain
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.json_files import read_json, write_json
 from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
@@ -49,6 +50,8 @@ SHOWN = {
     "closure": "closure gap, mm",
     "lip_opening_slope": "opening slope",
 }
+TUNING = ("mango/training/finetune.py", "mango/training/stage2.py")
+JUDGING = ("benchmarks/adapters.py",)
 ROWS = {"general": "general model", "adapter": "in the person's adapter"}
 
 
@@ -67,6 +70,7 @@ class Options:
 
 def main(options: Options) -> int:
     torch.set_num_threads(1)
+    check_ranges(options, talk="[1, inf)", samplings="[1, inf)")
     strangers = DialogueSet.open(options.strangers)
     unknown = sorted(set(options.people) - set(strangers.people))
     if unknown:
@@ -77,7 +81,7 @@ def main(options: Options) -> int:
     talk = more_talk(strangers, options.talk, options.out / f"talk-{strangers.digest[:12]}-{options.talk}")
     scores = {}
     for person in options.people:
-        tuned = options.out / f"{person}-{options.effort}-{strangers.digest[:12]}"
+        tuned = options.out / f"{person}-{options.effort}-{of(strangers.digest, code_digest(*TUNING))}"
         config = FinetuneConfig(data, stranger(person), options.general, tuned, options.effort, seed=options.seed)
         if code := finetune(config):
             return code
@@ -114,8 +118,8 @@ def judged(options: Options, talk: DialogueSet, person: str, adapter: Path) -> d
     """Scores of the person's held-out clips without and in the adapter, by how much more it errs in each dialogue (below zero: less), and
     how many frames of other people it changed.
     """
-    of = hashlib.sha256(adapter.read_bytes()).hexdigest()[:12]
-    path = adapter.with_name(f"scores-{len(talk.split('test'))}-{options.samplings}-{of}.json")
+    judging = of(hashlib.sha256(adapter.read_bytes()).hexdigest(), talk.digest, options.samplings, code_digest(*JUDGING))
+    path = adapter.with_name(f"scores-{judging}.json")
     head, truth = load_head(), Truth.open(talk.root)
     model, description, encoder = load_motion_model(options.general, head=head)
     encoder, worn = make_encoder(encoder), adapters_by_person([adapter], model, [stranger(person)])  # of another model it is refused
@@ -142,7 +146,8 @@ def judged(options: Options, talk: DialogueSet, person: str, adapter: Path) -> d
                     changed += int((packed[0] != packed[1]).any(1).sum())
         errors = [[clip["lve_max"] for clip in kept[row].clips[before:]] for row in ROWS]
         more.append(float(np.mean(errors[1]) - np.mean(errors[0])))
-    write_json(path, {"rows": {row: scores.row() for row, scores in kept.items()}, "more": more, "others_changed": changed})
+    found = {"rows": {row: scores.row() for row, scores in kept.items()}, "more": more, "others_changed": changed}
+    write_json(path, {"by": commit_and_machine(), **found})
     return read_json(path)
 
 
@@ -153,11 +158,11 @@ def add(kept: dict[str, ClipScores], clips: dict, side: str, reference: Referenc
 
 def page(options: Options, scores: dict[str, dict]) -> str:
     """Person by person, and the means."""
-    names = " ".join(f"--{name} {getattr(options, name)}" for name in ("general", "strangers", "effort", "talk", "samplings", "seed"))
+    made_by = "; ".join(sorted({found["by"] for found in scores.values()}))
     lines = [
         "## The motion of unseen people",
         "",
-        f"`python -m benchmarks.adapters --people {' '.join(options.people)} {names}`, {commit_and_machine()}.",
+        f"`{typed('benchmarks.adapters', options)}`, {made_by}.",
         "",
         f"General model: {'/'.join(options.general.parts[-3:])}; people of {options.strangers.name}, whom it never met. Held-out dialogues "
         "against their true motion; the same noise in both rows.",

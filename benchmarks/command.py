@@ -1,11 +1,13 @@
 """How every benchmark is started from the command line."""
 
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 import tyro
 
+from benchmarks.code_digests import ROOT
 from mango.errors import InputError
 
 Options = TypeVar("Options")
@@ -18,3 +20,17 @@ def run(main: Callable[[Options], int], options: type[Options]) -> NoReturn:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def tests_pass(asked: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the project's tests that pytest is ``asked`` for were run and passed, and what it said; its last line comes last."""
+    done = subprocess.run([sys.executable, "-m", "pytest", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [*done.stderr.strip().splitlines(), *done.stdout.strip().splitlines()] or ["no word"]
+    return done.returncode == 0 and " passed" in lines[-1], lines
+
+
+def check_some(options: object, *names: str) -> None:
+    """Lists that must hold something."""
+    for name in names:
+        if not getattr(options, name):
+            raise InputError(f"--{name}", expected="at least one", found="none", remedy=f"name some, or leave out --{name}")

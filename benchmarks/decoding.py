@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.command import run
-from benchmarks.page import commit_and_machine, write_between
+from benchmarks.page import commit_and_machine, typed, write_between
+from mango.config import check_ranges
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.film_colours import exact_conversion
 from mango.data.json_files import write_json
@@ -42,7 +43,7 @@ class Options:
     size: int = 256  # pixels a side
     seconds: float = 4.0  # of each film
     films: int = 8
-    frames: int = 400  # read in each try, by each reader
+    frames: int = 400  # read in each try, by each reader; eights of them
     out: Path | None = None
     to: Path | None = None  # also write the table here, as Markdown
 
@@ -53,6 +54,10 @@ class Reading:
 
     root: Path
     chunks: list[tuple[str, str, list[int]]]  # dialogue, side, frames
+
+    @property
+    def frames(self) -> int:
+        return sum(len(frames) for *_, frames in self.chunks)
 
     def open(self) -> dict[str, Callable[[], object]]:
         """Everything opened; what remains is reading colours, or colours over the background by mattes."""
@@ -66,6 +71,7 @@ class Reading:
 
 
 def main(options: Options) -> int:
+    check_ranges(options, seconds="[0.2, inf)", frames=f"[{CHUNK}, inf)")
     if options.films < 2 or options.films % 2 or options.size % 2:
         remedy = "choose an even number of films and of pixels"
         raise InputError("--films, --size", expected="even numbers", found=f"{options.films}, {options.size}", remedy=remedy)
@@ -98,7 +104,7 @@ def markdown(options: Options, found: dict[str, float], best: float) -> str:
         [
             "## Decoding films of a set",
             "",
-            f"`python -m benchmarks.decoding --size {options.size}`, {commit_and_machine()}; {kilobytes}.",
+            f"`{typed('benchmarks.decoding', options)}`, {commit_and_machine()}; {kilobytes}.",
             "",
             "| | frames a second | over one film from its start |",
             "|---|---:|---:|",
@@ -169,9 +175,9 @@ def measured(plain: Path, packed: Path, options: Options) -> dict[str, float]:
     works: dict[str, tuple[Callable[[], object], int]] = {"one film from its start, PyAV": (lambda: _decoded(film), len(VideoFrames(film)))}
     for what in (COLOURS, OVER_MATTES):
         works |= {
-            f"{what}, one thread": (first[what], options.frames),
-            f"{what}, two threads": (lambda what=what: _in_threads(first[what], second[what]), 2 * options.frames),
-            f"{what}, two processes": (lambda what=what: _in_processes(processes, what), 2 * options.frames),
+            f"{what}, one thread": (first[what], plans[0].frames),
+            f"{what}, two threads": (lambda what=what: _in_threads(first[what], second[what]), 2 * plans[0].frames),
+            f"{what}, two processes": (lambda what=what: _in_processes(processes, what), 2 * plans[0].frames),
         }
     found = dict.fromkeys(works, 0.0)
     for _ in range(TRIES):

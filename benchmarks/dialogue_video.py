@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.command import run
 from benchmarks.measuring import threads_set
-from benchmarks.page import commit_and_machine, write_between
+from benchmarks.page import commit_and_machine, typed, write_between
 from mango.data.json_files import write_json
 from mango.data.video import VideoFrames
 from mango.errors import InputError
@@ -132,7 +132,7 @@ def markdown(options: Options, drawing: float, both: float) -> str:
         [
             "## Rendering a dialogue",
             "",
-            f"`python -m benchmarks.dialogue_video --size {options.size} --gaussians {options.gaussians}`, {commit_and_machine()}; "
+            f"`{typed('benchmarks.dialogue_video', options)}`, {commit_and_machine()}; "
             f"{options.threads} thread{'s' if options.threads > 1 else ''}.",
             "",
             f"Two heads of {options.gaussians} Gaussians, 2 x {options.size} x {options.size} pixels, {options.seconds:g} s at "

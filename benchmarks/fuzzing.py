@@ -7,11 +7,11 @@ still readable (numbers changed), the longest time one took, how much memory all
 them take hours; with --formats they are done in pieces, and FILE.json keeps what earlier pieces of the same size and seed found.
 """
 
-import resource
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.command import run
+from benchmarks.measuring import peak_bytes
 from benchmarks.page import write_between
 from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
@@ -51,15 +52,17 @@ def main(options: Options) -> int:
         )
     rows = []
     for name in options.formats or there:
-        before, began = peak_mib(), time.perf_counter()
+        outcomes, began = [], time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            outcome = fuzzed(name, Path(folder), options.mutations, options.seed)
-        seconds, grown = time.perf_counter() - began, peak_mib() - before
-        rows.append({"format": name, "commit": commit(), **asdict(outcome), "seconds": seconds, "peak_growth_mib": grown})
+            work = partial(fuzzed, name, Path(folder), options.mutations, options.seed)
+            grown = peak_bytes(lambda work=work, outcomes=outcomes: outcomes.append(work()))
+        (outcome,), seconds = outcomes, time.perf_counter() - began
+        mib = None if grown is None else grown / 2**20
+        rows.append({"format": name, "commit": commit(), **asdict(outcome), "seconds": seconds, "peak_growth_mib": mib})
         Console(stderr=True).print(f"{name}: {seconds:.0f} s, {len(outcome.escaped)} escaped")
+        known = with_earlier(options, rows)
+        write_json(options.out, {**provenance(), "mutations": options.mutations, "seed": options.seed, "rows": known})
     Console(width=130).print(table(rows))
-    known = with_earlier(options, rows)
-    write_json(options.out, {**provenance(), "mutations": options.mutations, "seed": options.seed, "rows": known})
     if options.to is not None:
         write_between(options.to, "benchmarks.fuzzing", markdown(options, known))
     return 1 if any(row["escaped"] for row in rows) else 0
@@ -84,15 +87,15 @@ def markdown(options: Options, rows: list[dict]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
-        slowest, grown = round(1000 * row["slowest"]), round(row["peak_growth_mib"])
+        slowest, grown = round(1000 * row["slowest"]), mib(row)
         numbers = (row["mutations"], row["refused"], row["read"], len(row["escaped"]), slowest, grown)
         lines.append(f"| {row['format']} | {' | '.join(map(str, numbers))} | {row['commit'][:9]} |")
     return "\n".join(lines)
 
 
-def peak_mib() -> float:
-    """The most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def mib(row: dict) -> str:
+    """How far memory rose; not every system tells."""
+    return "-" if row["peak_growth_mib"] is None else f"{row['peak_growth_mib']:.0f}"
 
 
 def table(rows: list[dict]) -> Table:
@@ -101,7 +104,7 @@ def table(rows: list[dict]) -> Table:
     for row in rows:
         causes = ", ".join(f"{cause} {times}" for cause, times in row["causes"].items())
         numbers = (row["mutations"], row["refused"], row["read"], len(row["escaped"]), f"{1000 * row['slowest']:.0f}")
-        shown.add_row(row["format"], *(str(number) for number in numbers), f"{row['peak_growth_mib']:.0f}", causes)
+        shown.add_row(row["format"], *(str(number) for number in numbers), mib(row), causes)
         for words in row["escaped"]:
             shown.add_row("", "", "", "", "", "", "", words)
     return shown

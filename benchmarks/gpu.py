@@ -15,8 +15,6 @@ from an idle device to an idle device. How much of everything is one dataclass, 
 
 import gc
 import itertools
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -31,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import renderer
-from benchmarks.command import run
+from benchmarks.command import run, tests_pass
 from benchmarks.measuring import Timing, timed
 from benchmarks.rasterizer import CLOUDS, MILLION, arguments
 from benchmarks.scenes import Scene, cloud_scene, lam_scene
@@ -176,12 +174,9 @@ def card_facts() -> dict:
 
 def correct(report: Report) -> bool:
     """Whether the CUDA tests pass; their last line is a fact of the report, all of their words are printed when they fail."""
-    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-rs"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    lines = (done.stdout.strip() or done.stderr.strip() or "no word").splitlines()
+    passed, lines = tests_pass(["-m", "cuda", "-rs"])
     report.facts["suite"] = lines[-1]
-    passed = done.returncode == 0 and " passed" in lines[-1]
-    for line in lines[-1:] if passed else [*lines, *done.stderr.splitlines()]:
+    for line in lines[-1:] if passed else lines:
         console.print(line, markup=False, highlight=False)
     if not passed:
         console.print("[red]The CUDA tests fail: no figure is worth printing. They are: python -m pytest -m cuda")

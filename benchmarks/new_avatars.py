@@ -23,9 +23,10 @@ from torch.nn.functional import max_pool2d
 
 import train_stage1
 import train_stage2
-from benchmarks.command import run
-from benchmarks.page import commit_and_machine, write_between
+from benchmarks.command import check_some, run
+from benchmarks.page import commit_and_machine, typed, write_between
 from mango.app.tracking import part_of
+from mango.config import check_ranges
 from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
 from mango.data.json_files import read_json, write_json
 from mango.data.pictures import PictureBatch
@@ -81,36 +82,36 @@ class Options:
 
 def main(options: Options) -> int:
     torch.set_num_threads(1)
-    if options.known < 2 or options.strangers < 1:
-        found = f"{options.known} and {options.strangers}"
-        raise InputError("--known, --strangers", expected="at least 2 and 1", found=found, remedy="two known people differ by something")
+    check_some(options, "film", "work")
+    check_ranges(options, known="[2, inf)", strangers="[1, inf)", film="(0, inf)", work="(0, inf)")
     results = options.out / "results.json"
     asked = {name: value for name, value in asdict(options).items() if name in ("known", "size", "gaussians", "pictures", "seed")}
     asked["aside"] = ASIDE
     done = read_json(results) if results.is_file() else {"options": asked, "rows": []}
     if done["options"] != asked:
         raise InputError(results, expected=f"results for {asked}", found=str(done["options"]), remedy="choose another --out")
-    known = known_people(options)
+    known, people = known_people(options), [stranger(person_name(number)) for number in range(options.strangers)]
     for film in options.film:
         data, step_seconds = films_of_strangers(options, film), {}
-        for person in [stranger(person_name(number)) for number in range(options.strangers)]:
+        for person in people:
             for work in options.work:
+                both = {"film": film, "person": person, "work": work}
                 for beginning in BEGINNINGS:
-                    key = {"film": film, "person": person, "work": work, "begun": beginning}
+                    key = both | {"begun": beginning}
                     if any(key.items() <= row.items() for row in done["rows"]):
                         continue
-                    step_seconds[person] = step_seconds.get(person) or seconds_of_a_step(options, data, known, person)
-                    row = (
-                        key
-                        | {"by": commit_and_machine()}
-                        | learnt(options, data, known, person, beginning, max(2, round(work / step_seconds[person])))
-                    )
+                    steps = next((row["steps"] for row in done["rows"] if both.items() <= row.items()), None)  # of the other beginning
+                    if steps is None:
+                        step_seconds[person] = step_seconds.get(person) or seconds_of_a_step(options, data, known, person)
+                        steps = max(2, round(work / step_seconds[person]))
+                    row = key | {"by": commit_and_machine()} | learnt(options, data, known, person, beginning, steps)
                     done["rows"].append(row)
                     write_json(results, done)
                     print(
                         ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items())
                     )
-    text = page(options, [row for row in done["rows"] if row["film"] in options.film and row["work"] in options.work])
+    wanted = lambda row: row["film"] in options.film and row["work"] in options.work and row["person"] in people  # noqa: E731
+    text = page(options, [row for row in done["rows"] if wanted(row)])
     print(text)
     if options.to is not None:
         write_between(options.to, "benchmarks.new_avatars", text)
@@ -310,14 +311,11 @@ def page(options: Options, rows: list[dict]) -> str:
         found = [row[name] for row in rows if of.items() <= row.items()]
         return sum(found) / len(found)
 
-    names = " ".join(f"--{name} {getattr(options, name)}" for name in ("known", "strangers", "size", "gaussians", "pictures", "seed"))
-    for name in ("film", "work"):
-        names += f" --{name} {' '.join(f'{seconds:g}' for seconds in getattr(options, name))}"
     made_by = "; ".join(sorted({row.get("by", "an earlier commit") for row in rows}))
     lines = [
         "## Avatars of unseen people",
         "",
-        f"`python -m benchmarks.new_avatars {names}`, {made_by}, one thread.",
+        f"`{typed('benchmarks.new_avatars', options)}`, {made_by}, one thread.",
         "",
         f"PSNR (dB) of {HELD_OUT:g} s that nothing was learnt from, as filmed and from {ASIDE:g} degrees aside; made-up people "
         f"({options.strangers}) as a faulty tracker sees them, heads turned as the pictures say; begun among {options.known} known people "

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.command import run
-from benchmarks.page import commit_and_machine, write_between
+from benchmarks.command import check_some, run
+from benchmarks.page import commit_and_machine, typed, write_between
+from mango.config import check_ranges
 from mango.data.dialogues import DialogueSet
 from mango.data.synthetic.pictures import Shooting
 from mango.data.synthetic.synthesize import SynthesisConfig, synthesize
@@ -69,6 +70,8 @@ class Row:
 
 def main(options: Options) -> int:
     torch.set_num_threads(1)
+    check_some(options, "seeds")
+    check_ranges(options, seeds="[0, inf)", seconds="[1, inf)", size="[32, inf)")
     head, models = load_head(), FaceModels()
     rows = {name: Row() for name in (*TRACKED, "corrupted labels", "true motion")}
     spent = {name: [0.0, 0.0] for name in TRACKED}  # processor time, of so many seconds of film
@@ -123,13 +126,13 @@ def sideways(clip: MotionClip, truth: MotionClip) -> float:
 
 
 def markdown(options: Options, means: dict[str, dict[str, float]], clips: int, costs: dict[str, float]) -> str:
-    names, seeds = list(means), " ".join(map(str, options.seeds))
+    names = list(means)
     films = f"{clips} films of made-up people, {options.seconds:g} s of {options.size}x{options.size} pixels each"
     took = ", ".join(f"{name} {cost:.1f} s of processor time for a second of film" for name, cost in costs.items())
     lines = [
         "## Tracking films of unseen people",
         "",
-        f"`python -m benchmarks.new_identity --seconds {options.seconds:g} --size {options.size} --seeds {seeds}`, {commit_and_machine()}.",
+        f"`{typed('benchmarks.new_identity', options)}`, {commit_and_machine()}.",
         "",
         f"{films}; {took or 'processor time not measured'}.",
         "",

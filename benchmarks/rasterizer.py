@@ -10,8 +10,6 @@ A pair is one pixel of a tile row that a Gaussian's extent touches. It counts 33
 """
 
 import ctypes
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 import renderer
-from benchmarks.command import run
+from benchmarks.command import run, tests_pass
 from benchmarks.measuring import best_seconds, peak_bytes, sgemm_flops, threads_set
 from benchmarks.scenes import Scene, background, cloud_scene, lam_scene
-from mango.data.json_files import write_json
+from mango.data.json_files import read_json, write_json
+from mango.errors import InputError
 from mango.provenance import provenance
 from renderer.rasterize import BACKENDS
 
@@ -58,12 +57,19 @@ class Report:
 
 
 def main(options: Options) -> int:
+    scenes = [cloud_scene(*cloud) for cloud in CLOUDS] + [scene for scene in (lam_scene(),) if scene]
+    unknown = sorted(set(options.scenes) - {scene.name for scene in scenes})
+    if unknown:
+        remedy = f"there are {', '.join(scene.name for scene in scenes)}"
+        raise InputError("--scenes", expected="scenes that can be drawn here", found=", ".join(unknown), remedy=remedy)
+    if options.scenes and options.out.is_file() and {row["scene"] for row in read_json(options.out)["rows"]} - set(options.scenes):
+        found = "figures of other scenes, too, which would be lost"
+        raise InputError(options.out, expected="no file, or one of these scenes", found=found, remedy="give another --out")
     if not correct():
         console.print("[red]The rasterizer's tests fail: no figure is worth printing. Run them for the whole story:")
         console.print(f"python -m pytest {' '.join(CORRECTNESS)}")
         return 1
     report = Report()
-    scenes = [cloud_scene(*cloud) for cloud in CLOUDS] + [scene for scene in (lam_scene(),) if scene]
     scenes = [scene for scene in scenes if not options.scenes or scene.name in options.scenes]
     report.facts["sgemm"] = {str(n): sgemm_flops(n) for n in thread_counts()}
     console.print(f"{report.facts['processor']}; sgemm {sgemm_words(report.facts['sgemm'])}")
@@ -83,9 +89,9 @@ def main(options: Options) -> int:
 
 
 def correct() -> bool:
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", *CORRECTNESS], capture_output=True, text=True, check=False)
-    console.print("correctness first:", done.stdout.strip().splitlines()[-1])
-    return done.returncode == 0
+    passed, lines = tests_pass(CORRECTNESS)
+    console.print("correctness first:", lines[-1])
+    return passed
 
 
 def thread_counts() -> list[int]:

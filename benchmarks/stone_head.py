@@ -27,8 +27,9 @@ from torch.nn.functional import normalize
 
 from benchmarks.command import run
 from benchmarks.measuring import threads_set
-from benchmarks.page import commit_and_machine, write_between
+from benchmarks.page import commit_and_machine, typed, write_between
 from benchmarks.photographs import Agreement, Photographs, agreements, degrees_to_nearest, features, read_photographs
+from mango.config import check_ranges
 from mango.data.json_files import write_json
 from mango.errors import InputError
 from mango.losses.ssim import ssim
@@ -91,6 +92,7 @@ class Fit:
 
 
 def main(options: Options) -> int:
+    check_ranges(options, views="[3, inf)", size="[16, inf)", steps="[1, inf)", most="[1, inf)")
     with threads_set(1):  # operations on so little wait longer for a second thread than they take
         return measured(options)
 
@@ -251,8 +253,7 @@ def markdown(options: Options, photographs: Photographs, rows: list[HeldOut], fa
         [
             "## A stone head from photographs",
             "",
-            f"`python -m benchmarks.stone_head --views {options.views} --size {options.size} --steps {options.steps}`, "
-            f"{commit_and_machine()}.",
+            f"`{typed('benchmarks.stone_head', options)}`, {commit_and_machine()}.",
             "",
             f"{len(rows)} photographs of {camera.width} x {camera.height}, each held out of a fit to the others; {facts['seconds']:.0f} s, "
             f"one thread. At full size they agree on {facts['points']} points, to {facts['missed_px']:.2f} px in the median; fits end "

@@ -22,6 +22,7 @@ from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.scoring import scored_digest, trained_digest
 from benchmarks.lifting.sweeps import VARIANTS, make_data, variant_bench
 from benchmarks.lifting.training import Bench
+from mango.config import check_ranges
 from mango.errors import InputError
 
 
@@ -37,6 +38,7 @@ class Options:
 
 
 def main(options: Options) -> int:
+    check_ranges(options, seed="[0, inf)", at_once="[1, inf)")
     base = Bench(options.out, scale_of(options.scale, options.seed), options.seed)
     check_names("--variant", [options.variant] if options.variant else [], VARIANTS)
     bench = variant_bench(base, options.variant) if options.variant else base

@@ -75,7 +75,9 @@ class Outcome:
 
 
 def main(options: Options) -> int:
-    outcomes, later = ([outcome(options, int(seed)) for seed in named.split(",") if seed] for named in (options.seeds, options.untried))
+    outcomes, later = ([outcome(options, seed) for seed in numbers(of)] for of in (options.seeds, options.untried))
+    if not outcomes:
+        raise InputError("--seeds", expected="at least one seed", found="none", remedy="name some, as 1,2,3")
     first, of_all, of_first = outcomes[0], small_print(outcomes), small_print(outcomes[:1])
     window = passage(first)
     drawn: dict[str, Callable[[], Sheet]] = {
@@ -98,6 +100,14 @@ def main(options: Options) -> int:
     if options.page is not None:
         write_between(options.page, "benchmarks.lifting", tables)
     return 0
+
+
+def numbers(text: str) -> list[int]:
+    """Of "1,2,3"."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() for word in words):
+        raise InputError("seeds", expected="numbers with commas between them", found=repr(text), remedy="write them as 1,2,3")
+    return [int(word) for word in words]
 
 
 class Missing(Exception):

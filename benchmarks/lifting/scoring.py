@@ -93,15 +93,16 @@ def scored(bench: Bench, row: str, split: str, digest: str) -> dict:
             content = score_labels(bench, split, bank_labels(bench, row)).plain()
         else:
             content = score_models(bench, row, split).plain()
-    write_json(path, {"digest": digest, **_without_nan(content)})
+    write_json(path, {"digest": digest, **without_nan(content)})
     return read_json(path)
 
 
-def _without_nan(content):
+def without_nan(content):
+    """As JSON has it: null for what is not a number."""
     if isinstance(content, dict):
-        return {name: _without_nan(value) for name, value in content.items()}
+        return {name: without_nan(value) for name, value in content.items()}
     if isinstance(content, list):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and content != content else content
 
 

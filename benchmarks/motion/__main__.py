@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.command import run
+from benchmarks.command import check_some, run
 from benchmarks.lifting.running import console, say, workers
 from benchmarks.motion import report
 from benchmarks.motion.rows import ROWS, SCALES, data_of
 from benchmarks.motion.running import Place, judge, measured_speed, train
 from benchmarks.page import write_between
+from mango.config import check_ranges
 from mango.data.synthetic.synthesize import synthesize
 from mango.errors import InputError
 
@@ -35,6 +36,8 @@ class Options:
 
 
 def main(options: Options) -> int:
+    check_some(options, "seeds")
+    check_ranges(options, seeds="[0, inf)", at_once="[1, inf)")
     rows = options.rows.split(",") if options.rows else list(ROWS)
     if unknown := [row for row in rows if row not in ROWS]:
         raise InputError("--rows", expected=", ".join(ROWS), found=", ".join(unknown), remedy="name rows that there are")

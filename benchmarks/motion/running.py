@@ -1,5 +1,6 @@
 """One row trained and one seed judged, each in a process of its own; what has not changed is used again."""
 
+import hashlib
 import os
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -8,15 +9,19 @@ from shutil import rmtree
 
 import torch
 
-from benchmarks.lifting.digests import LEARNING, files_digest, of
+from benchmarks.code_digests import code_digest, of, of_folder
+from benchmarks.lifting.scoring import without_nan
 from benchmarks.motion import behaviour
 from benchmarks.motion.rows import ROWS, SCALES, config_of, data_of
 from benchmarks.motion.speed import real_time_factors
 from mango.config import config_digest
+from mango.data.dialogues import DialogueSet
 from mango.data.json_files import read_json, write_json
 from mango.data.truth import Truth
+from mango.provenance import processor
 
-JUDGING = ("mango/evaluation", "mango/inference", "mango/diffusion", "benchmarks/motion/behaviour.py")
+TRAINING = ("train_stage1.py", "benchmarks/motion/rows.py")
+JUDGING = ("mango/evaluation/dialogue_sets.py", "mango/evaluation/report.py", "benchmarks/motion/behaviour.py")
 OURS = next(iter(ROWS))
 
 
@@ -40,7 +45,7 @@ def train(place: Place, row: str) -> None:
     import train_stage1
 
     folder, config = place.run(row), config_of(row, place.data, place.run(row), SCALES[place.scale], place.seed)
-    code, stamp = of(files_digest(LEARNING), config_digest(config)), folder.with_suffix(".digest")
+    code, stamp = of(code_digest(*TRAINING), config_digest(config), DialogueSet.open(place.data).digest), folder.with_suffix(".digest")
     if folder.exists() and (not stamp.exists() or stamp.read_text() != code):
         rmtree(folder)  # begun by other code: it cannot be gone on with
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,8 @@ def judge(place: Place, rows: tuple[str, ...]) -> dict:
     """Scores of every row and the behaviour of ours, from the seed's file or made and written there."""
     path = place.out / f"{place.scale}-{place.seed}" / "judged.json"
     trained = {row: place.run(row).with_suffix(".digest").read_text() for row in rows}
-    digest = of(files_digest(JUDGING), trained, bool(recordings()))
+    heard = [hashlib.sha256(file.read_bytes()).hexdigest() for pair in recordings() for file in pair]
+    digest = of(code_digest(*JUDGING, without=()), trained, of_folder(Truth.open(place.data).folder), heard)
     if path.exists() and (known := read_json(path))["digest"] == digest:
         return known
     from mango.evaluation.dialogue_sets import evaluate_dialogues
@@ -69,7 +75,7 @@ def judge(place: Place, rows: tuple[str, ...]) -> dict:
     scored["rows"] = {runs.get(name, name): row for name, row in scored["rows"].items()}
     content = {"digest": digest, "scores": scored, "weights": {row: weights(place.run(row)) for row in rows}}
     if OURS in rows:
-        content["behaviour"] = behaviours(place)
+        content["behaviour"] = without_nan(behaviours(place))
     write_json(path, content)
     return read_json(path)
 
@@ -106,7 +112,7 @@ def weights(run: Path) -> int:
 
 
 def measured_speed(path: Path) -> dict[str, float]:
-    digest = files_digest(("mango/models", "mango/diffusion", "mango/inference", "mango/audio", "benchmarks/motion/speed.py"))
+    digest = of(code_digest("benchmarks/motion/speed.py"), processor(), torch.__version__, torch.get_num_threads())
     if not path.exists() or read_json(path)["digest"] != digest:
         write_json(path, {"digest": digest, "factors": real_time_factors()})
     return read_json(path)["factors"]

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from benchmarks.decoding import Options, check, main, make_sets
+from benchmarks.decoding import Options, Reading, _chunks, check, main, make_sets
 
 SMALL = Options(size=32, seconds=0.4, films=2, frames=16)
 
@@ -29,3 +30,9 @@ def test_other_pictures_in_the_shards_are_noticed(tmp_path):
     shutil.move(folder / "x.mp4", folder / "b.mp4")
     with pytest.raises(AssertionError, match="packing changed the set"):
         check(plain, packed)
+
+
+def test_frames_that_are_not_read_are_not_counted():
+    """Seen red: of 15 frames asked for 8 were read and 15 credited."""
+    plan = Reading(Path("x"), _chunks(Options(frames=15), 0))
+    assert plan.frames == 8 == sum(len(frames) for *_, frames in plan.chunks)

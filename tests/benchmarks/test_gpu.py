@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import command, gpu
 from benchmarks.gpu import Bench, Figure, Load, Options, Report, Sizes
 from mango.data.synthetic.pictures import Shooting
 from mango.data.synthetic.synthesize import SynthesisConfig
@@ -74,7 +74,7 @@ def test_no_figure_when_the_suite_does_not_pass(tmp_path, monkeypatch, capsys, o
     monkeypatch.setattr(type(BACKENDS["gsplat"]), "obstacle", lambda self: None)
     monkeypatch.setattr(gpu, "card_facts", lambda: {"card": "a card"})
     done = subprocess.CompletedProcess([], code, stdout=f"E  the reason\n{words}", stderr="")
-    monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: done)
     monkeypatch.setattr(gpu, "measured", lambda *_: pytest.fail("it measured"))
     assert gpu.main(Options(out=tmp_path / "gpu.json")) == 1
     said = capsys.readouterr().out

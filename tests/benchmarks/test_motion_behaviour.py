@@ -171,6 +171,21 @@ def test_verdicts_say_what_was_reached():
     }
 
 
+def test_what_was_not_measured_is_said():
+    """Seen red: verdicts without recordings, or without the single speaker, vanished; a mean over two of three seeds was one of three."""
+    seeds = [judged(2.05, 0.9, 0.04) for _ in range(3)]
+    everything = report.verdicts(seeds, ["joint", "own"], {})
+    for seed in seeds:
+        del seed["behaviour"]["real"], seed["scores"]["rows"]["own"]
+    seeds[1]["behaviour"]["muted_partner"]["lips_while_speaking"] = None
+    lines = report.verdicts(seeds, ["joint"], {})
+    assert len(lines) == len(everything)
+    for told in ("real exchanges, indicator told: the same", "L_FD exp", "nod_sync", "speaking lips, all", "real-time"):
+        assert verdict_of(lines, told) == "not measured"
+    assert verdict_of(lines, "listening heads") == "reached"
+    assert report._cell([1.0, float("nan"), 3.0], 2) == "2.00 [1.00, 3.00], 2 of 3 seeds"
+
+
 def test_an_interval_knows_how_few_seeds_there_are():
     """Against scipy's t test."""
     differences = [0.3, 0.5, 0.1]

@@ -100,12 +100,18 @@ def test_the_page_of_adapters_counts_who_gained(tmp_path):
         return dict.fromkeys(adapters.SHOWN, error)
 
     scores = {
-        "p00": {"rows": {"general": row(3.0), "adapter": row(2.0)}, "others_changed": 0, "more": [-1.2, -1.1, -1.0, -0.9, -0.8]},
-        "p01": {"rows": {"general": row(3.0), "adapter": row(4.0)}, "others_changed": 2, "more": [1.0]},
-        "p02": {"rows": {"general": row(3.0), "adapter": row(1.5)}, "others_changed": 1, "more": [-2.0, -1.0]},
+        "p00": {
+            "rows": {"general": row(3.0), "adapter": row(2.0)},
+            "others_changed": 0,
+            "by": "commit one",
+            "more": [-1.2, -1.1, -1.0, -0.9, -0.8],
+        },
+        "p01": {"rows": {"general": row(3.0), "adapter": row(4.0)}, "others_changed": 2, "by": "commit two", "more": [1.0]},
+        "p02": {"rows": {"general": row(3.0), "adapter": row(1.5)}, "others_changed": 1, "by": "commit one", "more": [-2.0, -1.0]},
     }
     text = adapters.page(adapters.Options(tmp_path, tmp_path, ("p00", "p01", "p02")), scores)
     assert "better for 2 of 3; it changed 3 frames" in text
+    assert f"--general {tmp_path} --strangers {tmp_path} --people p00 p01 p02`, commit one; commit two." in text, "who made the numbers"
     assert "| mean | in the person's adapter | 2.50 |" in text
     assert "- p00: -1.00 (-1.20 to -0.80), 5 dialogues" in text, "Student's t: 2.776 x 0.158 / sqrt(5)"
     assert "- p01: +1.00 (too few for an interval), 1 dialogues" in text
@@ -122,3 +128,25 @@ def test_more_talk_goes_on_where_the_set_ended(tmp_path):
         assert torch.equal(talk.dialogue(id).side("a").audio, strangers.dialogue(id).side("a").audio)
     learnt, _, further = (talk.dialogue(id).side("a").audio for id in ("train000", "test000", "test001"))
     assert not torch.equal(learnt, further)
+
+
+def test_both_beginnings_have_the_same_number_of_steps(tmp_path, monkeypatch):
+    """Seen red: stopped between the two, a step's time was measured again, and the second had another number of steps."""
+    monkeypatch.setattr(new_avatars, "known_people", lambda options: tmp_path)
+    monkeypatch.setattr(new_avatars, "films_of_strangers", lambda options, film: tmp_path)
+    took = iter((1.0, 3.0, 1.0))
+    monkeypatch.setattr(new_avatars, "seconds_of_a_step", lambda *_: next(took))
+    learnt, asked = [], new_avatars.Options(strangers=1, film=(1.0,), work=(30.0,), out=tmp_path)
+
+    def learn(options, data, known, person, beginning, steps):
+        if learnt and beginning == "scratch" and len(learnt) == 1:
+            learnt.append(None)
+            raise KeyboardInterrupt
+        learnt.append(steps)
+        return {"steps": steps, "seconds": 1.0, "psnr": 1.0, "psnr_aside": 1.0, "pixels": 1, "torn": 0, "least": 1.0}
+
+    monkeypatch.setattr(new_avatars, "learnt", learn)
+    monkeypatch.setattr(new_avatars, "page", lambda options, rows: str([row["steps"] for row in rows]))
+    with pytest.raises(KeyboardInterrupt):
+        new_avatars.main(asked)
+    assert new_avatars.main(asked) == 0 and learnt == [30, None, 30]

@@ -1,6 +1,17 @@
-"""Benchmarks write side by side on one page."""
+"""Benchmarks write side by side on one page, and say how they were asked."""
 
-from benchmarks.page import write_between
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks import command, decoding, new_avatars, new_identity, rasterizer, stone_head
+from benchmarks.lifting import __main__ as lifting
+from benchmarks.lifting import figures
+from benchmarks.motion import __main__ as motion_command
+from benchmarks.page import typed, write_between
+from mango.data.json_files import write_json
+from mango.errors import InputError
 
 
 def test_each_replaces_its_own_part_alone(tmp_path):
@@ -13,3 +24,59 @@ def test_each_replaces_its_own_part_alone(tmp_path):
     text = page.read_text()
     assert "first of one" not in text and all(words in text for words in ("# Results", "second of one", "My own words.", "first of two"))
     assert text.index("second of one") < text.index("My own words.") < text.index("first of two")
+
+
+@dataclass(frozen=True)
+class Asked:
+    data: Path
+    work: tuple[float, ...] = (5.0,)
+    draw_every: int = 2
+    seed: int = 0
+    out: Path = Path("runs")
+    to: Path | None = None
+
+
+def test_the_command_on_the_page_makes_the_same_numbers():
+    """Seen red: commands left out options that had been given, or that must be."""
+    assert typed("benchmarks.x", Asked(Path("d"), (5.0, 0.5), 3, out=Path("o"), to=Path("t"))) == (
+        "python -m benchmarks.x --data d --work 5 0.5 --draw-every 3"
+    )
+    assert typed("benchmarks.x", Asked(Path("d"))) == "python -m benchmarks.x --data d"
+
+
+@pytest.mark.parametrize(
+    ("work", "options", "said"),
+    [
+        (lifting.main, lifting.Options(seed=-1), "seed: expected at least 0"),
+        (lifting.main, lifting.Options(at_once=0), "at_once: expected at least 1"),
+        (figures.main, figures.Options(Path("x"), seeds="1,b"), "numbers with commas"),
+        (figures.main, figures.Options(Path("x"), seeds=","), "--seeds: expected at least one seed"),
+        (motion_command.main, motion_command.Options(seeds=()), "--seeds: expected at least one"),
+        (motion_command.main, motion_command.Options(at_once=0), "at_once: expected at least 1"),
+        (new_identity.main, new_identity.Options(seeds=()), "--seeds: expected at least one"),
+        (new_avatars.main, new_avatars.Options(film=()), "--film: expected at least one"),
+        (stone_head.main, stone_head.Options(size=0), "size: expected at least 16"),
+        (decoding.main, decoding.Options(frames=7), "frames: expected at least 8"),
+        (rasterizer.main, rasterizer.Options(scenes=("10k@256", "mine")), "found mine; there are "),
+    ],
+)
+def test_bad_options_are_told_before_any_work(work, options, said):
+    """Seen red: tracebacks, endless work on nothing, and 300 times the yardstick's frames a second for reading none."""
+    with pytest.raises(InputError, match=said):
+        work(options)
+
+
+def test_figures_of_all_scenes_are_not_replaced_by_those_of_one(tmp_path, monkeypatch):
+    write_json(tmp_path / "all.json", {"rows": [{"scene": "10k@256"}, {"scene": "20k@512"}]})
+    monkeypatch.setattr(rasterizer, "correct", lambda: pytest.fail("it began"))
+    with pytest.raises(InputError, match="other scenes, too, which would be lost; give another --out"):
+        rasterizer.main(rasterizer.Options(tmp_path / "all.json", ("10k@256",)))
+
+
+def test_tests_that_were_not_run_have_not_passed(tmp_path, monkeypatch):
+    """Seen red: from another folder "no tests ran" was a failure of the rasterizer; an empty answer was a traceback."""
+    monkeypatch.chdir(tmp_path)
+    passed, lines = command.tests_pass(["tests/benchmarks/test_page.py", "-k", "replaces_its_own"])
+    assert passed and "1 passed" in lines[-1]
+    passed, lines = command.tests_pass(["tests/benchmarks/test_page.py", "-k", "no_such_test"])
+    assert not passed and "deselected" in lines[-1]
