@@ -124,15 +124,19 @@ def outcome(options: Options, seed: int) -> Outcome:
 
 
 def small_print(outcomes: Sequence[Outcome]) -> str:
-    """Where the numbers come from: the commits that rows were trained by, and the one that scored. A mixture of codes is not hidden."""
+    """Where the numbers come from: the commits that rows were trained by, and scored by. A mixture of codes is not hidden."""
     facts = [each.content["facts"] for each in outcomes]
-    trained = sorted({commit[:7] for fact in facts for commit in fact["trained_by"]})
     codes = sorted({fact["code"] for fact in facts})
-    commits = sorted({fact["commit"][:7] + ("+changes" if fact["commit"].endswith("+changes") else "") for fact in facts})
     mixed = "" if len(codes) == 1 else "  DIFFERENT CODE PER SEED"
     seeds = ", ".join(str(fact["seed"]) for fact in facts)
-    by = f"trained by {', '.join(trained)}, scored by {', '.join(commits)}"
+    by = ", ".join(f"{done} by {', '.join(commits_of(facts, done))}" for done in ("trained", "scored"))
     return f"{facts[0]['scale']}, seed {seeds}, {facts[0]['split']} split, {by}, code {', '.join(codes)}{mixed}"
+
+
+def commits_of(facts: Sequence[Mapping], done: str) -> list[str]:
+    """Short names of the commits by which rows were ``trained`` or ``scored``."""
+    names = {commit for fact in facts for commit in fact[f"{done}_by"]}
+    return sorted(name[:7] + ("+changes" if name.endswith("+changes") else "") for name in names)
 
 
 # What is shown ----------------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ def write(bench: Bench, rows: Sequence[str], scores: Scores, split: str, skipped
             "split": split,
             "code": digests.of_code(),
             "trained_by": sorted({commit for row in rows for commit in commits_of(bench, row)}),
+            "scored_by": sorted({scores[name]["commit"] for name in (*rows, LABELS, "truth")}),
         },
         "rows": {row: {"title": ROWS[row].title, "cost": vars(cost_of(bench, row)), **scores[row]} for row in rows},
         "labels": scores[LABELS],

@@ -17,6 +17,7 @@ from mango.evaluation.protocol import ClipScores, Reference, mover
 from mango.evaluation.vertex_metrics import unposed_vertices
 from mango.head.model import Head, load_head
 from mango.inference.generation import GenerationConfig
+from mango.provenance import commit
 from mango.training.stage1 import load_motion_model
 from mango.types import PERSONS, MotionClip
 
@@ -93,7 +94,7 @@ def scored(bench: Bench, row: str, split: str, digest: str) -> dict:
             content = score_labels(bench, split, bank_labels(bench, row)).plain()
         else:
             content = score_models(bench, row, split).plain()
-    write_json(path, {"digest": digest, **without_nan(content)})
+    write_json(path, {"digest": digest, "commit": commit(), **without_nan(content)})
     return read_json(path)
 
 

@@ -38,7 +38,7 @@ def row(error: float, *, samplings: int = 2, spread: float = 0.0, dialogues: int
 def content(seed: int, errors: dict[str, float]) -> dict:
     curve = {name: [8.0] * FRAMES for name in NAMES}
     rows = {name: {**row(error), "title": ROWS[name].title, "opening": curve} for name, error in errors.items()}
-    facts = {"scale": "ci", "seed": seed, "split": "test", "commit": "0123456789+changes", "code": "feed", "trained_by": ["beef" * 10]}
+    facts = {"scale": "ci", "seed": seed, "split": "test", "code": "feed", "trained_by": ["beef" * 10], "scored_by": ["0123456789+changes"]}
     verdict = {"what": "stage two / longer", "value": 0.7 + seed / 10, "limit": 0.9, "at_least": False, "met": seed < 2}
     labels = {**row(3.0, samplings=1), "opening": curve}
     return {"facts": facts, "rows": rows, "labels": labels, "truth": {"opening": curve}, "verdicts": [verdict], "skipped": {}}
