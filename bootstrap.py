@@ -35,11 +35,10 @@ def main() -> int:
         return 2
     try:
         set_up(EXTRAS[command])
+        return run_in_environment(command, sys.argv[2:])
     except subprocess.CalledProcessError as error:
         step = " ".join(map(str, error.cmd))
         return fail(f"this step failed with code {error.returncode}: {step}\nIts own words stand above; run again once that is mended.")
-    try:
-        return run_in_environment(command, sys.argv[2:])
     except KeyboardInterrupt:
         return 130
 
@@ -62,14 +61,20 @@ def set_up(extras: tuple[str, ...]) -> None:
     if had[:1] == [wanted] and set(extras) <= set(had[1:]):
         return
     extras = tuple(sorted({*extras, *had[1:]}))
-    if not PYTHON.exists():
+    if not can_install():
         print(f"making {ENVIRONMENT}", flush=True)
-        venv.create(ENVIRONMENT, with_pip=True)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)  # what lies there was interrupted, or made without Debian's python3-venv
     install_torch()
     project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
     print("installing the project and what it needs", flush=True)
     install("-c", str(ROOT / "constraints.txt"), "-e", project)
     STAMP.write_text(" ".join([wanted, *extras]))
+
+
+def can_install() -> bool:
+    """Whether there is an environment that something can be installed into."""
+    has_pip = PYTHON.exists() and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    return has_pip or (PYTHON.exists() and shutil.which("uv") is not None)
 
 
 def install_torch() -> None:

@@ -12,9 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from mango.errors import InputError
+from mango.errors import InputError, check_utf8
 
 INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
+FULL = "expected room to write, found a full disk; free some space or write somewhere else"
+FORBIDDEN = "expected a file or folder that may be read, or written to, found no permission; ask its owner, or choose another place"
+WORDS = {  # of what a user can mend, wherever it happens; every other OSError is a bug
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EACCES: FORBIDDEN,
+    errno.EPERM: FORBIDDEN,
+    errno.EROFS: FORBIDDEN,
+}
 
 
 @dataclass(frozen=True)
@@ -64,14 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in WORDS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return complain(f"{where}expected room to write, found a full disk; free some space or write somewhere else", code=2)
+        return complain(f"{where}{WORDS[error.errno]}", code=2)
 
 
 def run(argv: list[str]) -> int:
     """Find the command in the first words and hand it the rest."""
+    for word in argv:
+        check_utf8(word)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0

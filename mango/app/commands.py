@@ -369,6 +369,8 @@ def evaluate(
     if adapter and not checkpoint:
         remedy = "give the run that the adapter was fine-tuned from"
         raise InputError("--adapter", expected="a --checkpoint that wears it", found="none", remedy=remedy)
+    if json is not None and markdown is not None and json.resolve() == markdown.resolve():
+        raise InputError("--markdown", expected="another file than --json's", found=str(markdown), remedy="give it a name of its own")
     for file in (json, markdown):
         if file is not None:
             check_place(file)
@@ -395,8 +397,12 @@ def evaluate(
 
             evaluation = evaluate_predictions(predictions, data, split, protocol, seed=seed, **more)
     from mango.evaluation.report import show, write_json, write_markdown
+    from mango.training.adapter_files import unworn
 
     show(evaluation)
+    if not adapter:
+        for line in filter(None, map(unworn, checkpoint)):
+            print(line)
     if json is not None:
         write_json(json, evaluation)
     if markdown is not None:

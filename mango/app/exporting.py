@@ -24,6 +24,8 @@ def export_motion(motion: Path, out: Path, *, format: str, head: str, overwrite:
     if out.exists() and not overwrite:
         remedy = "choose another name, or pass --overwrite"
         raise InputError(out, expected="nothing yet", found="a folder" if out.is_dir() else "a file", remedy=remedy)
+    if out.resolve() in (motion.resolve(), motion.with_suffix(".json").resolve()):
+        raise InputError(out, expected="another file than the motion's own", found="one of them", remedy="choose another name")
     _, suffix, write = WRITERS[format]
     if suffix and out.suffix.lower() != suffix:
         raise InputError(out, expected=f"a name that ends in {suffix}", found=repr(out.name), remedy="rename the output")

@@ -113,11 +113,14 @@ def inspect_source(path: Path, *, format: str, options: Options, head: str, shee
     """Print what a file or folder is; with ``sheet`` also a picture of it."""
     if sheet is not None:
         check_place(sheet)
-    from mango.data.formats.kinds import describe, left_over
+    from mango.data.formats.kinds import describe, left_over, of_this_project
 
     if not path.exists():
         raise InputError(path, expected="a file or folder", found="none", remedy="check the path")
-    found = (format_named(format), "as --format says") if format != "auto" else recognised(path)
+    path = path if path.name else path.absolute()  # "." is what it is called elsewhere
+    if sheet is not None and sheet.exists() and sheet.resolve() == path.resolve():
+        raise InputError(sheet, expected="another file than the one that is drawn", found="the same", remedy="give --sheet another name")
+    found = (format_named(format), "as --format says") if format != "auto" else None if of_this_project(path) else recognised(path)
     shown: list[Recording] = []
     if found is None:
         description = describe(path)
@@ -156,12 +159,13 @@ def recording_lines(recording: Recording) -> list[str]:
 def next_command(path: Path, format: Format, recording: Recording) -> str:
     """What this source wants: the import, or films without motion a tracker."""
     if path.is_file() and all(person.motion is None and person.film is not None for person in recording.people):
-        return f"mango track {path} --out OUT (motion from its pictures), or as it is: mango data import --format {format.name} {path} OUT"
+        as_it_is = f"mango data import --format {format.name} {shlex.quote(str(path))} OUT"
+        return f"mango track {shlex.quote(str(path))} --out OUT (motion from its pictures), or as it is: {as_it_is}"
     motions = [person.motion for person in recording.people if person.motion is not None]
     flame = [motion for motion in motions if isinstance(motion, FlameMotion)]
     head = " --head YOUR_FLAME_FILE" if flame else ""
     version = " --flame-version 2020|2023|2023-open" if any(motion.generation is None for motion in flame) else ""
-    return f"mango data import --format {format.name}{head}{version} {path} OUT"
+    return f"mango data import --format {format.name}{head}{version} {shlex.quote(str(path))} OUT"
 
 
 def _unread(source: Path, entries: list[Entry]) -> str:

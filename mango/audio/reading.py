@@ -1,10 +1,12 @@
 """Sound files in and out: any rate, any channel count, what libsndfile reads and what phones and browsers record; 16 kHz mono inside."""
 
+import errno
 import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -69,11 +71,12 @@ def write_audio(path: str | Path, audio: Float[Tensor, "channels samples"] | Flo
     """A 16-bit wav, clipped to [-1, 1]; written beside its place, then renamed."""
     import soundfile
 
-    path = Path(path)
+    path, content = Path(path), BytesIO()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     samples = audio.detach().clamp(-1, 1).cpu().numpy().T
+    soundfile.write(content, samples, rate, subtype="PCM_16", format="WAV")
     try:
-        soundfile.write(temporary, samples, rate, subtype="PCM_16", format="WAV")
+        temporary.write_bytes(content.getbuffer())  # not by libsndfile, which does not say that a disk is full
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -127,6 +130,8 @@ def sound_copy(path: Path, rate: int, channels: int):
 
 def _decoded(path: Path, copy: Path) -> Path:
     """All the sound of a file, as FFmpeg reads it, as a wav."""
+    import soundfile
+
     from mango.data.formats.foreign_films import sound_pieces
 
     file = None
@@ -136,6 +141,8 @@ def _decoded(path: Path, copy: Path) -> Path:
             file.write(piece)
     except InputError as error:
         raise InputError(path, expected="a sound file", found=error.found, remedy=RECORD_AGAIN) from error
+    except soundfile.LibsndfileError as error:  # of writing, which fails where there is no room
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(copy)) from error
     finally:
         if file is not None:
             file.close()

@@ -71,7 +71,8 @@ class DialogueSet:
             if (root / NOTES).is_dir():
                 found, remedy = "one that is not yet packed", "let `mango data pack` finish: the same command again goes on"
                 raise InputError(root, expected=expected, found=found, remedy=remedy)
-            raise InputError(root, expected=expected, found="none" if root.is_dir() else "no such folder", remedy=remedy)
+            found = "none" if root.is_dir() else "a file" if root.exists() else "no such folder"
+            raise InputError(root, expected=expected, found=found, remedy=remedy)
         shards = open_shards(root, strict=strict, films=films) if is_packed(root) else None
         return DialogueSet(root, read_set(root / "dataset.json"), shards)
 

@@ -190,7 +190,7 @@ def _in_train_and_test(splits: Mapping[str, Sequence[str]], cast: Mapping[str, S
 
 
 def _hand(out: Path) -> Path:
-    return out.with_name(f"{out.name}.merging")
+    return out.absolute().with_name(f"{out.absolute().name}.merging")  # "." has no name
 
 
 def _in_place(out: Path, stamp: str) -> bool:

@@ -8,6 +8,7 @@
 Alpha is straight: colours are not multiplied by it.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from mango.audio.reading import write_audio
 from mango.data.atomic import atomic_file, atomic_folder
 from mango.data.film_colours import BT709, FULL, LIMITED, exact_conversion
 from mango.data.film_packets import words
@@ -182,16 +184,15 @@ def _h264(crf: int, key_frame_every: int | None) -> dict[str, str]:
 
 def _write_pictures(folder: Path, frames: Iterable[Any], audio: Tensor | None, audio_rate: int) -> None:
     import cv2
-    import soundfile
 
     with atomic_folder(folder) as partial:
         for number, frame in enumerate(frames):
             rows = np.ascontiguousarray(frame.detach().cpu().numpy() if isinstance(frame, Tensor) else frame)
             order = cv2.COLOR_RGBA2BGRA if rows.shape[2] == 4 else cv2.COLOR_RGB2BGR
             if not cv2.imwrite(os.fspath(partial / f"{number:06d}.png"), cv2.cvtColor(rows, order)):
-                raise OSError(f"{folder / f'{number:06d}.png'} could not be written: is the disk full?")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / f"{number:06d}.png"))
         if audio is not None:
-            soundfile.write(partial / "sound.wav", audio.detach().cpu().clamp(-1, 1).numpy().T, audio_rate, subtype="PCM_16")
+            write_audio(partial / "sound.wav", audio, audio_rate)
 
 
 def _check_written(partial: Path, path: Path, frames: int, with_sound: bool) -> None:

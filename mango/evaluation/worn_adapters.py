@@ -27,8 +27,11 @@ def adapters_by_person(paths: Sequence[Path], model: torch.nn.Module, people: Co
             raise InputError(path, expected="an adapter of the checkpoint's model", found="a checkpoint without diffusion", remedy=remedy)
         adapter = load_adapter(path, model)
         if adapter.person not in people:
-            remedy = "check --data and --split: an adapter is worn by the person of its name alone"
-            raise InputError(path, expected=f"an adapter of {', '.join(sorted(people))}", found=f"{adapter.person}'s", remedy=remedy)
+            remedy, named = (
+                "check --data and --split: an adapter is worn by the person of its name alone",
+                ", ".join(sorted(filter(None, people))),
+            )
+            raise InputError(path, expected=f"an adapter of {named}", found=f"{adapter.person}'s", remedy=remedy)
         if adapter.person in found:
             raise InputError(path, expected="one adapter a person", found=f"a second one of {adapter.person}", remedy="give one of them")
         found[adapter.person] = adapter.to(Runtime(RuntimeConfig()).device)

@@ -95,6 +95,8 @@ def load_avatar(path: Path, head: Head) -> Avatar:
     ours = "give the avatar.safetensors of a stage-two or fine-tuning run, a LAM zip, or point_cloud.ply of GaussianAvatars"
     if not path.is_file():
         raise InputError(path, expected="an avatar file", found="a folder" if path.is_dir() else "none", remedy=ours)
+    with path.open("rb"):  # what may not be read is said; safetensors calls it missing
+        pass
     load = {".zip": _lam_avatar, ".ply": load_splat_avatar}.get(path.suffix.lower(), _bound_avatar)
     try:
         return load(path, head)

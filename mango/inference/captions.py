@@ -13,6 +13,7 @@ from mango.errors import InputError
 from mango.inference.views import Shot, View
 from mango.types import PERSONS, SAMPLE_RATE
 
+SMALLEST = 6  # pixels of letters, for names that are wider than the picture
 UNDER_THE_CHIN_M = (0.0, -0.185, 0.0)  # where a name stands, from the middle of the head
 SILENT, SPEAKING = 0.35, 0.92  # how solid a name is
 INK, PAPER = (0.10, 0.11, 0.13), (1.0, 1.0, 1.0)
@@ -60,9 +61,10 @@ def write_names(
     """Everybody's name below the chin, solid while they speak."""
     for shot in shots:
         size = max(11, shot.camera.height // 18)
-        patch = name_patch(names[shot.person], size, font)
+        while (patch := name_patch(names[shot.person], size, font)).shape[1] > canvas.shape[1] - 4 and size > SMALLEST:
+            size -= 1
         across, down = where_under_the_chin(shot)
-        left = min(max(shot.left + round(across) - patch.shape[1] // 2, 2), canvas.shape[1] - patch.shape[1] - 2)
+        left = max(min(shot.left + round(across) - patch.shape[1] // 2, canvas.shape[1] - patch.shape[1] - 2), 2)
         top = min(shot.top + round(down), shot.top + shot.camera.height - patch.shape[0] - 2)
         over(canvas, patch, left, top, SPEAKING if speaking[shot.person] else SILENT)
 

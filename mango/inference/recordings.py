@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mango.audio.activity import speaking_indicator
 from mango.audio.alignment import frame_count, sample_count
+from mango.audio.channels import SEPARATE, likeness
 from mango.audio.encoders import Encoder, make_encoder
 from mango.audio.reading import read_voices, write_audio
 from mango.data.atomic import atomic_folder, check_place
@@ -27,13 +28,14 @@ from mango.head.model import Head, load_head
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig, Progress, generate
 from mango.models.adapters import NOBODY, worn
-from mango.training.adapter_files import load_adapter
+from mango.training.adapter_files import load_adapter, unworn
 from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import MotionDescription, check_encoder, load_motion_model
-from mango.types import FRAME_RATE, MOVING, PERSONS, MotionClip
+from mango.types import FRAME_RATE, MOVING, PERSONS, SAMPLE_RATE, MotionClip
 
 FORMAT = 1
 RECORD = "generation.json"
+COMPARED_S = 5.0  # of two voices, at least, to say that they are one mix: for less, real exchanges look it
 ARRIVING = ".arriving"  # in the folder: files that are all written, on their way to their places
 
 
@@ -90,10 +92,14 @@ def generate_from_files(
             save_motion(folder / f"{person}.motion.npz", clips[person], more={"created_by": "mango generate"})
             write_audio(folder / f"{person}.wav", voice[: sample_count(frame_count(len(voice)))])
         write_json(folder / RECORD, made_by)
+    remarks = [unworn(Path(checkpoint))] if not worn_by else []
+    if len(voices[0]) >= COMPARED_S * SAMPLE_RATE and likeness(*voices) >= SEPARATE:
+        remarks.append("both voices rise and fall together, as in one mixed recording: both people will say the same words (a file or a "
+                       "channel for each is wanted)")  # fmt: skip
     if worn_by and not heads:
-        return ["the model is not told whose face moves, as it was when the adapter learnt: --avatar tells it"]
+        remarks.append("the model is not told whose face moves, as it was when the adapter learnt: --avatar tells it")
     wearing = zip(PERSONS, heads, strict=True) if heads else ()
-    return [
+    return [*filter(None, remarks)] + [
         f"{side} looks like {avatar.whose} and moves like {worn_by[person].person}"
         for person, (side, avatar) in enumerate(wearing)
         if person in worn_by and avatar.whose not in (None, worn_by[person].person)

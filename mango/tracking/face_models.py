@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from mango.data.atomic import atomic_file
+from mango.data.atomic import atomic_file, check_place
 from mango.errors import InputError
 
 WHEEL = "mediapipe==0.10.14"
@@ -175,6 +175,7 @@ def get_models(folder: Path | None = None, wheel: Path | None = None) -> Path:
     folder = default_folder() if folder is None else folder
     if all(_is(folder / name, digest) for name, (_, digest) in FILES.items()):
         return folder
+    check_place(folder, folder=True)
     if wheel is not None:
         _extract(wheel, folder)
         return folder

@@ -1,6 +1,7 @@
 """Adapters as files: who they are of, and of which model."""
 
 import json
+import shlex
 from pathlib import Path
 
 from mango.data.atomic import atomic_file
@@ -27,7 +28,7 @@ def load_adapter(path: Path, model: MotionModel) -> Adapter:
 
     expected, remedy = "an adapter", "give adapters/<person>.safetensors of a run of mango finetune"
     try:
-        with safe_open(path, framework="pt") as file:
+        with path.open("rb"), safe_open(path, framework="pt") as file:  # opened twice: safetensors calls missing what may not be read
             said = json.loads((file.metadata() or {}).get("mango", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
@@ -41,3 +42,12 @@ def load_adapter(path: Path, model: MotionModel) -> Adapter:
     adapter = Adapter(model, said["person"], said["rank"])
     adapter.load_state_dict(tensors, strict=True)
     return adapter.eval().requires_grad_(False)
+
+
+def unworn(run: Path) -> str | None:
+    """What to say where a fine-tuned run is given as a model: it is the general one that it began from."""
+    adapters = sorted(run.glob("adapters/*.safetensors"))
+    if not adapters:
+        return None
+    names = " ".join(f"--adapter {shlex.quote(str(path))}" for path in adapters)
+    return f"{run} moves like the general model that it was fine-tuned from: its adapter is not worn ({names})"

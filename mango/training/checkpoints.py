@@ -143,6 +143,8 @@ def _point(link: Path, name: str) -> None:
 
 
 def _broken(path: Path, error: Exception) -> InputError:
+    if path.exists() and not os.access(path, os.R_OK):
+        return InputError(path, expected="a file that may be read", found="no permission", remedy="ask its owner for it (chmod a+r)")
     found = (
         "no such file"
         if isinstance(error, FileNotFoundError)

@@ -1,5 +1,7 @@
+import errno
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +241,12 @@ def test_real_exchanges_are_read(samples):
     own, partner = (samples / "anytalker_dyadic_audio" / f"interact_01_{side}.wav" for side in ("left", "right"))
     voices = read_voices(own, partner)
     assert voices[0].shape == voices[1].shape == (117_760,)
+
+
+def test_a_full_disk_is_an_error_that_says_so(tmp_path, monkeypatch):
+    """Seen red: libsndfile's "System error.", without a number that the command line could know it by."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match="No space"):
+        write_audio(tmp_path / "x.wav", torch.zeros(100))
+    assert not list(tmp_path.iterdir())

@@ -2,7 +2,9 @@
 
 import errno
 import shutil
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -353,6 +355,63 @@ def test_evaluate_without_a_set(refused, run_folder, tmp_path):
 
 def test_validate_a_folder_that_is_none(refused, tmp_path):
     assert "no such folder" in refused("data", "validate", tmp_path / "none")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_what_may_not_be_read_or_written_is_one_line(refused, monkeypatch, number):
+    """Seen red: tracebacks for a colleague's avatar, head, folder; a head file into a read-only folder."""
+
+    def forbidden():
+        raise OSError(number, "no", "anna.safetensors")
+
+    monkeypatch.setattr("mango.app.doctor.main", forbidden)
+    assert "anna.safetensors: expected a file or folder that may be read, or written to, found no permission" in refused("doctor")
+
+
+def test_a_colleagues_files(refused, motion, voices, avatars, run_folder, tmp_path, monkeypatch):
+    """safetensors calls missing what may not be read. Seen red: a traceback, and the advice to remove a good checkpoint."""
+    opened = Path.open
+
+    def open(path, *arguments, **named):
+        if path.suffix == ".safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments, **named)
+
+    with monkeypatch.context() as forbidding:
+        forbidding.setattr(Path, "open", open)
+        assert "found no permission" in refused(*render(motion, avatars, tmp_path / "v.mp4"))
+    weights = next(run_folder.rglob("ema.safetensors"))
+    monkeypatch.setattr("mango.training.checkpoints.load_file", lambda path: (_ for _ in ()).throw(FileNotFoundError(path)))
+    monkeypatch.setattr("mango.training.checkpoints.os.access", lambda path, mode: Path(path).suffix != ".safetensors")
+    assert f"{weights.name}: expected a file that may be read, found no permission" in refused(
+        *generate(voices, run_folder, tmp_path / "o")
+    )
+
+
+def test_names_that_are_not_utf8(refused):
+    """Seen red: a traceback from the depths of a sound library."""
+    line = refused("generate", "--own", "latin/M\udcfcller.wav", "--checkpoint", "x", "--out", "y")
+    assert "a file name in UTF-8" in line and "convmv" in line
+
+
+def test_files_that_are_inputs_are_not_written_over(refused, motion, run_folder, tmp_path):
+    """Seen red: with --overwrite a motion lost its description; the inspected picture became its sheet; one of two reports was lost."""
+    own = motion / "a.motion.npz"
+    line = refused("export", own, own.with_suffix(".json"), "--format", "lam-json", "--overwrite")
+    assert "expected another file than the motion's own" in line
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((8, 8, 3), np.uint8))
+    assert "another file than the one that is drawn" in refused(
+        "data", "inspect", tmp_path / "photo.png", "--sheet", tmp_path / "photo.png"
+    )
+    reports = ("--json", tmp_path / "y", "--markdown", tmp_path / "y")
+    assert "another file than --json's" in refused("evaluate", "--data", tmp_path, "--checkpoint", run_folder, *reports)
+
+
+def test_networks_go_into_a_folder(refused, tmp_path, monkeypatch):
+    """Seen red: a traceback, after 36 MB."""
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr("mango.tracking.face_models.subprocess.run", lambda *_, **__: pytest.fail("it downloaded"))
+    assert "part of this path is a file" in refused("assets", "get", "mediapipe", "--folder", tmp_path / "file")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

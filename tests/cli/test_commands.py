@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -101,6 +102,21 @@ def test_generate_and_render(avatars, run_folder, tmp_path, capsys):
     video = VideoFrames(tmp_path / "v.mp4")
     assert len(video) == 32 and video.size == (32, 64)
     assert "wrote" in capsys.readouterr().out
+
+
+def test_what_a_listener_would_wonder_about_is_said(run_folder, tmp_path, capsys):
+    """Seen red: one mix for both people, and a fine-tuned run whose adapter nobody wore, were taken without a word."""
+    mix, other = tiny_voice(tmp_path / "mix.wav", 6.0), tiny_voice(tmp_path / "other.wav", 6.0, seed=1)
+    to = ("--out", tmp_path / "out", "--steps", "2")
+    assert run("generate", "--own", mix, "--partner", mix, "--checkpoint", run_folder, *to) == 0
+    assert "as in one mixed recording" in capsys.readouterr().out
+    tuned = tmp_path / "tuned"
+    shutil.copytree(run_folder, tuned, symlinks=True)
+    (tuned / "adapters").mkdir()
+    (tuned / "adapters" / "anna.safetensors").touch()
+    assert run("generate", "--own", mix, "--partner", other, "--checkpoint", tuned, *to) == 0
+    said = capsys.readouterr().out
+    assert f"its adapter is not worn (--adapter {tuned}/adapters/anna.safetensors)" in said and "mixed" not in said
 
 
 def silent(path, seconds=1.0, rate=16_000):

@@ -1,11 +1,14 @@
 """Names below the chins: in letters that the font has, or not at all."""
 
 import pytest
+import torch
 from PIL import ImageFont
 
 from mango.errors import InputError
-from mango.inference.captions import name_patch
+from mango.inference.captions import name_patch, write_names
 from mango.inference.rendering import RenderConfig
+from mango.inference.views import Shot
+from renderer.cameras import portrait_camera
 
 
 def test_letters_that_the_font_lacks_are_named(tmp_path):
@@ -22,3 +25,12 @@ def test_letters_that_the_font_lacks_are_named(tmp_path):
     assert mine.shape == built_in.shape and (mine - built_in).abs().mean() < 0.02
     with pytest.raises(InputError, match=r"none.ttf: expected a font .* no such file"):
         RenderConfig(names=("Anna", "Ben"), font=tmp_path / "none.ttf")
+
+
+@pytest.mark.parametrize(("name", "fits"), [("Maximiliane", True), ("Maximiliane von und zu Hohensteinhausen", False)])
+def test_names_wider_than_the_picture_keep_their_beginning(name, fits):
+    """Seen red: "...steinhausen"."""
+    canvas = torch.zeros(64, 64, 4)
+    write_names(canvas, [Shot("a", portrait_camera(64))], {"a": name}, {"a": True})
+    written = canvas[..., 3].amax(0) > 0
+    assert not written[:2].any() and written[2:6].any() and fits == (not written[-2:].any())

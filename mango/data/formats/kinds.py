@@ -5,6 +5,7 @@ command that takes it where there is one.
 import json
 import math
 import re
+import shlex
 import struct
 import zipfile
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.formats.arkit_columns import FEWEST, RATES, shapes_among
+from mango.data.formats.beside import is_our_motion
 from mango.data.formats.films import film_of
 from mango.data.formats.frame_records import record_of
 from mango.data.formats.guarded import LARGEST_TEXT, content_of, json_of, npy_of, npz_of
@@ -27,6 +29,11 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MOST_LISTED = 12
 FLAME_VERTICES, FLAME_COLUMNS = 5023, 400
 NOT_MANGO = "nothing of mango takes it"
+
+
+def quoted(path: Path) -> str:
+    """As a shell takes it."""
+    return shlex.quote(str(path))
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Kind:
 def describe(path: Path) -> Kind:
     """What a file or folder is. Never fails: what cannot be read is said so."""
     try:
-        return _of_folder(path) if path.is_dir() else _of_file(path)
+        return of_this_project(path) or (_of_folder(path) if path.is_dir() else _of_file(path))
     except InputError as error:
         return Kind("cannot be read", (f"expected {error.expected}, found {error.found}",), error.remedy)
     except Exception as error:  # a damaged file of a stranger may fail anywhere
@@ -65,20 +72,36 @@ def left_over(path: Path, read: Sequence[Path]) -> list[str]:
     return lines[:MOST_LISTED]
 
 
-def _of_folder(path: Path) -> Kind:
-    from mango.data.formats.registry import recognised
-
+def of_this_project(path: Path) -> Kind | None:
+    """Our own sets, runs and motion, which hold files that look like other people's recordings."""
+    if path.is_file():
+        if not is_our_motion(path):
+            return None
+        said = json_of(path.with_suffix(".json"))
+        facts = (f"{said.get('frames')} frames at {said['fps']} fps, of head {str(said['head'])[:12]}",)
+        return Kind("motion of one person, of this project", facts, f"mango export --format livelink-csv {quoted(path)} OUT")
     if (path / "dataset.json").is_file():
         described = json_of(path / "dataset.json")
         splits = described.get("splits", {}) if isinstance(described, dict) else {}
         counts = ", ".join(f"{name} {len(ids)}" for name, ids in splits.items() if isinstance(ids, list))
-        return Kind("a dialogue set of this project", (f"dialogues: {counts}",), f"mango data validate {path}")
+        return Kind("a dialogue set of this project", (f"dialogues: {counts}",), f"mango data validate {quoted(path)}")
     if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
-        return Kind("a training run of this project", (), f"mango generate --checkpoint {path} --own VOICE --partner VOICE --out OUT")
+        command = f"mango generate --checkpoint {quoted(path)} --own VOICE --partner VOICE --out OUT"
+        return Kind("a training run of this project", (), command)
     if (path / "a.motion.npz").is_file() and (path / "b.motion.npz").is_file():
-        return Kind(
-            "motion of two people, as `mango generate` writes it", (), f"mango export --format livelink-csv {path / 'a.motion.npz'} OUT"
-        )
+        command = f"mango render --motion {quoted(path)} --avatar A --avatar B --out VIDEO.mp4"
+        return Kind("motion of two people, as `mango generate` writes it", (), command)
+    return None
+
+
+def _of_folder(path: Path) -> Kind:
+    from mango.data.formats.registry import recognised
+
+    sets = sorted(folder for folder in path.iterdir() if (folder / "dataset.json").is_file())
+    if sets:
+        named = ", ".join(folder.name for folder in sets[:MOST_LISTED]) + (", ..." if len(sets) > MOST_LISTED else "")
+        command = f"mango data merge OUT {' '.join(map(quoted, sets))}" if len(sets) > 1 else f"mango data inspect {quoted(sets[0])}"
+        return Kind("a folder of dialogue sets of this project", (f"{len(sets)}: {named}",), command)
     facts, commands = [], []
     pictures = [file for file in _files(path) if file.suffix.lower() in PICTURES]
     for file in _files(path):
@@ -87,7 +110,7 @@ def _of_folder(path: Path) -> Kind:
         found = recognised(file)
         if found:
             facts.append(f"{file.name}: {found[0].summary.split(':')[0]} ({found[1]})")
-            commands.append((0, f"mango data inspect {file}"))
+            commands.append((0, f"mango data inspect {quoted(file)}"))
         else:
             kind = describe(file)
             facts.append(f"{file.name}: {kind.what}")
@@ -119,10 +142,10 @@ def _of_file(path: Path) -> Kind:
         film = film_of(path)
         sound = "with sound" if film.sound else "without sound"
         what = f"a film of {film.frames} frames of {film.size[1]}x{film.size[0]} at {float(film.fps):.5g} fps, {sound}"
-        return Kind(what, (), f"mango data import --format plain {path} OUT")
+        return Kind(what, (), f"mango data import --format plain {quoted(path)} OUT")
     if start[:4] == b"RIFF" or path.suffix.lower() in SUFFIXES:
         sound = sound_of(path)
-        return Kind(f"sound of {sound.seconds:.2f} s at {sound.rate} Hz", (), f"mango data import --format plain {path} OUT")
+        return Kind(f"sound of {sound.seconds:.2f} s at {sound.rate} Hz", (), f"mango data import --format plain {quoted(path)} OUT")
     if start[:2] == b"PK" and zipfile.is_zipfile(path):
         return _zip(path)
     if start[:3] == b"\xff\xd8\xff" or start[:8] == b"\x89PNG\r\n\x1a\n":
@@ -143,7 +166,7 @@ def _ply(path: Path) -> Kind:
     facts = (f"{', '.join(f'{count} {name}' for name, count in counts.items())}; {len(names)} properties",)
     if {"opacity", "scale_0", "rot_0", "f_dc_0"} <= set(names):
         if "binding_0" in names:
-            remedy = f"mango render --avatar {path} --head YOUR_FLAME_FILE, with its flame_param.npz beside it (docs/heads.md)"
+            remedy = f"mango render --avatar {quoted(path)} --head YOUR_FLAME_FILE, with its flame_param.npz beside it (docs/heads.md)"
             return Kind("a GaussianAvatars avatar (splats bound to FLAME's triangles)", facts, remedy)
         degree = math.isqrt(1 + sum(name.startswith("f_rest") for name in names) // 3) - 1
         facts += (f"spherical harmonics of degree {degree}" + ("" if "nx" in names else ", without normals (gsplat's way)"),)
@@ -234,7 +257,7 @@ def _zip(path: Path) -> Kind:
             return Kind(
                 "a LAM head avatar (Gaussians on a mesh with ARKit morphs)",
                 facts,
-                f"mango render --avatar {path} --avatar OTHER --motion MOTION --out VIDEO.mp4",
+                f"mango render --avatar {quoted(path)} --avatar OTHER --motion MOTION --out VIDEO.mp4",
             )
     if all(name.endswith(".npy") for name in members) and members:
         return _arrays(path, npz_of(path))
@@ -250,7 +273,7 @@ def _arrays(path: Path, arrays: Mapping) -> Kind:
     facts = (shown + (", ..." if len(arrays) > 8 else ""),)
     names = set(arrays)
     if {"template", "shape_directions", "joint_regressor"} <= names:
-        return Kind("a head file of this project", facts, f"any command's --head {path}")
+        return Kind("a head file of this project", facts, f"any command's --head {quoted(path)}")
     if "v_template" in names and np.ndim(arrays["v_template"]) == 2:
         return _flame(path, arrays, facts)
     if {"neutral", "identity_deltas", "expression_deltas"} <= names:
@@ -258,7 +281,7 @@ def _arrays(path: Path, arrays: Mapping) -> Kind:
         what = f"ICT-FaceKit: {len(arrays['neutral'])} vertices, {people} identities, {expressions} expressions"
         size = float(np.ptp(np.asarray(arrays["neutral"])[:, 1]))
         facts += (f"{size:.1f} units high: centimetres",) if size > 5 else ()
-        return Kind(what, facts, f"mango head convert --format ict {path} OUT.npz; commands then take it as --head")
+        return Kind(what, facts, f"mango head convert --format ict {quoted(path)} OUT.npz; commands then take it as --head")
     if {"names", "deltas"} <= names and np.ndim(arrays["deltas"]) == 3:
         shapes = shapes_among([str(name) for name in np.ravel(arrays["names"])])
         _, vertices, _ = np.shape(arrays["deltas"])
@@ -289,7 +312,7 @@ def _flame(path: Path, arrays: Mapping, facts: tuple[str, ...]) -> Kind:
     height = float(np.ptp(np.asarray(arrays["v_template"])[:, 1]))
     facts += (f"{vertices} vertices, {height * 100:.1f} cm high where units are metres",)
     if columns >= FLAME_COLUMNS - 50 and {"posedirs", "weights", "J_regressor", "f", "kintree_table"} <= set(arrays):
-        return Kind(f"a FLAME head: 300 identities, {columns - 300} expressions", facts, f"any command's --head {path}")
+        return Kind(f"a FLAME head: 300 identities, {columns - 300} expressions", facts, f"any command's --head {quoted(path)}")
     partial = [name for name in arrays if "shapedirs" in name]
     has = f"identity directions {partial[0]} {np.shape(arrays[partial[0]])[-1]}" if partial else "no shape directions"
     return Kind(
@@ -304,10 +327,14 @@ def _safetensors(path: Path) -> Kind:
     held = json.loads(content_of(path, 0, start=8 + length)[8:])
     names = [name for name in held if name != "__metadata__"]
     facts = (f"{len(names)} tensors: {', '.join(names[:6])}",)
-    if any("identity" in name for name in names):
-        return Kind(
-            "an avatar of this project (safetensors)", facts, f"mango render --avatar {path} --avatar OTHER --motion MOTION --out VIDEO.mp4"
-        )
+    said = json.loads(held.get("__metadata__", {}).get("mango", "{}"))
+    facts += (f"of {said['person']}",) if "person" in said else ()
+    if said.get("kind") == "mango avatar":
+        command = f"mango render --avatar {quoted(path)} --avatar OTHER --motion MOTION --out VIDEO.mp4"
+        return Kind("an avatar of this project (safetensors)", facts, command)
+    if said.get("kind") == "mango adapter":
+        command = f"mango generate --adapter {quoted(path)} --adapter none --checkpoint RUN --own VOICE --partner VOICE --out OUT"
+        return Kind("an adapter of this project: how one person moves (safetensors)", facts, command)
     return Kind("weights (safetensors)", facts)
 
 

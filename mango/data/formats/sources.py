@@ -10,7 +10,7 @@ from mango.data.formats import frame_records
 from mango.data.formats.beside import beside
 from mango.data.formats.registry import FORMATS
 from mango.data.formats.sounds import FILMS, SUFFIXES
-from mango.errors import InputError
+from mango.errors import check_utf8
 
 BESIDE = (*SUFFIXES, ".rttm")  # of the same name: read too where they are
 RECORDINGS = (
@@ -51,18 +51,9 @@ def digest_of(sources: Sequence[Path]) -> str:
     total = hashlib.sha256()
     for path in files_of(sources):
         stat = path.stat()
-        _check_name(path)
+        check_utf8(path)
         total.update(f"{path.name} {stat.st_size} {_content(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
     return total.hexdigest()
-
-
-def _check_name(path: Path) -> None:
-    """Names of other bytes than UTF-8's can be opened, but neither written down nor given to the libraries that read sound."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        found, remedy = ascii(path.name), "rename it; `convmv -f latin1 -t utf-8 --notest -r FOLDER` renames all of a folder"
-        raise InputError(ascii(str(path)), expected="a file name in UTF-8", found=found, remedy=remedy) from error
 
 
 def folder_digest(folder: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mango.data.atomic import atomic_file
-from mango.data.formats.beside import own_name
+from mango.data.formats.beside import is_our_motion, own_name
 from mango.data.formats.frame_records import frame_files, frame_sequence
 from mango.data.formats.guarded import content_of, json_of, needed, npz_of, numbers, same_length
 from mango.data.formats.recordings import (
@@ -46,6 +46,8 @@ def recognise(path: Path) -> str | None:
         if content_of(path, 0, start=2) != b"PK":
             return None
         arrays = npz_of(path, without=UNUSED)
+        if is_our_motion(path):
+            return None
         if {"expr", "jaw_pose", "neck_pose", "rotation"} <= arrays.keys() and arrays["expr"].ndim == 2:
             return f"FLAME parameters by name, {len(arrays['expr'])} frames, {arrays['expr'].shape[1]} expressions"
         return None
@@ -63,6 +65,9 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
+    if is_our_motion(path):
+        remedy = "it needs no import: `mango render` and `mango export` take it as it is"
+        raise InputError(path, expected="FLAME parameters", found="motion of this project (its .json says of which head)", remedy=remedy)
     if path.is_dir() and (path / "dialogue.json").is_file():
         described = needed(path / "dialogue.json", json_of(path / "dialogue.json"), "persons", "fps")
         people = [needed(path / "dialogue.json", person, "id", "dataset") for person in described["persons"]]

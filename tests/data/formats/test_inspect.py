@@ -7,10 +7,17 @@ import cv2
 import foreign
 import numpy as np
 import pytest
+import torch
 from foreign import face
+from tiny_models import tiny_avatar, tiny_run
 
 from mango.cli import main
 from mango.data.formats.kinds import describe
+from mango.data.motion_files import save_motion
+from mango.head.model import load_head
+from mango.models.adapters import Adapter
+from mango.training.adapter_files import save_adapter
+from mango.training.stage1 import load_motion_model
 
 ANN, BOB = face(1), face(2)
 
@@ -166,3 +173,43 @@ def test_sheets_of_samples(samples, tmp_path, capsys):
         if (samples / name).exists():
             inspected(capsys, samples / name, "--sheet", tmp_path / "x.png")
             assert sheet(tmp_path / "x.png").std() > 20
+
+
+def test_our_own_files_are_called_that(tmp_path, capsys):
+    """Seen red: motion was called FLAME's, and its import made a set of wrong coefficients; adapters were nothing's."""
+    head = load_head()
+    clip = head.layout.clip(torch.zeros(3, head.layout.width), torch.zeros(head.identities), head.digest)
+    folder = tmp_path / "my talk"
+    folder.mkdir()
+    for person in "ab":
+        save_motion(folder / f"{person}.motion.npz", clip)
+        foreign.wav_float32(folder / f"{person}.wav", ANN.voice)
+    said = inspected(capsys, folder / "a.motion.npz")
+    assert "motion of one person, of this project" in said and "mango export" in said and f"'{folder}/a.motion.npz'" in said
+    assert "motion of two people" in inspected(capsys, folder) and "FLAME" not in inspected(capsys, folder)
+    words = ("data", "import", "--format", "vhap", "--head", "builtin", str(folder / "a.motion.npz"), str(tmp_path / "set"))
+    assert main(list(words)) == 2 and "motion of this project" in capsys.readouterr().err
+    model, _, _ = load_motion_model(tiny_run(tmp_path / "run", head), head=head)
+    save_adapter(tmp_path / "anna.safetensors", Adapter(model, "anna", 2))
+    said = inspected(capsys, tmp_path / "anna.safetensors")
+    assert "an adapter of this project" in said and "of anna" in said
+    tiny_avatar(tmp_path / "ben.safetensors", head)
+    assert "an avatar of this project" in inspected(capsys, tmp_path / "ben.safetensors")
+
+
+def test_the_folder_one_stands_in(tmp_path, capsys, monkeypatch):
+    """Seen red: "." has no name, and was a traceback."""
+    for name in ("left", "right"):
+        foreign.wav_float32(tmp_path / f"{name}.wav", ANN.voice)
+    monkeypatch.chdir(tmp_path)
+    assert "sound" in inspected(capsys, ".")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["data", "merge", ".", str(tmp_path), str(tmp_path)]) == 2 and "expected" in capsys.readouterr().err
+
+
+def test_sets_that_were_tracked_one_by_one(tmp_path, capsys):
+    for name in ("one", "and two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dataset.json").write_text("{}")
+    assert f"mango data merge OUT '{tmp_path}/and two' {tmp_path}/one" in inspected(capsys, tmp_path)
