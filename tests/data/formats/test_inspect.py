@@ -189,6 +189,7 @@ def test_our_own_files_are_called_that(tmp_path, capsys):
     assert "motion of two people" in inspected(capsys, folder) and "FLAME" not in inspected(capsys, folder)
     words = ("data", "import", "--format", "vhap", "--head", "builtin", str(folder / "a.motion.npz"), str(tmp_path / "set"))
     assert main(list(words)) == 2 and "motion of this project" in capsys.readouterr().err
+    assert main(["data", "import", *words[4:]]) == 2 and "recordings of a known format, found none" in capsys.readouterr().err
     model, _, _ = load_motion_model(tiny_run(tmp_path / "run", head), head=head)
     save_adapter(tmp_path / "anna.safetensors", Adapter(model, "anna", 2))
     said = inspected(capsys, tmp_path / "anna.safetensors")
