@@ -78,7 +78,7 @@ def main(options: Options) -> int:
     outcomes, later = ([outcome(options, seed) for seed in numbers(of)] for of in (options.seeds, options.untried))
     if not outcomes:
         raise InputError("--seeds", expected="at least one seed", found="none", remedy="name some, as 1,2,3")
-    first, of_all, of_first = outcomes[0], small_print(outcomes), small_print(outcomes[:1])
+    first, of_all, of_first = outcomes[0], made_by(outcomes), made_by(outcomes[:1])
     window = passage(first)
     drawn: dict[str, Callable[[], Sheet]] = {
         "opening": lambda: opening_chart(first, window, of_first),
@@ -123,14 +123,20 @@ def outcome(options: Options, seed: int) -> Outcome:
     return Outcome(bench, read_json(path))
 
 
+def made_by(outcomes: Sequence[Outcome]) -> str:
+    """Where the numbers come from: the commits that rows were trained by, and scored by."""
+    facts = [each.content["facts"] for each in outcomes]
+    seeds = ", ".join(str(fact["seed"]) for fact in facts)
+    by = ", ".join(f"{done} by {', '.join(commits_of(facts, done))}" for done in ("trained", "scored"))
+    return f"{facts[0]['scale']}, seed {seeds}, {facts[0]['split']} split, {by}"
+
+
 def small_print(outcomes: Sequence[Outcome]) -> str:
-    """Where the numbers come from: the commits that rows were trained by, and scored by. A mixture of codes is not hidden."""
+    """The same with digests of the code; a mixture is said, not hidden."""
     facts = [each.content["facts"] for each in outcomes]
     codes = sorted({fact["code"] for fact in facts})
     mixed = "" if len(codes) == 1 else "  DIFFERENT CODE PER SEED"
-    seeds = ", ".join(str(fact["seed"]) for fact in facts)
-    by = ", ".join(f"{done} by {', '.join(commits_of(facts, done))}" for done in ("trained", "scored"))
-    return f"{facts[0]['scale']}, seed {seeds}, {facts[0]['split']} split, {by}, code {', '.join(codes)}{mixed}"
+    return f"{made_by(outcomes)}, code {', '.join(codes)}{mixed}"
 
 
 def commits_of(facts: Sequence[Mapping], done: str) -> list[str]:
