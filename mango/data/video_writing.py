@@ -47,7 +47,12 @@ _FORMATS = {
     ".mp4": _Format("mp4", "libx264", "yuv420p", "aac", muxing={"movflags": "+faststart"}),
     ".mov": _Format("mov", "prores_ks", "yuva444p10le", "pcm_s16le", {"profile": "4444", "vendor": "apl0"}),
     ".webm": _Format(
-        "webm", "libvpx-vp9", "yuva420p", "libopus", {"crf": "24", "b": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "4"}
+        "webm",
+        "libvpx-vp9",
+        "yuva420p",
+        "libopus",
+        {"crf": "24", "b": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "4"},
+        {"fflags": "+bitexact"},  # else a random number names the file in itself
     ),
 }
 SOUND_BITS = {"aac": 64_000, "libopus": 48_000}  # a second and channel

@@ -356,6 +356,14 @@ def test_transparent_films_keep_colours_alpha_and_sound(tmp_path, suffix, codecs
     assert worst(frames[3][:, 32:, :3], frame[:, 32:, :3]) <= 4
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
+def test_equal_films_are_equal_files(tmp_path, suffix):
+    """Seen red: WebM's segment had a random name."""
+    for name in ("one", "two"):
+        write_video(tmp_path / f"{name}{suffix}", [np.full((32, 32, 3), 90, np.uint8)] * 3, audio=torch.zeros(1, 3 * 640))
+    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
 def test_a_folder_of_pictures_is_lossless_and_whole_or_not_there(tmp_path):
     import cv2
 
