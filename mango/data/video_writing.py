@@ -77,12 +77,13 @@ def write_video(
     audio_rate: int = 16_000,
     key_frame_every: int | None = 1,
     crf: int = 18,
+    comment: str = "",
 ) -> None:
     """Write RGB frames (``UInt8["rows cols 3"]``, tensor or array, from any iterable), and sound of one or two channels.
 
     Where `keeps_alpha` says so, frames may have a fourth channel. ``key_frame_every`` and ``crf`` are H.264's.
     ``key_frame_every=1`` makes every frame a key frame: random access for training. None lets the encoder choose: small
-    files for people to watch. Nothing is left behind if anything fails.
+    files for people to watch. ``comment``: `comment_of` a film tells it. Nothing is left behind if anything fails.
     """
     import av
 
@@ -96,6 +97,7 @@ def write_video(
     with atomic_file(Path(path)) as partial:
         try:
             with av.open(os.fspath(partial), "w", format=kept.container, options=dict(kept.muxing)) as film:
+                film.metadata.update({"comment": comment} if comment else {})
                 picture, sound = None, None
                 for number, frame in enumerate(frames):
                     rows = np.ascontiguousarray(frame.detach().cpu().numpy() if isinstance(frame, Tensor) else frame)
@@ -114,6 +116,17 @@ def write_video(
                 raise
             raise OSError(error.errno, words(error)) from error  # what the disk says, as the disk says it
         _check_written(partial, Path(path), number + 1, audio is not None)
+
+
+def comment_of(path: Path) -> str:
+    """What a film says of itself; nothing, where that is no film."""
+    import av
+
+    try:
+        with av.open(os.fspath(path)) as film:
+            return next((words for name, words in film.metadata.items() if name.lower() == "comment"), "")
+    except av.FFmpegError:
+        return ""
 
 
 class _Pictures:

@@ -18,7 +18,7 @@ from mango.audio.activity import speaking_indicator
 from mango.audio.reading import read_audio
 from mango.data.formats.retargeted import retargeted_clip
 from mango.data.motion_files import load_motion
-from mango.data.video_writing import TRANSPARENT, keeps_alpha, write_video
+from mango.data.video_writing import TRANSPARENT, comment_of, keeps_alpha, write_video
 from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.inference.avatars import Avatar, load_avatar
@@ -38,6 +38,7 @@ from renderer.types import Camera
 CHUNK = 10  # frames in memory at a time
 LOOKS, FAINT, WISP_M = 12, 0.1, 0.01  # frames that say how high hair reaches; alphas that nobody sees; what hides less of a row is no hair
 LOOK_PX, LOOK_DEGREES = 256, 50.0  # of those pictures: they hold hair as high as 42 cm above the eyes
+MADE_BY = "mango render"  # films say so, and are replaced by the next ones; other people's are not
 SLACK_SECONDS = 0.12  # by which sound may be longer or shorter than motion: what codecs add
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
 SoundName = Literal["stereo", "mixed", "a", "b", "none"]
@@ -145,13 +146,17 @@ def render_dialogue(
     if not keeps_alpha(out) and background is None:
         raise InputError(out, expected="a film that keeps transparency", found=out.suffix, remedy=f"choose {TRANSPARENT} or a folder")
     fps = config.fps or float(clips["a"].fps)
+    if out.suffix and out.exists() and comment_of(out) != MADE_BY:
+        found, remedy = "a file of another origin", "choose another --out, or remove it first"
+        raise InputError(out, expected="nothing yet, or a film of `mango render`, which is replaced", found=found, remedy=remedy)
     check_lengths(clips, voices, fps)
     check_drawing(Runtime(RuntimeConfig()).device)
     clips = {person: at_rate(clip, fps) for person, clip in clips.items()}
     frames = Timed(film_frames(clips, avatars, voices, config, background))
     began = time.perf_counter()
     counted = _counted(frames, len(clips["a"]), progress) if progress else frames
-    write_video(out, counted, fps=fps, audio=_mixed(voices, config.sound), audio_rate=SAMPLE_RATE, key_frame_every=None)
+    sound = _mixed(voices, config.sound)
+    write_video(out, counted, fps=fps, audio=sound, audio_rate=SAMPLE_RATE, key_frame_every=None, comment=MADE_BY)
     seconds = len(clips["a"]) / fps
     return RenderSpeed(frames.seconds / seconds, (time.perf_counter() - began) / seconds)
 

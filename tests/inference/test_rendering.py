@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mango.data.video import VideoFrames
+from mango.data.video import VideoFrames, write_video
 from mango.errors import InputError
 from mango.inference.avatars import load_avatar
 from mango.inference.backgrounds import PLAIN, Picture, background_of
@@ -308,3 +308,17 @@ def test_sound_as_asked_for(drawn, make_clip, turns, tmp_path, sound, channels):
         if sound == "b":
             heard = torch.cat([torch.from_numpy(frame.to_ndarray()) for frame in made.decode(audio=0)], dim=1)
             assert heard[:, :40_000].abs().max() < 0.05 < heard[:, 50_000:].abs().max()
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mov", "film.webm"])
+def test_other_peoples_films_are_not_replaced(drawn, make_clip, tmp_path, name):
+    """Seen red: whatever had the name was. One's own film, rendered again, is."""
+    clips, out, config = {"a": make_clip(2), "b": make_clip(2)}, tmp_path / name, RenderConfig(size=SIZE)
+    render_dialogue(clips, drawn, None, out, config)
+    render_dialogue(clips, drawn, None, out, replace(config, background="red"))
+    write_video(out, [torch.zeros(SIZE, SIZE, 3, dtype=torch.uint8)] * 2)
+    for content in (out.read_bytes(), b"my only copy"):
+        out.write_bytes(content)
+        with pytest.raises(InputError, match="found a file of another origin; choose another --out"):
+            render_dialogue(clips, drawn, None, out, config)
+        assert out.read_bytes() == content
