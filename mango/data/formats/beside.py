@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mango.data.formats.guarded import json_of
+from mango.errors import InputError
 
 
 def own_name(path: Path) -> str:
@@ -16,7 +17,10 @@ def is_our_motion(path: Path) -> bool:
     described = path.with_suffix(".json")
     if path.suffix != ".npz" or not path.is_file() or not described.is_file():
         return False
-    said = json_of(described)
+    try:
+        said = json_of(described)
+    except InputError:  # whatever that is, it is not ours
+        return False
     return isinstance(said, dict) and {"format", "head", "fps"} <= said.keys()
 
 

@@ -187,6 +187,11 @@ def test_our_own_files_are_called_that(tmp_path, capsys):
     said = inspected(capsys, folder / "a.motion.npz")
     assert "motion of one person, of this project" in said and "mango export" in said and f"'{folder}/a.motion.npz'" in said
     assert "motion of two people" in inspected(capsys, folder) and "FLAME" not in inspected(capsys, folder)
+    (tmp_path / "theirs.json").write_text("not JSON")
+    assert "FLAME" in inspected(capsys, (folder / "a.motion.npz").rename(tmp_path / "theirs.npz")), (
+        "arrays of these names alone are FLAME's"
+    )
+    (tmp_path / "theirs.npz").rename(folder / "a.motion.npz")
     words = ("data", "import", "--format", "vhap", "--head", "builtin", str(folder / "a.motion.npz"), str(tmp_path / "set"))
     assert main(list(words)) == 2 and "motion of this project" in capsys.readouterr().err
     assert main(["data", "import", *words[4:]]) == 2 and "recordings of a known format, found none" in capsys.readouterr().err
