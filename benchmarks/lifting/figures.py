@@ -127,7 +127,7 @@ def made_by(outcomes: Sequence[Outcome]) -> str:
     """Where the numbers come from: the commits that rows were trained by, and scored by."""
     facts = [each.content["facts"] for each in outcomes]
     seeds = ", ".join(str(fact["seed"]) for fact in facts)
-    by = ", ".join(f"{done} by {', '.join(commits_of(facts, done))}" for done in ("trained", "scored"))
+    by = ", ".join(f"{done} by {', '.join(short_names(facts, done))}" for done in ("trained", "scored"))
     return f"{facts[0]['scale']}, seed {seeds}, {facts[0]['split']} split, {by}"
 
 
@@ -139,7 +139,7 @@ def small_print(outcomes: Sequence[Outcome]) -> str:
     return f"{made_by(outcomes)}, code {', '.join(codes)}{mixed}"
 
 
-def commits_of(facts: Sequence[Mapping], done: str) -> list[str]:
+def short_names(facts: Sequence[Mapping], done: str) -> list[str]:
     """Short names of the commits by which rows were ``trained`` or ``scored``."""
     names = {commit for fact in facts for commit in fact[f"{done}_by"]}
     return sorted(name[:7] + ("+changes" if name.endswith("+changes") else "") for name in names)

@@ -18,13 +18,13 @@ Writer = Callable[[Path, Head, MotionClip], list[Assumption]]
 
 def export_motion(motion: Path, out: Path, *, format: str, head: str, overwrite: bool) -> None:
     """Write one clip and print what was lost. An older file stays unless ``overwrite``."""
-    from mango.data.motion_files import load_motion
+    from mango.data.motion_files import load_motion, sidecar
     from mango.head.model import load_head
 
     if out.exists() and not overwrite:
         remedy = "choose another name, or pass --overwrite"
         raise InputError(out, expected="nothing yet", found="a folder" if out.is_dir() else "a file", remedy=remedy)
-    if out.resolve() in (motion.resolve(), motion.with_suffix(".json").resolve()):
+    if out.resolve() in (motion.resolve(), sidecar(motion).resolve()):
         raise InputError(out, expected="another file than the motion's own", found="one of them", remedy="choose another name")
     _, suffix, write = WRITERS[format]
     if suffix and out.suffix.lower() != suffix:

@@ -158,14 +158,16 @@ def recording_lines(recording: Recording) -> list[str]:
 
 def next_command(path: Path, format: Format, recording: Recording) -> str:
     """What this source wants: the import, or films without motion a tracker."""
+    from mango.data.formats.kinds import quoted
+
     if path.is_file() and all(person.motion is None and person.film is not None for person in recording.people):
-        as_it_is = f"mango data import --format {format.name} {shlex.quote(str(path))} OUT"
-        return f"mango track {shlex.quote(str(path))} --out OUT (motion from its pictures), or as it is: {as_it_is}"
+        as_it_is = f"mango data import --format {format.name} {quoted(path)} OUT"
+        return f"mango track {quoted(path)} --out OUT (motion from its pictures), or as it is: {as_it_is}"
     motions = [person.motion for person in recording.people if person.motion is not None]
     flame = [motion for motion in motions if isinstance(motion, FlameMotion)]
     head = " --head YOUR_FLAME_FILE" if flame else ""
     version = " --flame-version 2020|2023|2023-open" if any(motion.generation is None for motion in flame) else ""
-    return f"mango data import --format {format.name}{head}{version} {shlex.quote(str(path))} OUT"
+    return f"mango data import --format {format.name}{head}{version} {quoted(path)} OUT"
 
 
 def _unread(source: Path, entries: list[Entry]) -> str:

@@ -27,10 +27,8 @@ def adapters_by_person(paths: Sequence[Path], model: torch.nn.Module, people: Co
             raise InputError(path, expected="an adapter of the checkpoint's model", found="a checkpoint without diffusion", remedy=remedy)
         adapter = load_adapter(path, model)
         if adapter.person not in people:
-            remedy, named = (
-                "check --data and --split: an adapter is worn by the person of its name alone",
-                ", ".join(sorted(filter(None, people))),
-            )
+            remedy = "check --data and --split: an adapter is worn by the person of its name alone"
+            named = ", ".join(sorted(filter(None, people)))  # who never speaks may have no name
             raise InputError(path, expected=f"an adapter of {named}", found=f"{adapter.person}'s", remedy=remedy)
         if adapter.person in found:
             raise InputError(path, expected="one adapter a person", found=f"a second one of {adapter.person}", remedy="give one of them")

@@ -37,7 +37,7 @@ from renderer.types import Camera
 
 CHUNK = 10  # frames in memory at a time
 LOOKS, FAINT, WISP_M = 12, 0.1, 0.01  # frames that say how high hair reaches; alphas that nobody sees; what hides less of a row is no hair
-LOOK_PX, LOOK_DEGREES = 256, 50.0  # of those pictures: they hold hair as high as 42 cm above the eyes
+LOOK_PX, LOOK_DEGREES = 256, 50.0  # of those pictures: they hold hair as high as 42 cm above the origin
 MADE_BY = "mango render"  # films say so, and are replaced by the next ones; other people's are not
 SLACK_SECONDS = 0.12  # by which sound may be longer or shorter than motion: what codecs add
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)

@@ -168,6 +168,10 @@ def test_intervals_are_of_whole_dialogues():
     assert (low, high) == pytest.approx((0.75 - half, 0.75 + half))
     few = {name: row(3.0) for name in ("stage2", "longer_steps", LABELS)}
     assert report.interval([few], "stage2") is None
+    one_sided = scored(3.0, spread=0.5)
+    for clip, side in zip(one_sided["stage2"]["clips"], (0.5 / 0.9, 1.5 / 1.1) * 8, strict=True):
+        clip["lve_max"] *= side
+    assert report.interval([one_sided], "stage2") == pytest.approx((low, high)), "both sides of a dialogue are one observation"
 
 
 def test_intervals_over_seeds_are_of_the_mean():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mango.data.formats.guarded import json_of
+from mango.data.motion_files import sidecar
 from mango.errors import InputError
 
 
@@ -14,7 +15,7 @@ def own_name(path: Path) -> str:
 
 def is_our_motion(path: Path) -> bool:
     """By the description that `mango.data.motion_files` writes beside it: arrays alone look like other people's FLAME parameters."""
-    described = path.with_suffix(".json")
+    described = sidecar(path)
     if path.suffix != ".npz" or not path.is_file() or not described.is_file():
         return False
     try:

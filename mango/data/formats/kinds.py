@@ -23,6 +23,7 @@ from mango.data.formats.guarded import LARGEST_TEXT, content_of, json_of, npy_of
 from mango.data.formats.pictures import picture_of
 from mango.data.formats.sounds import FILMS, SUFFIXES, Sound, loudness_of, sound_of
 from mango.data.formats.torch_files import is_torch_file
+from mango.data.motion_files import sidecar
 from mango.errors import InputError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -77,7 +78,7 @@ def of_this_project(path: Path) -> Kind | None:
     if path.is_file():
         if not is_our_motion(path):
             return None
-        said = json_of(path.with_suffix(".json"))
+        said = json_of(sidecar(path))
         facts = (f"{said.get('frames')} frames at {said['fps']} fps, of head {str(said['head'])[:12]}",)
         return Kind("motion of one person, of this project", facts, f"mango export --format livelink-csv {quoted(path)} OUT")
     if (path / "dataset.json").is_file():
