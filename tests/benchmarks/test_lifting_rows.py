@@ -138,7 +138,7 @@ def test_full_is_small_with_more_rows():
     assert command.wanted(command.Options(scale="full", variant="dialogues-10")) == [*OF_CI]
 
 
-@pytest.mark.parametrize("row", ["tracked_rest", "ssim", "static"])
+@pytest.mark.parametrize("row", ["ssim", "static"])
 def test_a_change_of_the_recipe_trains(bench, row):
     """Seen red: controls' pictures did not say how large they show a head, which calibration asks."""
     train(bench, row)

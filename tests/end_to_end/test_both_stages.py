@@ -14,8 +14,11 @@ import torch
 from guarded_scripts import ROOT, guarded
 from safetensors.torch import load_file
 
+from mango.config import parse_command_line
 from mango.data.motion_files import load_motion
 from mango.data.truth import truth_folder
+from mango.errors import InputError
+from mango.training.stage2_config import Stage2Config
 from renderer.head import HeadAvatar
 
 
@@ -152,19 +155,20 @@ def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, 
     assert all(torch.equal(before[key], value) for key, value in weights(trained.stage2, 8).items())
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (["--stage1", "/nowhere"], "/nowhere"),
-        (["--train-split", "holidays"], "holidays"),
-        (["--people", "p77"], "p77"),
-        (["--windows", "many"], "windows"),
-    ],
-)
-def test_bad_input_is_one_clear_line(trained, tmp_path, change, words):
-    command = [sys.executable, "train_stage2.py", str(trained.out / "stage2.yaml"), "--run", str(tmp_path / "run"), *change]
+def test_bad_input_is_one_clear_line(trained, tmp_path):
+    command = [sys.executable, "train_stage2.py", str(trained.out / "stage2.yaml"), "--run", str(tmp_path / "run"), "--stage1", "/nowhere"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "/nowhere" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("option", "wrong"), [("--train-split", "holidays"), ("--people", "p77")])
+def test_bad_input_is_named(trained, tmp_path, option, wrong):
+    import train_stage2
+
+    words = [str(trained.out / "stage2.yaml"), "--run", str(tmp_path / "run"), option, wrong]
+    with pytest.raises(InputError, match=wrong):
+        train_stage2.main(parse_command_line(Stage2Config, words))
     assert not (tmp_path / "run").exists()
 
 

@@ -41,7 +41,7 @@ def test_a_speaker_is_tracked(networks, film, tmp_path):
 
 def test_filters_see_a_living_face_as_the_networks_do(networks, film, tmp_path):
     """Though they were learned from made-up ones. Planted: flow left out."""
-    film, head = replace(film, seconds=8.0), load_head()
+    film, head = replace(film, seconds=4.0), load_head()
     points, lips = [], []
     for name, detector in (("networks", networks), ("filters", FaceFilters())):
         following = Following(detector)
