@@ -371,9 +371,11 @@ def evaluate(
         raise InputError("--adapter", expected="a --checkpoint that wears it", found="none", remedy=remedy)
     if json is not None and markdown is not None and json.resolve() == markdown.resolve():
         raise InputError("--markdown", expected="another file than --json's", found=str(markdown), remedy="give it a name of its own")
+    from mango.evaluation.report import check_replaceable, show, write_json, write_markdown
+
     for file in (json, markdown):
         if file is not None:
-            check_place(file)
+            check_replaceable(file)
     own_format = (data / "dataset.json").exists() or checkpoint or protocol == "native"
     if against is not None and not own_format:
         remedy = "leave it out: DualTalk's files hold one motion, their tracker's"
@@ -396,7 +398,6 @@ def evaluate(
             from mango.evaluation.dualtalk import evaluate_predictions
 
             evaluation = evaluate_predictions(predictions, data, split, protocol, seed=seed, **more)
-    from mango.evaluation.report import show, write_json, write_markdown
     from mango.training.adapter_files import unworn
 
     show(evaluation)

@@ -173,8 +173,9 @@ def best_row(table: Table, column: int) -> int | None:
     values = {i: round(value, digits) for i, value in competing.items()}
     if key is None or len(values) < 2:
         return None
-    ranked = sorted(values, key=lambda i: key(values[i]))
-    return None if key(values[ranked[0]]) == key(values[ranked[1]]) else ranked[0]
+    distance = {i: round(key(value), digits) for i, value in values.items()}  # of 0.9 and 1.1 from 1 the same
+    ranked = sorted(distance, key=lambda i: distance[i])
+    return None if distance[ranked[0]] == distance[ranked[1]] else ranked[0]
 
 
 def _is_number(value: float | None) -> bool:

@@ -3,7 +3,7 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from tokenize import TokenError
@@ -25,16 +25,17 @@ class Expected:
     dtype: str = "float32"
 
 
-def read_npz(path: StoredFile) -> dict[str, np.ndarray]:
-    """Every array of an .npz file."""
+def read_npz(path: StoredFile, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; of those that are not asked for not even the format is looked at."""
     again = "write the file again; it may be truncated or not an .npz"
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            sizes = {item.filename: item.file_size for item in archive.infolist()}
+            named = {item.filename: item.filename.removesuffix(".npy") for item in archive.infolist()}
+            sizes = {item.filename: item.file_size for item in archive.infolist() if only is None or named[item.filename] in only}
             oversized = [name for name, size in sizes.items() if size > LARGEST]
             if oversized:
                 raise InputError(path, expected=f"arrays of at most {LARGEST} bytes", found=f"more in {oversized[0]}", remedy=again)
-            return {name.removesuffix(".npy"): _parsed(archive.read(name)) for name in sizes}
+            return {named[name]: _parsed(archive.read(name)) for name in sizes}
     except FileNotFoundError:
         raise InputError(path, expected="a file", found="none", remedy="check the path") from None
     except (

@@ -10,7 +10,8 @@ No other module opens it, and only evaluation, the synthesiser and the report im
 imports): nothing that trains, selects or stops early may know the truth.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,17 @@ class Truth:
             remedy = "evaluate against the truth only on sets made by `mango data synthesize`"
             raise InputError(folder, expected="the truth of a synthetic set", found="no such folder", remedy=remedy)
         return Truth(folder)
+
+    def digest(self, ids: Iterable[str]) -> str:
+        """Changes when anything true of these dialogues does."""
+        total = hashlib.sha256()
+        for path in (path for id in ids for path in sorted((self.folder / "dialogues" / id).iterdir())):
+            total.update(f"{path.parent.name}/{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        return total.hexdigest()
+
+    def knows(self, id: str, person: str) -> bool:
+        """Whether there is a true motion of that side."""
+        return (self.folder / "dialogues" / id / f"{person}.motion.npz").is_file()
 
     def ids(self) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in (self.folder / "dialogues").glob("[!.]*") if path.is_dir()))

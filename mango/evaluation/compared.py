@@ -1,6 +1,6 @@
 """Motion parameters of one person beside the truth, whatever files they came from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,3 +29,8 @@ class ComparedMotion:
     @property
     def both_trusted(self) -> Bool[np.ndarray, "time"]:
         return self.trusted if self.partner_keep is None else self.trusted & self.partner_keep
+
+
+def frames_of(clips: Iterable[ComparedMotion]) -> dict[str, int]:
+    """By name."""
+    return {one.name: len(one.truth["jaw"]) for one in clips}

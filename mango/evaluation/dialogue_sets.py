@@ -7,7 +7,7 @@ labels, labels' mean -----------+--> dualtalk-*: parameters alone, with the publ
 ROOT.truth, or labels ----------+
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,15 +15,15 @@ from typing import Literal
 import torch
 
 from mango.audio.encoders import EncoderConfig, make_encoder
-from mango.data.dialogues import DialogueSet
+from mango.data.dialogues import DialogueSet, files_of
 from mango.data.motion_files import load_motion
 from mango.data.side_files import read_voice
 from mango.data.truth import Truth, truth_folder
 from mango.errors import InputError
 from mango.evaluation.baselines import untrained_baselines
-from mango.evaluation.compared import ComparedMotion
+from mango.evaluation.compared import ComparedMotion, frames_of
 from mango.evaluation.dualtalk import controls_of
-from mango.evaluation.dualtalk_files import LISTED, listed
+from mango.evaluation.dualtalk_files import LISTED, digest_of, listed
 from mango.evaluation.facts import Protocol, checkpoint_facts, common_facts
 from mango.evaluation.native import NativeReference, Voices, add_native, compared
 from mango.evaluation.parameter_scores import add_compared
@@ -58,6 +58,7 @@ class System:
     tally: Tally = field(default_factory=Tally)
     compared: list[ComparedMotion] = field(default_factory=list)
     cut: dict[str, list[int]] = field(default_factory=dict)  # clips whose lengths differ: predicted and true frames
+    unscored: list[str] = field(default_factory=list)  # clips without two frames to be believed
     distrusted: dict[str, list[int]] = field(default_factory=dict)  # clips with frames that are not to be believed: those, and all
 
 
@@ -91,7 +92,7 @@ def evaluate_dialogues(
     asked = {str(path): _checkpoint(path, adapters, ids, dialogues, loaded, config) for path in checkpoints}
     if adapters:
         asked |= {f"{path} {UNWORN}": _checkpoint(path, (), ids, dialogues, loaded, config) for path in checkpoints}
-    asked |= {str(path): _folder(path, ids, dialogues, complete) for path in predictions}
+    asked |= {str(path): _folder(path, ids, dialogues, true, complete) for path in predictions}
     labelled = {LABELS: System(_labels), STILL: System(still_faces)}
     systems = labelled | (_untrained(dialogues, checkpoints, loaded) if baselines else {}) | asked
     for number, id in enumerate(ids):
@@ -105,16 +106,23 @@ def evaluate_dialogues(
         if system.compared:
             add_compared(system.tally, system.compared, official=protocol == "dualtalk-official", seed=config.seed)
             speed = system.watch.figures(config) if system.watch else None
-            rows[name] = system.tally.row(scaled=scaled, speed=speed)
+            rows[name] = system.tally.row(frames_of(system.compared), scaled=scaled, speed=speed)
     if main not in rows:
         found, remedy = f"no clip of split {split!r} with both", "give --against labels or truth, whichever the set has"
         raise InputError(data, expected="motion to score and motion to score it against", found=found, remedy=remedy)
-    about = {"data": str(data), "data_digest": dialogues.digest, "head": loaded.digest, "split": split, "truth": true.name}
+    about = {
+        "data": str(data),
+        "data_digest": dialogues.digest,
+        **true.digest(ids),
+        "head": loaded.digest,
+        "split": split,
+        "truth": true.name,
+    }
     own = {"dialogues": len(ids), "clips": len(systems[main].compared), "sampling": asdict(config) if checkpoints else None}
     width = {"expressions": compared_expressions(protocol, loaded)}
-    facts = common_facts(protocol, config.seed) | about | width | own | _facts(systems[main])
-    others = {name: _facts(system) for name, system in asked.items() if name != main}
-    return Evaluation(main, rows, scaled, facts=facts | ({"rows": others} if others else {}))
+    everything = common_facts(protocol, config.seed) | about | width | own | _facts(systems[main])
+    others = {name: facts for name, system in systems.items() if name in rows and name != main and (facts := _facts(system))}
+    return Evaluation(main, rows, scaled, facts=everything | ({"rows": others} if others else {}))
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,16 @@ class TrueMotion:
     name: Against
     truth: Truth | None
     head: Head
+
+    def digest(self, ids: Iterable[str]) -> Mapping[str, str]:
+        """For facts; that of labels is the data's."""
+        return {} if self.truth is None else {"truth_digest": self.truth.digest(ids)}
+
+    def knows(self, dialogues: DialogueSet, id: str, person: str) -> bool:
+        """Whether there is a motion to score that side against."""
+        if self.truth is not None:
+            return self.truth.knows(id, person)
+        return any(file.name == f"{person}{SUFFIX}" for file in files_of(dialogues.folder(id)))
 
     def motion(self, dialogue: Dialogue, person: str) -> MotionClip | None:
         return dialogue.side(person).motion if self.truth is None else self.truth.motion(dialogue.id, person, head=self.head)
@@ -196,6 +214,7 @@ def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: Tru
             if keep is not None and not keep[:frames].all():
                 system.distrusted[name] = [frames - int(keep[:frames].sum()), frames]
                 if keep[:frames].sum() < 2:
+                    system.unscored.append(name)
                     continue
             three, width = (motion, truth, motions[_other(person)]), compared_expressions(protocol, head)
             believed = (keep, keeps[_other(person)])
@@ -246,17 +265,19 @@ def _untrained(dialogues: DialogueSet, checkpoints: tuple[Path, ...], head: Head
     return {name: System(moved) for name, moved in untrained_baselines(dialogues, "train", make_encoder(config), head).items()}
 
 
-def _folder(folder: Path, ids: tuple[str, ...], dialogues: DialogueSet, complete: bool) -> System:
+def _folder(folder: Path, ids: tuple[str, ...], dialogues: DialogueSet, true: TrueMotion, complete: bool) -> System:
     """Motion files ``<dialogue>.<a|b>.motion.npz``; their head is checked when they are read."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise InputError(folder, expected="a folder of predictions", found=found, remedy="check the path")
-    wanted = [f"{id}.{person}" for id in ids for person in PERSONS]
-    files = {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+    there = [(id, person) for id in ids for person in PERSONS]
+    wanted = [f"{id}.{person}" for id, person in there if true.knows(dialogues, id, person)]
+    files = {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"[!.]*{SUFFIX}"))}
     form = f"<dialogue>.<a|b>{SUFFIX}"
     if not files:
         raise InputError(folder, expected=f"predictions {form}", found="none", remedy="name the folder they are in")
-    unknown, missing = [name for name in files if name not in wanted], [name for name in wanted if name not in files]
+    unknown = [name for name in files if name not in {f"{id}.{person}" for id, person in there}]
+    missing = [name for name in wanted if name not in files]
     if unknown:
         found = f"{len(unknown)} of {len(files)} that are not there: {listed(unknown)}"
         raise InputError(folder, expected="predictions of the split's people", found=found, remedy=f"name each {form} and check --split")
@@ -269,8 +290,9 @@ def _folder(folder: Path, ids: tuple[str, ...], dialogues: DialogueSet, complete
         named = {person: files.get(f"{dialogue.id}.{person}") for person in PERSONS}
         return {person: _predicted(path, dialogues) for person, path in named.items() if path is not None}
 
-    people = {"in_data": len(wanted), "scored": len(files), "without_prediction": len(missing), "first": missing[:LISTED]}
-    return System(motion, None, {"predictions": str(folder), "people": people})
+    scored = len(wanted) - len(missing)
+    people = {"in_data": len(wanted), "scored": scored, "without_prediction": len(missing), "first": missing[:LISTED]}
+    return System(motion, None, {"predictions": str(folder), "predictions_digest": digest_of(files.values()), "people": people})
 
 
 def _predicted(path: Path, dialogues: DialogueSet) -> MotionClip:
@@ -291,7 +313,7 @@ def _facts(system: System) -> Mapping[str, object]:
         left_out, frames = (sum(column) for column in zip(*system.distrusted.values(), strict=True))
         first = dict(list(system.distrusted.items())[:LISTED])
         facts["distrusted"] = {"people": len(system.distrusted), "frames": left_out, "of": frames, "first": first}
-    return facts
+    return facts | ({"unscored": system.unscored} if system.unscored else {})
 
 
 def _other(person: str) -> str:

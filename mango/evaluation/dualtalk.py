@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from mango.evaluation.compared import ComparedMotion, Parts
+from mango.evaluation.compared import ComparedMotion, Parts, frames_of
 from mango.evaluation.dualtalk_files import DualTalkFolder, read_compared
 from mango.evaluation.facts import common_facts
 from mango.evaluation.parameter_scores import add_compared
@@ -52,7 +52,7 @@ def evaluate_predictions(
     for name, compared in rows.items():
         tally = Tally()
         add_compared(tally, compared, official=protocol == "dualtalk-official", seed=seed, scored=advance)
-        done[name] = tally.row(scaled=True)
+        done[name] = tally.row(frames_of(compared), scaled=True)
     where = {"data": str(folder.folder), "data_digest": folder.digest(), "split": split if folder.folder != data else None}
     others = {name: one.facts for name, one in found.items() if name != main}
     facts = common_facts(protocol, seed) | where | found[main].facts | {"truth": "the data's own tracked motion"}

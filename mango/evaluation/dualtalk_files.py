@@ -7,6 +7,7 @@ PREDICTIONS/[test/]<name>_speaker{1,2}.npy    (T,56) = exp 50, jaw 3, head 3 of 
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class DualTalkFolder:
     @staticmethod
     def open(data: Path, split: str) -> "DualTalkFolder":
         folder = within_split(data, split, "a folder of DualTalk files")
-        names = tuple(sorted(path.stem for path in folder.glob("*_speaker[12].npz")))
+        names = tuple(sorted(path.stem for path in folder.glob("[!.]*.npz") if NAME.fullmatch(path.stem)))
         if not names:
             parts = [part for part in SPLITS if (data / part).is_dir()]
             found = f"none, but folders {', '.join(parts)}" if parts else _content(folder)
@@ -59,7 +60,7 @@ class DualTalkFolder:
 
     def _parts(self, name: str) -> Parts:
         path = self.folder / f"{name}.npz"
-        arrays = {key: array for key, array in read_npz(path).items() if key in ("exp", "pose")}
+        arrays = read_npz(path, only=("exp", "pose"))
         raise_first(array_problems(path, arrays, {"exp": Expected(("time", 50)), "pose": Expected(("time", 6))}))
         return {"exp": arrays["exp"], **{part: arrays["pose"][:, where] for part, where in TRUE_POSE.items()}}
 
@@ -81,18 +82,16 @@ class DualTalkFolder:
         return speaking_indicator(read_audio(path)).numpy() > 0.5
 
     def digest(self) -> str:
-        """Changes when any motion file of the split does."""
-        total = hashlib.sha256()
-        for name in self.names:
-            content = (self.folder / f"{name}.npz").read_bytes()
-            total.update(f"{name} {len(content)}\n".encode() + content)
-        return total.hexdigest()
+        """Changes when any file of the split does, motion or sound."""
+        return digest_of(
+            path for name in self.names for path in (self.folder / f"{name}.npz", self.folder / f"{name}.wav") if path.exists()
+        )
 
 
 def read_compared(predictions: Path, data: DualTalkFolder, split: str, *, complete: bool = False) -> Found:
     """All predictions of a folder beside truth and partner. ``complete``: refuse when a person of the data has no prediction."""
     folder = within_split(predictions, split, "a folder of predictions")
-    files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    files = {path.stem: path for path in sorted(folder.glob("[!.]*.npy"))}
     if not files:
         remedy = "name the folder of files <name>_speaker1.npy (T, 56)"
         raise InputError(folder, expected="predictions (.npy)", found=_content(folder), remedy=remedy)
@@ -115,10 +114,20 @@ def read_compared(predictions: Path, data: DualTalkFolder, split: str, *, comple
     longest = max((max(lengths.values()) - min(lengths.values()) for lengths in cut.values()), default=0)
     facts = {
         "predictions": str(folder),
+        "predictions_digest": digest_of(files.values()),
         "people": {"in_data": len(data.names), "scored": len(compared), "without_prediction": len(missing), "first": missing[:LISTED]},
         "cut_to_shortest": {"people": len(cut), "most_frames": longest, "first": dict(list(cut.items())[:LISTED])},
     }
     return Found(compared, facts)
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Of names and contents."""
+    total = hashlib.sha256()
+    for path in files:
+        content = path.read_bytes()
+        total.update(f"{path.name} {len(content)}\n".encode() + content)
+    return total.hexdigest()
 
 
 def within_split(folder: Path, split: str, expected: str) -> Path:

@@ -4,6 +4,7 @@ Vertices are compared with the head pose removed and on the truth's identity. Fr
 scored as by dualtalk-corrected, on the head's own coefficients and unscaled.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -131,26 +132,28 @@ def surface(vertices: Float[Tensor, "time verts 3"], truth: NativeReference, hea
 
 
 def gaze(motion: MotionClip, truth: NativeReference) -> Mapping[Key, float]:
-    """Over all, speaking and listening frames."""
+    """Over all, speaking and listening frames; NaN where the truth's eyes never move: its tracker does not know of gaze."""
     pair = motion.eyes_pose, truth.motion.eyes_pose
-    return {("gaze_angle", frames): float(gaze_angle(*pair, keep)) for frames, keep in _roles(truth).items()}
+    known = bool((pair[1] != pair[1][:1]).any())
+    return {("gaze_angle", frames): float(gaze_angle(*pair, keep)) if known else math.nan for frames, keep in _roles(truth).items()}
 
 
 def sync(motion: MotionClip, opening: Float[Tensor, "time"], truth: NativeReference) -> Mapping[Key, float]:
-    """Lips with the own voice, nods with the partner's, each beside the truth's."""
-    own, partner = truth.voices.own, truth.voices.partner
+    """Lips with the own voice, nods with the partner's, each beside the truth's, over the same frames."""
+    own, partner, keep, nodding_keep = truth.voices.own, truth.voices.partner, truth.keep, synchrony.surely_nodding(truth.keep)
     nods, true_nods = synchrony.nod_energy(motion.neck_pose), synchrony.nod_energy(truth.motion.neck_pose)
-    nodding, truly_nodding = (synchrony.best_lag(energy, partner) for energy in (nods, true_nods))
+    nodding, truly_nodding = (synchrony.best_lag(energy, partner, nodding_keep) for energy in (nods, true_nods))
+    lips, true_lips, voices = opening[keep], truth.opening[keep], {"own": own[keep], "partner": partner[keep]}
     values = {
-        "mouth_sync": synchrony.own_minus_partner(opening, own=own, partner=partner),
-        "mouth_sync_own": synchrony.correlation(opening, own),
-        "mouth_sync_partner": synchrony.correlation(opening, partner),
-        "mouth_sync_partner_truth": synchrony.correlation(truth.opening, partner),
-        "mouth_sync_lag": synchrony.best_lag(opening, own).lag,
-        "mouth_sync_truth": synchrony.own_minus_partner(truth.opening, own=own, partner=partner),
+        "mouth_sync": synchrony.own_minus_partner(lips, **voices),
+        "mouth_sync_own": synchrony.correlation(lips, voices["own"]),
+        "mouth_sync_partner": synchrony.correlation(lips, voices["partner"]),
+        "mouth_sync_partner_truth": synchrony.correlation(true_lips, voices["partner"]),
+        "mouth_sync_lag": abs(synchrony.best_lag(opening, own, keep).lag),
+        "mouth_sync_truth": synchrony.own_minus_partner(true_lips, **voices),
         "nod_sync": nodding.correlation,
-        "nod_sync_above_chance": synchrony.above_chance(nods, partner),
-        "nod_sync_above_chance_truth": synchrony.above_chance(true_nods, partner),
+        "nod_sync_above_chance": synchrony.above_chance(nods, partner, nodding_keep),
+        "nod_sync_above_chance_truth": synchrony.above_chance(true_nods, partner, nodding_keep),
         "nod_sync_lag": nodding.lag,
         "nod_sync_lag_truth": truly_nodding.lag,
         "nod_sync_truth": truly_nodding.correlation,

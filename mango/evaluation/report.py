@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mango.data.atomic import atomic_file
+from mango.data.atomic import atomic_file, check_place
+from mango.errors import InputError
 from mango.evaluation.catalogue import DIRECTION_MARKS, METRICS, Measure, unit
 from mango.evaluation.scores import Evaluation, Key, Row, Score
 
 FORMAT = 1
+BOUNDS = "In brackets: 95 % intervals over dialogues."
+COMPARABLE = 0.01  # share of another row's frames by which a row may have fewer or more
 TERMINAL_HEAD, TERMINAL_CELL = 56, 11  # letters that names and units, and each row's numbers, take
 
 
@@ -51,6 +54,25 @@ def _column(key: Key, evaluation: Evaluation) -> Measure:
 
 
 # JSON
+
+
+def check_replaceable(path: Path) -> None:
+    """Before long work whose numbers go there. Errors: InputError where nobody can write, or another file than an evaluation's lies."""
+    check_place(path)
+    if path.is_file() and path.stat().st_size and not _is_ours(path):
+        remedy = "give another name, or move that file away"
+        raise InputError(path, expected="a new file, or one that mango evaluate wrote", found="another one", remedy=remedy)
+
+
+def _is_ours(path: Path) -> bool:
+    text = path.read_text("utf-8", errors="replace")
+    if BOUNDS in text:
+        return True
+    try:
+        known = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(known, dict) and {"format", "metrics", "facts", "main", "rows"} <= known.keys()
 
 
 def write_json(path: Path, evaluation: Evaluation) -> None:
@@ -111,10 +133,10 @@ def markdown(evaluation: Evaluation, keys: Sequence[Key] | None = None) -> str:
         lines.append(f"| {_escaped(column.name)} | {column.unit} | {DIRECTION_MARKS[column.direction]} | {' | '.join(cells)} |")
     shown = ("protocol", "protocol_means", "data", "split", "truth", "commit", "seed")
     facts = [f"- {name}: {evaluation.facts[name]}" for name in shown if name in evaluation.facts]
-    counts = {_clips(row) for row in evaluation.rows.values()}
+    counts = {len(row.clips) for row in evaluation.rows.values()}
     told = [f"- clips: {counts.pop()}"] if len(counts) == 1 else []
     told += [f"- **note**: {line}" for line in _warnings(evaluation)]
-    return "\n".join([*lines, "", "In brackets: 95 % intervals over dialogues.", "", *facts, *told, *_speeds(evaluation, "- ")]) + "\n"
+    return "\n".join([*lines, "", BOUNDS, "", *facts, *told, *_speeds(evaluation, "- ")]) + "\n"
 
 
 def write_markdown(path: Path, evaluation: Evaluation) -> None:
@@ -171,10 +193,14 @@ def _warnings(evaluation: Evaluation) -> list[str]:
             lines.setdefault(line, []).append(name)
     of_all = len(evaluation.rows)
     told = [line if len(names) == of_all else f"{', '.join(names)}: {line}" for line, names in lines.items()]
-    clips = {name: _clips(row) for name, row in evaluation.rows.items()}
-    if len(set(clips.values())) > 1:
-        counts = ", ".join(f"{name} {count}" for name, count in clips.items())
+    rows = evaluation.rows
+    if len({frozenset(row.clips) for row in rows.values()}) > 1:
+        counts = ", ".join(f"{name} {len(row.clips)}" for name, row in rows.items())
         told.append(f"rows rest on different clips and cannot be compared: {counts}")
+    frames = {name: sum(row.clips.values()) for name, row in rows.items()}
+    if min(frames.values()) < (1 - COMPARABLE) * max(frames.values()):
+        counts = ", ".join(f"{name} {count}" for name, count in frames.items())
+        told.append(f"rows rest on different numbers of frames and cannot be compared: {counts}")
     return told
 
 
@@ -192,16 +218,15 @@ def _left_out(facts: Mapping[str, object]) -> list[str]:
     if distrusted:
         frames = f"{distrusted['frames']} of {distrusted['of']} frames of {distrusted['people']} clips"
         lines.append(f"{frames} left out: the tracker distrusts their labels")
+    unscored = facts.get("unscored")
+    if unscored:
+        lines.append(f"not scored, because the tracker trusts not even two of their frames: {', '.join(unscored)}")
     return lines
 
 
 def _undefined(row: Row) -> list[str]:
     skipped = [f"{name} {part} {score.skipped}" for (name, part), score in row.scores.items() if score.skipped]
     return [f"clips that do not define a metric: {', '.join(skipped)}"] if skipped else []
-
-
-def _clips(row: Row) -> int:
-    return max((score.used + score.skipped for score in row.scores.values()), default=0)
 
 
 def _speeds(evaluation: Evaluation, bullet: str = "") -> list[str]:

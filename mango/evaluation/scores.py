@@ -35,6 +35,7 @@ class Row:
 
     scores: Mapping[Key, Score]  # scaled as the evaluation says
     unscaled: Mapping[Key, Score]
+    clips: Mapping[str, int] = field(default_factory=dict)  # that it rests on, and their frames
     speed: Mapping[str, object] | None = None
 
 
@@ -83,12 +84,12 @@ class Tally:
         gathered.sums[dialogue] = summands if before is None else before + summands
         gathered.used, gathered.skipped = gathered.used + used, gathered.skipped + (not used)
 
-    def row(self, *, scaled: bool, speed: Mapping[str, object] | None = None) -> Row:
-        """``scaled``: by the published factors of DualTalk's tables."""
+    def row(self, clips: Mapping[str, int], *, scaled: bool, speed: Mapping[str, object] | None = None) -> Row:
+        """Of these clips with so many frames. ``scaled``: by the published factors of DualTalk's tables."""
         with one_blas_thread():
             unscaled = {key: _score(gathered) for key, gathered in self._gathered.items()}
         factors = {key: PUBLISHED_SCALING.get(key, 1.0) if scaled else 1.0 for key in unscaled}
-        return Row({key: score.times(factors[key]) for key, score in unscaled.items()}, unscaled, speed)
+        return Row({key: score.times(factors[key]) for key, score in unscaled.items()}, unscaled, clips, speed)
 
 
 def one_blas_thread() -> AbstractContextManager:

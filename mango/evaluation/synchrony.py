@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import avg_pool1d
+from torch.nn.functional import avg_pool1d, max_pool1d
 
 from mango.audio.alignment import SAMPLES_PER_FRAME, frame_count
 from mango.types import FRAME_RATE
@@ -41,6 +41,13 @@ def nod_energy(neck_pose: Float[Tensor, "time 3"], fps: float | int = FRAME_RATE
     return avg_pool1d(velocity.square()[None, None], NOD_WINDOW_FRAMES, 1, half, count_include_pad=False)[0, 0]
 
 
+def surely_nodding(keep: Bool[Tensor, "time"]) -> Bool[Tensor, "time"]:
+    """Where `nod_energy` looks at kept frames alone."""
+    around = torch.cat([keep[:1], keep[1:] & keep[:-1]])  # both frames of a velocity
+    half = NOD_WINDOW_FRAMES // 2
+    return ~max_pool1d((~around).float()[None, None], NOD_WINDOW_FRAMES, 1, half)[0, 0].bool()
+
+
 def correlation(a: Signal, b: Signal) -> float:
     """Pearson's r, no unit, 1 = they rise and fall together; symmetric. NaN where one of them is constant or below two frames."""
     if len(a) < 2 or float(a.max() - a.min()) == 0 or float(b.max() - b.min()) == 0:
@@ -59,19 +66,30 @@ def own_minus_partner(motion: Signal, *, own: Signal, partner: Signal) -> float:
     return correlation(motion, own) - (0.0 if silent else correlation(motion, partner))
 
 
-def best_lag(motion: Signal, sound: Signal, *, seconds: float = LARGEST_LAG_SECONDS, fps: float | int = FRAME_RATE) -> Lagged:
+def best_lag(
+    motion: Signal,
+    sound: Signal,
+    keep: Bool[Tensor, "time"] | None = None,
+    *,
+    seconds: float = LARGEST_LAG_SECONDS,
+    fps: float | int = FRAME_RATE,
+) -> Lagged:
     """The largest r(motion at t + lag, sound at t) over lags within ``seconds`` either way, each over the frames that overlap.
 
+    ``keep``: frames of the motion that count; None = all.
+
     A largest value of many is positive even of unrelated signals: compare with the truth's, or use `above_chance`. NaN for signals
-    that are constant or shorter than twice ``seconds``.
+    that are constant or of which less than twice ``seconds`` counts.
     """
     reach, frames = round(seconds * fps), len(motion)
-    if frames < 2 * reach:
+    keep = torch.ones(frames, dtype=torch.bool) if keep is None else keep
+    if keep.sum() < 2 * reach:
         return Lagged(float("nan"), float("nan"))
     found = {}
     for lag in sorted(range(-reach, reach + 1), key=abs):  # of equal correlations the smallest lag wins
         late, early = max(0, lag), max(0, -lag)
-        found[lag] = correlation(motion[late : frames - early], sound[early : frames - late])
+        counts = keep[late : frames - early]
+        found[lag] = correlation(motion[late : frames - early][counts], sound[early : frames - late][counts])
     defined = [lag for lag, r in found.items() if not math.isnan(r)]
     if not defined:
         return Lagged(float("nan"), float("nan"))
@@ -79,7 +97,14 @@ def best_lag(motion: Signal, sound: Signal, *, seconds: float = LARGEST_LAG_SECO
     return Lagged(found[best], best / fps)
 
 
-def above_chance(motion: Signal, sound: Signal, *, seconds: float = LARGEST_LAG_SECONDS, fps: float | int = FRAME_RATE) -> float:
+def above_chance(
+    motion: Signal,
+    sound: Signal,
+    keep: Bool[Tensor, "time"] | None = None,
+    *,
+    seconds: float = LARGEST_LAG_SECONDS,
+    fps: float | int = FRAME_RATE,
+) -> float:
     """`best_lag`'s correlation less its mean over the sound rotated by a quarter, half and three quarters, no unit; 0 = unrelated.
 
     NaN for signals shorter than eight times ``seconds``: the lags of rotated sounds would overlap those that count.
@@ -87,5 +112,5 @@ def above_chance(motion: Signal, sound: Signal, *, seconds: float = LARGEST_LAG_
     if len(motion) < 8 * seconds * fps:
         return float("nan")
     turned = [sound.roll(len(sound) * quarter // 4) for quarter in (1, 2, 3)]
-    by_chance = [best_lag(motion, other, seconds=seconds, fps=fps).correlation for other in turned]
-    return best_lag(motion, sound, seconds=seconds, fps=fps).correlation - sum(by_chance) / len(by_chance)
+    by_chance = [best_lag(motion, other, keep, seconds=seconds, fps=fps).correlation for other in turned]
+    return best_lag(motion, sound, keep, seconds=seconds, fps=fps).correlation - sum(by_chance) / len(by_chance)

@@ -83,6 +83,8 @@ def test_the_best_value_obeys_the_direction_and_skips_references(tmp_path):
     assert [best_row(tie, k) for k in range(3)] == [None, None, 1]
     alike = Table("", [Column("PSNR", direction="higher", digits=2)], [Row("x", [26.761]), Row("y", [26.759])])
     assert best_row(alike, 0) is None and best_row(replace(alike, columns=[replace(alike.columns[0], digits=3)]), 0) == 0
+    beside = Table("", [Column("Slope", direction="one", digits=2)], [Row("x", [0.9]), Row("y", [1.1])])
+    assert best_row(beside, 0) is None, "as far from 1"
     assert "\N{EN DASH}" in report_page(a_report(tmp_path))  # the missing value is a dash, not "nan"
 
 

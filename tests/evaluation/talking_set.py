@@ -15,13 +15,14 @@ PHONES = (Phone("AA", 0.0, 0.4, 1.0), Phone("M", 0.4, 0.48, 0.0), Phone("sil", 0
 
 
 def talking(head, rate: float) -> MotionClip:
-    """A jaw that opens and closes, more for a faster one, and a head that sways."""
+    """A jaw that opens and closes, more for a faster one, a head that sways and eyes that wander."""
     time = torch.arange(FRAMES) / 25
     angle = 0.1 * rate * (1 - torch.cos(2 * math.pi * rate * time))
     across = torch.tensor([1.0, 0.0, 0.0])
     flat = torch.zeros(FRAMES, head.layout.width)
     flat[:, head.layout.where("jaw_pose")] = angle[:, None] * across
     flat[:, head.layout.where("neck_pose")] = 0.2 * torch.sin(time)[:, None] * across
+    flat[:, head.layout.where("eyes_pose")] = 0.1 * torch.cos(time)[:, None]
     return replace(head.layout.clip(flat, torch.zeros(head.identities), head.digest), fps=25.0)
 
 

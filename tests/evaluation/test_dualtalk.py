@@ -242,6 +242,31 @@ def test_data_that_is_none(refused, own_data, change, words):
     assert words in line and "y_speaker2.npz" in line
 
 
+def test_what_lies_beside_is_nobody(own_data, own_predictions, tmp_path):
+    """Seen red: a file of macOS's was a person without a prediction, a nameless one a traceback, foreign arrays were parsed."""
+    np.savez(own_data / "._x_speaker1.npz", exp=np.zeros(1))
+    np.savez(own_data / "_speaker1.npz", exp=np.zeros(1))
+    (own_predictions / "._x_speaker1.npy").write_bytes(b"x")
+    np.savez(own_data / "y_speaker2.npz", **truth_arrays(4, 60), meta=np.array([{"mine": 1}], dtype=object))
+    found = evaluated(tmp_path, own_predictions, own_data, OFFICIAL, "--complete")
+    assert found["facts"]["people"]["in_data"] == 4
+
+
+def test_facts_tell_other_voices_and_other_predictions(own_data, own_predictions, tmp_path):
+    """Voices decide S_FD and L_FD. Seen red: neither was told."""
+
+    def digests():
+        facts = evaluated(tmp_path, own_predictions, own_data, CORRECTED)["facts"]
+        return facts["data_digest"], facts["predictions_digest"]
+
+    first = digests()
+    soundfile.write(own_data / "x_speaker1.wav", np.random.default_rng(0).normal(0, 0.1, 60 * 640), 16_000)
+    second = digests()
+    np.save(own_predictions / "x_speaker1.npy", np.zeros((60, 56), np.float32))
+    third = digests()
+    assert first[0] != second[0] == third[0] and first[1] == second[1] != third[1]
+
+
 def test_unknown_names_are_listed_and_counted(refused, own_predictions):
     for name in ("z_speaker1", "x_speaker3"):
         np.save(own_predictions / f"{name}.npy", np.zeros((60, 56), np.float32))

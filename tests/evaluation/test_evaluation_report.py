@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mango.app.report import Report, best_row, comparison_table, report_page
+from mango.errors import InputError
 from mango.evaluation.catalogue import DIRECTION_MARKS, METRICS, PUBLISHED_SCALING, unit
-from mango.evaluation.report import as_json, comparison, markdown, show, write_json
+from mango.evaluation.report import as_json, check_replaceable, comparison, markdown, show, write_json
 from mango.evaluation.scores import Evaluation, Tally
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "evaluation.md"
@@ -22,7 +23,7 @@ def evaluation():
         for number in range(5):
             values = {("FD", "jaw"): 0.001 * (number + worse), ("LVE_max", "speaking"): float("nan"), ("FDD_motion", "all"): -worse}
             tally.add(f"d{number}", values)
-        rows[name] = tally.row(scaled=True)
+        rows[name] = tally.row({f"d{number}.a": 100 for number in range(5)}, scaled=True)
     return Evaluation("a|b", rows, scaled=True, facts={"protocol": "dualtalk-corrected", "seed": 0})
 
 
@@ -49,7 +50,7 @@ def test_rows_that_rest_on_different_clips_say_so(evaluation, capsys):
     """In the table that is written down too. Notices warnings of the main row alone."""
     fewer, tally = {"scored": 1, "in_data": 5, "without_prediction": 4, "first": ["x"]}, Tally()
     tally.add("d0", {("FD", "jaw"): 0.001})
-    rows = {**evaluation.rows, "other": tally.row(scaled=True)}
+    rows = {**evaluation.rows, "other": tally.row({"d0.a": 100}, scaled=True)}
     uneven = Evaluation("a|b", rows, scaled=True, facts={"rows": {"other": {"people": fewer}}})
     show(uneven)
     for text in (capsys.readouterr().out, markdown(uneven)):
@@ -57,6 +58,33 @@ def test_rows_that_rest_on_different_clips_say_so(evaluation, capsys):
         assert "labels, a|b: clips that do not define a metric: LVE_max speaking 5" in text
         assert "rows rest on different clips and cannot be compared: labels 5, a|b 5, other 1" in text
     assert "- clips:" not in markdown(uneven) and "- clips: 5" in markdown(evaluation) and "different clips" not in markdown(evaluation)
+
+
+def test_as_many_clips_are_not_the_same_clips(evaluation):
+    """Nor the same frames. Seen red: only clips were counted; a row of short predictions looked twice as good."""
+    other = replace(evaluation.rows["labels"], clips={**dict.fromkeys(("d0.a", "d1.a", "d2.a", "d3.a"), 100), "d9.a": 100})
+    assert "different clips and cannot be compared: labels 5, a|b 5" in markdown(with_labels(evaluation, other))
+    for frames, told in ((96, True), (100, False), (99, False)):
+        short = replace(evaluation.rows["labels"], clips={f"d{number}.a": frames for number in range(5)})
+        assert ("different numbers of frames and cannot be compared" in markdown(with_labels(evaluation, short))) == told, frames
+
+
+def with_labels(evaluation, row):
+    return replace(evaluation, rows={"labels": row, "a|b": evaluation.rows["a|b"]})
+
+
+def test_only_an_evaluation_replaces_an_evaluation(evaluation, tmp_path):
+    """Seen red: --json DATA/dataset.json, after which nothing could read the set."""
+    for name, written in (("table.md", markdown(evaluation)), ("new.json", None), ("empty", "")):
+        if written is not None:
+            (tmp_path / name).write_text(written)
+        check_replaceable(tmp_path / name)
+    write_json(tmp_path / "scores.json", evaluation)
+    check_replaceable(tmp_path / "scores.json")
+    for name, content in (("dataset.json", b'{"format": 1}'), ("notes.md", b"# mine"), ("x.npz", b"PK\x03\x04\xff")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="one that mango evaluate wrote, found another one"):
+            check_replaceable(tmp_path / name)
 
 
 def test_terminal(evaluation, capsys):

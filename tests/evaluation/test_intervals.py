@@ -78,7 +78,7 @@ def test_both_people_of_a_dialogue_stay_together():
     for number in range(50):
         for value in (1.0, -1.0):
             tally.add(f"d{number}", {("MSE", "exp"): value})
-    score = tally.row(scaled=False).scores["MSE", "exp"]
+    score = tally.row({}, scaled=False).scores["MSE", "exp"]
     assert score.interval == (0.0, 0.0) and score.used == 100
 
 
@@ -86,7 +86,7 @@ def test_clips_that_do_not_define_a_metric_are_counted_and_not_averaged():
     tally = Tally()
     for number, value in enumerate([1.0, float("nan"), 3.0, 2.0, 1.0, 3.0]):
         tally.add(f"d{number}", {("SID", "exp"): value})
-    score = tally.row(scaled=False).scores["SID", "exp"]
+    score = tally.row({}, scaled=False).scores["SID", "exp"]
     assert (score.value, score.used, score.skipped) == (2.0, 5, 1)
     assert score.interval == pytest.approx([2 - 2.776445 / np.sqrt(5), 2 + 2.776445 / np.sqrt(5)], rel=1e-6), "Student's of five"
 
@@ -95,7 +95,7 @@ def test_scaling_reaches_value_and_interval():
     tally = Tally()
     for number in range(5):
         tally.add(f"d{number}", {("FD", "jaw"): 0.001 * (number + 1), ("SID", "jaw"): 2.0})
-    row = tally.row(scaled=True)
+    row = tally.row({}, scaled=True)
     plain, scaled = row.unscaled["FD", "jaw"], row.scores["FD", "jaw"]
     assert scaled.value == pytest.approx(3) and plain.value == pytest.approx(0.003)
     assert scaled.interval == pytest.approx([1000 * bound for bound in plain.interval])

@@ -14,7 +14,7 @@ from tiny_models import tiny_run
 
 from mango.audio.encoders import Encoder
 from mango.cli import main
-from mango.data.dialogues import DialogueSet, create_dialogue_set, write_dialogue
+from mango.data.dialogues import DialogueSet, create_dialogue_set, lone_dialogue, write_dialogue
 from mango.data.motion_files import save_motion
 from mango.data.phones import write_phones
 from mango.data.truth import Truth, truth_folder
@@ -76,7 +76,8 @@ def test_perfect_labels_have_no_error(dialogues, run_folder, tmp_path):
         "upper_face_error",
         "lip_velocity_error",
     )
-    for name in (*errors, "closure_error", "gaze_angle", "JDD"):
+    assert max(labels["gaze_angle"].values()) < 1e-6
+    for name in (*errors, "closure_error", "JDD"):
         assert set(labels[name].values()) == {0.0}, name
     for name in ("FD", "P-FD", "MSE", "STS", "FD_pooled"):
         assert abs(labels[name]["jaw"]) < 1e-12 and labels[name]["pose"] > 1e-6, f"{name}: the neck turns the other way"
@@ -139,7 +140,7 @@ def gathered(head, prediction, truth, *, own, partner, phones=()):
     reference = NativeReference.of(truth, head, torch.arange(len(truth)) < 100, Voices(own, partner), phones)
     tally = Tally()
     add_native(tally, "d", prediction, reference, head)
-    return {key: score.value for key, score in tally.row(scaled=False).scores.items()}, reference
+    return {key: score.value for key, score in tally.row({}, scaled=False).scores.items()}, reference
 
 
 def test_one_clip_by_another_route(head):
@@ -172,12 +173,35 @@ def test_what_is_compared_with_the_truth_stands_beside_the_truth_s_own(head):
     own, partner = torch.rand(2, 410, generator=random, dtype=torch.float64)
     nods = 0.02 * torch.randn(2, 410, generator=random).cumsum(1)
     right, wrong = (moving(head, jaw=0.1, blinks=2, nods=nods[k], frames=410) for k in (0, 1))
-    of_right, of_wrong = (gathered(head, made, right, own=own, partner=partner)[0] for made in (right, wrong))
+    said = {"own": own, "partner": partner, "phones": [Phone("M", 0.0, 0.04, 0.0), Phone("P", 0.48, 0.52, 0.0)]}
+    of_right, of_wrong = (gathered(head, made, right, **said)[0] for made in (right, wrong))
     with_truth = [name for name, metric in METRICS.items() if metric.direction == "truth" and (name, "all") in of_right]
-    assert {"mouth_sync_partner", "nod_sync_above_chance", "nod_sync_lag"} < set(with_truth)
+    assert {"closure_rate", "mouth_sync", "mouth_sync_partner", "nod_sync_above_chance"} < set(with_truth)
     for name in with_truth:
         assert of_right[f"{name}_truth", "all"] == of_right[name, "all"] == of_wrong[f"{name}_truth", "all"], name
     assert of_wrong["nod_sync_above_chance", "all"] != of_right["nod_sync_above_chance", "all"]
+
+
+def test_mouths_that_are_late_here_and_early_there_are_not_in_time(head):
+    """Seen red: signed lags, whose mean is nought."""
+    random = torch.Generator().manual_seed(0)
+    own, partner = torch.rand(2, LONG, generator=random, dtype=torch.float64)
+    right = moving(head)
+    voice = torch.zeros(LONG, head.layout.width)
+    for shift, lag in ((10, 0.4), (-10, 0.4), (0, 0.0)):
+        voice[:, head.layout.where("jaw_pose").start] = 0.2 * own.roll(shift).float()
+        found = gathered(head, head.layout.clip(voice, right.shape, head.digest), right, own=own, partner=partner)[0]
+        assert found["mouth_sync_lag", "all"] == pytest.approx(lag)
+
+
+def test_of_a_truth_whose_eyes_never_move_gaze_is_not_asked(head):
+    """Seen red: still eyes were perfect, and eyes that move wrong."""
+    noise = torch.rand(2, LONG, dtype=torch.float64)
+    still = moving(head)
+    looking = replace(still, eyes_pose=0.1 * torch.rand(still.eyes_pose.shape, generator=torch.Generator().manual_seed(0)))
+    for truth, told in ((still, False), (looking, True)):
+        found = gathered(head, looking, truth, own=noise[0], partner=noise[1])[0]
+        assert [not np.isnan(found["gaze_angle", frames]) for frames in ("all", "speaking", "listening")] == [told] * 3
 
 
 def test_speed_figures(scored):
@@ -231,6 +255,34 @@ def test_predictions_are_scored_like_a_checkpoint(dialogues, predictions, tmp_pa
     assert found["rows"][LABELS]["metrics"]["LVE_max"]["all"] > 0.5
 
 
+def test_facts_tell_another_truth_and_other_predictions(dialogues, predictions, tmp_path):
+    """Seen red: the digest of the data, which the truth lies beside, was all there was."""
+    own = shutil.copytree(dialogues, tmp_path / "own")
+    shutil.copytree(truth_folder(dialogues), truth_folder(own))
+
+    def digests():
+        facts = evaluated(tmp_path, own, "--predictions", predictions)["facts"]
+        return [facts[name] for name in ("data_digest", "truth_digest", "predictions_digest")]
+
+    first = digests()
+    save_motion(predictions / "d0.a.motion.npz", Truth.open(own).motion("d0", "b"))
+    second = digests()
+    assert [one == other for one, other in zip(first, second, strict=True)] == [True, True, False]
+    (truth_folder(own) / "dialogues" / "d0" / "a.phones.json").write_text("[]")
+    assert [one == other for one, other in zip(second, digests(), strict=True)] == [True, False, True]
+
+
+def test_of_somebody_alone_one_prediction_is_everything(head, tmp_path):
+    """Seen red: the side that nobody is on had to be predicted, too."""
+    root, clip = tmp_path / "alone", talking(head, 1.0)
+    create_dialogue_set(root, head, ["p0"], {"test": ["d"]})
+    side = Side("p0", 0.1 * torch.ones(FRAMES * 640), torch.ones(FRAMES), clip)
+    write_dialogue(root, lone_dialogue("d", side, FRAMES), source="", licence="", created_by="test")
+    save_motion(tmp_path / "p" / "d.a.motion.npz", clip)
+    found = evaluated(tmp_path, root, "--predictions", tmp_path / "p", "--against", "labels", "--complete")
+    assert found["facts"]["people"] == {"in_data": 1, "scored": 1, "without_prediction": 0, "first": []}
+
+
 def test_people_exchanged_show(dialogues, predictions, tmp_path):
     for suffix in ("npz", "json"):
         (predictions / f"d0.a.motion.{suffix}").rename(predictions / f"x.{suffix}")
@@ -247,7 +299,7 @@ def test_one_frame_late_shows(dialogues, predictions, tmp_path):
         save_motion(predictions / f"d0.{person}.motion.npz", replace(clip, jaw_pose=clip.jaw_pose.roll(1, 0)))
     found = evaluated(tmp_path, dialogues, "--predictions", predictions)["metrics"]
     assert found["LVE_max"]["all"] > 0.3 and found["STS"]["jaw"] > 0.1 and found["lip_velocity_error"]["all"] > 1
-    assert found["FDD"]["all"] < 1e-2 and abs(found["FD"]["jaw"]) < 1e-6, "dynamics and distributions know no time"
+    assert found["FDD"]["all"] < 0.05 and abs(found["FD"]["jaw"]) < 1e-6, "dynamics and distributions know no time"
 
 
 def test_a_longer_prediction_is_cut_and_reported(dialogues, predictions, tmp_path, capsys):
@@ -383,7 +435,7 @@ def test_labels_that_the_tracker_distrusts_are_no_truth(distrusted, tmp_path, ca
         "PDD",
     ):
         values = [value for value in found["metrics"][name].values() if value is not None]
-        assert values and max(map(abs, values)) < 1e-9, name
+        assert values and max(map(abs, values)) < (1e-6 if name == "gaze_angle" else 1e-9), name
     assert found["metrics"]["lip_opening_slope"]["all"] == pytest.approx(1)
     assert found["metrics"]["blink_rate_truth"] == found["metrics"]["blink_rate"], "eyes shut in frames without a label"
     assert found["metrics"]["Variance"] == found["metrics"]["Variance_truth"] and found["metrics"]["SID"] == found["metrics"]["reverse_SID"]
@@ -394,7 +446,7 @@ def test_labels_that_the_tracker_distrusts_are_no_truth(distrusted, tmp_path, ca
     assert "15 of 80 frames of 2 clips left out: the tracker distrusts their labels" in capsys.readouterr().out
 
 
-def test_people_whom_the_tracker_never_trusts_are_not_scored(distrusted, tmp_path):
+def test_people_whom_the_tracker_never_trusts_are_not_scored(distrusted, tmp_path, capsys):
     """Nor is anything said of how the other goes with them."""
     root, predictions = distrusted
     path = root / "dialogues" / "d" / "b.track.npz"
@@ -402,6 +454,8 @@ def test_people_whom_the_tracker_never_trusts_are_not_scored(distrusted, tmp_pat
     found = evaluated(tmp_path, root, "--predictions", predictions, "--against", "labels")
     assert found["counts"]["MSE"]["jaw"]["used"] == 1 and found["counts"]["P-FD"]["jaw"]["used"] == 0
     assert found["facts"]["distrusted"]["first"]["d.b"] == [40, 40]
+    assert found["facts"]["unscored"] == ["d.b"] == found["facts"]["rows"][STILL]["unscored"]
+    assert "\nnot scored, because the tracker trusts not even two of their frames: d.b" in capsys.readouterr().out, "of all rows, once"
 
 
 # DualTalk's protocols on our format

@@ -65,3 +65,20 @@ def test_above_chance_is_nothing_for_strangers_and_something_for_listeners():
     assert abs(sum(s.above_chance(one, sound) for one in strangers) / 12) < 0.05
     assert s.above_chance(sound.roll(10), sound) > 0.7
     assert math.isnan(s.above_chance(sound[:399], sound[:399]))
+
+
+def test_frames_that_do_not_count_are_not_listened_for():
+    """Seen red: one jump of a tracker outweighs all nods of a clip; lags over frames that are not kept; nods beside them."""
+    random = torch.Generator().manual_seed(0)
+    voice = torch.rand(600, generator=random, dtype=torch.float64).unfold(0, 25, 1).mean(1)
+    pitch = 0.02 * (voice.roll(10).sqrt() * torch.where(torch.arange(len(voice)) % 2 == 0, 1.0, -1.0)).cumsum(0)
+    pose = torch.stack([pitch, *torch.zeros(2, len(voice))], dim=1)
+    keep = torch.ones(len(voice), dtype=torch.bool)
+    keep[200:205] = False
+    jumping = torch.where(keep[:, None], pose, 9.0)
+    sure = s.surely_nodding(keep)
+    assert int((~sure).sum()) == 5 + 1 + 2 * 4, "velocities into and out of them, and a window about each"
+    right, wrong = (s.best_lag(s.nod_energy(motion), voice, sure) for motion in (pose, jumping))
+    assert right == wrong and right.lag == 0.4 and right.correlation > 0.8
+    assert s.best_lag(s.nod_energy(jumping), voice).correlation < 0.5
+    assert s.above_chance(s.nod_energy(pose), voice, sure) == s.above_chance(s.nod_energy(jumping), voice, sure)
