@@ -35,7 +35,6 @@ SHOWN: Sequence[Key] = (
     ("rPCC", "pose"),
     ("nod_sync", "all"),
     ("nod_sync_above_chance", "all"),
-    ("nod_sync_lag", "all"),
     ("blink_rate", "all"),
     ("SID", "exp"),
 )
@@ -102,9 +101,9 @@ def table(seeds: Sequence[Judged], rows: Sequence[str]) -> list[str]:
         told = f"{key[0]} {key[1]}" if key[1] != "all" else key[0]
         cells = [_cell([value(seed, name, key) for seed in seeds], digits(seeds, names, key)) for name in names]
         lines.append(f"| {told} | {unit(*key, scaled=False)} | {DIRECTION_MARKS[metric.direction]} | {' | '.join(cells)} |")
-    for key in (("nod_sync", "truth"), ("blink_rate", "truth"), ("closure_rate", "truth")):
-        true = [value(seed, rows[0], (f"{key[0]}_truth", "all")) for seed in seeds]
-        lines.append(f"| {key[0]} of the truth | | | {_cell(true, METRICS[key[0]].digits)} |" + " |" * (len(names) - 1))
+    for name in [name for name, part in SHOWN if METRICS[name].direction == "truth" and part == "all"]:
+        true = [value(seed, rows[0], (f"{name}_truth", "all")) for seed in seeds]
+        lines.append(f"| {name} of the truth | | | {_cell(true, METRICS[name].digits)} |" + " |" * (len(names) - 1))
     return lines
 
 
@@ -137,9 +136,10 @@ def _cell(values: Sequence[float], places: int) -> str:
     there = [number for number in values if math.isfinite(number)]
     if not there:
         return "-"
-    mean = f"{statistics.fmean(there):.{places}f}"
+    three = (min(there), statistics.fmean(there), max(there))
+    low, mean, high = (f"{round(number, places) + 0.0:.{places}f}" for number in three)  # no -0.0
     counted = f", {len(there)} of {len(values)} seeds" if len(there) < len(values) else ""
-    return (mean if len(there) == 1 else f"{mean} [{min(there):.{places}f}, {max(there):.{places}f}]") + counted
+    return (mean if len(there) == 1 else f"{mean} [{low}, {high}]") + counted
 
 
 # Differences ------------------------------------------------------------------------------------------------------------------------
