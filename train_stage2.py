@@ -14,6 +14,7 @@ from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
 from mango.training.run import INTERRUPTED, Run
 from mango.training.runtime import Runtime
+from mango.training.seen_closures import close_when_due
 from mango.training.sharpening import sharpen_when_due
 from mango.training.stage2 import alternate, examination
 from mango.training.stage2_config import Stage2Config
@@ -29,6 +30,7 @@ def main(config: Stage2Config) -> int:
             run.say(remark)
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
+            close_when_due(run, studio, learners, step)
             sharpen_when_due(run, studio, learners, step)
             if run.due(step, config.every.log):
                 run.show(f"{active} {float(losses['total']):.4f}")

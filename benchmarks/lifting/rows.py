@@ -169,6 +169,7 @@ ROWS = {
     "true_head": Row("diagnostic: head fitted on true motion", head_from_truth, ("stage1", "stage2"), main=False),
     "uncalibrated": Row("without calibration", Changed({"calibration.gains": ()}), ("stage1",), main=False),
     "unsharpened": Row("without sharpening", Changed({"sharpening.at": ()}), ("stage1",), main=False),
+    "unclosed": Row("without closures seen in pictures", Changed({"closures.pictures": 0}), ("stage1",), main=False),
     "tracked_rest": Row("the tracker's faces at rest", Changed({"bank.rest": "tracked"}), ("stage1",), main=False),
     "ssim": Row("L1 and SSIM", Changed({"motion_pictures.ssim": 10.0}), ("stage1",), main=False),
     "lpips": Row("L1 and LPIPS", Changed({"motion_pictures.lpips": 10.0}), ("stage1",), main=False, obstacle=no_lpips),

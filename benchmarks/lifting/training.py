@@ -17,6 +17,7 @@ from benchmarks.lifting.controls import CONTROLS, Misled
 from benchmarks.lifting.scales import Scale, data_folder
 from mango.data.atomic import atomic_file, atomic_folder
 from mango.data.dialogues import DialogueSet
+from mango.data.json_files import read_json
 from mango.data.motion_files import save_motion
 from mango.data.truth import Truth
 from mango.head.model import load_head
@@ -28,6 +29,8 @@ from mango.training.checkpoints import newest_checkpoint, read_tensors
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run
 from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.seen_closures import FILE as CLOSURES
+from mango.training.seen_closures import close_when_due
 from mango.training.sharpening import sharpen_when_due
 from mango.training.stage1 import Stage1Config, load_motion_model
 from mango.training.stage2 import alternate
@@ -124,6 +127,7 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
         with Run(config.run, config, facts=studio.facts, keep=config.keep) as run:
             begin(run, studio, learners)
             for step, active, losses in alternate(studio, learners, run.steps(config.steps)):
+                close_when_due(run, studio, learners, step)
                 sharpen_when_due(run, studio, learners, step)
                 if run.due(step, config.every.log):
                     run.log(step, active, losses)
@@ -132,16 +136,18 @@ def stage_two(bench: Bench, row: str, config: Stage2Config, change: Change | Non
         save_avatars(config.run / "avatars", learners.avatars)
         return run.exit_code
 
-    return timed(bench, row, config.steps, train, frames=pictures_of(config))
+    cost = timed(bench, row, config.steps, train)
+    return replace(cost, frames_rendered=pictures_of(config))
 
 
 def pictures_of(config: Stage2Config) -> int:
-    """How many recorded pictures a run compares its drawings with, if no window runs out of frames."""
+    """How many recorded pictures a finished run has compared its drawings with, if no window ran out of frames."""
     calibration, sharpening = config.calibration, config.sharpening
     steps = config.steps - learned_before(config.steps, "labels", config.schedule)
     tried = 0 if calibration.known else len(calibration.gains) * (calibration.steps + calibration.lessons)
     tried += len(sharpening.at) * len(sharpening.amounts) * sharpening.lessons
-    return config.windows * config.pictures * (steps + tried)
+    asked = read_json(config.run / CLOSURES)["asked"] if (config.run / CLOSURES).exists() else 0
+    return asked + config.windows * config.pictures * (steps + tried)
 
 
 def frozen_head(config: Stage2Config) -> Stage2Config:
@@ -172,7 +178,7 @@ def only_an_offset(studio: Studio, learners: Learners) -> None:
     model.out.bias.requires_grad_(True)
 
 
-def timed(bench: Bench, row: str, steps: int, train: Callable[[], int], *, frames: int = 0) -> Cost:
+def timed(bench: Bench, row: str, steps: int, train: Callable[[], int]) -> Cost:
     """Trains, and adds up processor time over the sessions that it takes."""
     spent = bench.rows / row / "cpu_seconds.json"
     spent.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +186,7 @@ def timed(bench: Bench, row: str, steps: int, train: Callable[[], int], *, frame
         code = train()
     if code:
         raise KeyboardInterrupt
-    return Cost(json.loads(spent.read_text()), steps, frames)
+    return Cost(json.loads(spent.read_text()), steps)
 
 
 @contextmanager

@@ -47,6 +47,12 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
     return _within((step - opening) % sum(phase.steps for phase in schedule.cycle), schedule.cycle)
 
 
+def end_of_opening(learner: str, schedule: Schedule) -> int | None:
+    """The step, counted from 1, with which the opening's last phase of this learner ends; None where it has no such phase."""
+    ends = [sum(phase.steps for phase in schedule.opening[: number + 1]) for number in range(len(schedule.opening))]
+    return max((end for end, phase in zip(ends, schedule.opening, strict=True) if phase.learner == learner), default=None)
+
+
 def learned_before(step: int, learner: str, schedule: Schedule) -> int:
     """How many of the steps before ``step`` belonged to ``learner``: the step its own learning-rate schedule is at."""
     opening = sum(phase.steps for phase in schedule.opening)

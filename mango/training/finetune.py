@@ -24,6 +24,7 @@ from mango.training.growth import Growth
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run, begun_as
 from mango.training.runtime import Runtime
+from mango.training.seen_closures import close_when_due
 from mango.training.sharpening import sharpen_when_due
 from mango.training.stage2 import alternate, examination, kept_adapter, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
@@ -100,6 +101,7 @@ def finetune(config: FinetuneConfig) -> int:
         run.say(f"{stage2.steps} steps of {config.person}: about {minutes:.0f} min on this machine from the beginning, drawing included")
         begin(run, studio, learners)
         for step, active, losses in alternate(studio, learners, run.steps(stage2.steps)):
+            close_when_due(run, studio, learners, step)
             sharpen_when_due(run, studio, learners, step)
             if run.due(step, stage2.every.log):
                 run.show(f"{active} {float(losses['total']):.4f}")

@@ -52,6 +52,7 @@ class LabelBank:
     ):
         """``held``: what stays as labelled. ``rest``: in silence lips are closed; without, the tracker's mean stands."""
         self.rest, self.silent, self.held = rest, dict(silent), held
+        self.shut = {key: torch.zeros(len(tensor), dtype=torch.bool, device=tensor.device) for key, tensor in labels.items()}
         self.labels = {key: self._closed(key, tensor.clone()) for key, tensor in labels.items()}
         self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
         self.bank = {key: tensor.clone() for key, tensor in self.labels.items()}
@@ -64,6 +65,16 @@ class LabelBank:
             rest = motion[silent if silent.sum() >= ENOUGH else slice(None)].median(0).values
             labels[key] = rest + gain * (motion - rest)
         return LabelBank(labels, self.silent, self.held, self.necks, self.rest)
+
+    def opening(self, key: Key) -> Float[Tensor, "time"]:
+        """Of the lips, metres."""
+        return self.rest.opening(self.bank[key])
+
+    def close(self, shut: Mapping[Key, Bool[Tensor, "time"]]) -> None:
+        """From now on lips touch in these frames, too."""
+        for key, frames in shut.items():
+            self.shut[key] = self.shut[key] | frames
+            self.bank[key] = self._closed(key, self.bank[key])
 
     def window(self, key: Key, start: int, frames: int) -> Float[Tensor, "frames width"]:
         """Labels as they stand, from ``start``; past either end the nearest frame is repeated."""
@@ -93,7 +104,7 @@ class LabelBank:
             self.necks[dialogue, side][frame] = found
 
     def pin(self) -> Float[Tensor, "width"]:
-        """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close the lips of each clip."""
+        """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close lips that shall be."""
         drift = torch.cat([(self.bank[key] - self.labels[key])[quiet] for key, quiet in self.silent.items()])
         if len(drift) == 0:
             return torch.zeros_like(next(iter(self.bank.values()))[0])
@@ -103,11 +114,14 @@ class LabelBank:
         return mean
 
     def _closed(self, key: Key, motion: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
-        return motion if self.rest is None else self.rest.closed(motion, self.silent[key])
+        if self.rest is None:
+            return motion
+        motion = self.rest.closed(motion, self.silent[key])
+        return torch.where(self.shut[key][:, None], self.rest.touching(motion), motion)
 
     def state(self) -> dict[str, Tensor]:
         """What stands, and, to know them again, the means of the labels it began with."""
-        stands = {"/".join((name, *key)): tensor for name in ("bank", "necks") for key, tensor in getattr(self, name).items()}
+        stands = {"/".join((name, *key)): tensor for name in ("bank", "necks", "shut") for key, tensor in getattr(self, name).items()}
         return stands | {"/".join(("began", *key)): tensor.mean(0) for key, tensor in self.labels.items()}
 
     def check(self, state: Mapping[str, Tensor]) -> None:
@@ -130,5 +144,5 @@ class LabelBank:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """From a ``state()`` that stands the `check`."""
         self.check(state)
-        for name in ("bank", "necks"):
-            setattr(self, name, {key: state["/".join((name, *key))].to(label) for key, label in self.labels.items()})
+        for name in ("bank", "necks", "shut"):
+            setattr(self, name, {key: state["/".join((name, *key))].to(tensor) for key, tensor in getattr(self, name).items()})

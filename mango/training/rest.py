@@ -38,7 +38,15 @@ class Rest:
         """``motion`` of one clip with one offset added to all frames, so that lips touch in the median silent frame."""
         if silent.sum() < ENOUGH:
             return motion
-        return motion - (self.gap + motion[silent] @ self.opens).median() * self.direction
+        return motion - self.opening(motion[silent]).median() * self.direction
+
+    def opening(self, motion: Float[Tensor, "time width"]) -> Float[Tensor, "time"]:
+        """Metres."""
+        return self.gap + motion @ self.opens
+
+    def touching(self, motion: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
+        """``motion`` with lips that touch in every frame; those that are pressed stay so."""
+        return motion - self.opening(motion).clamp_min(0)[:, None] * self.direction
 
     def to(self, device: torch.device) -> "Rest":
         return Rest(self.gap.to(device), self.opens.to(device), self.direction.to(device))

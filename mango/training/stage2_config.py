@@ -40,6 +40,16 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True)
+class ClosuresConfig:
+    """How lips are closed that a tracker left open (`mango.training.seen_closures`)."""
+
+    pictures: int = 12_000  # of speech that are looked at, at most; 0: lips stay as labelled
+
+    def __post_init__(self):
+        check_ranges(self, pictures="[0, inf)")
+
+
+@dataclass(frozen=True)
 class SharpeningConfig:
     """How it is found how much a tracker smooths (`mango.training.sharpening`)."""
 
@@ -81,6 +91,7 @@ class Stage2Config:
     avatar_dropout: float = 0.0  # share of the Gaussians that each picture lacks while avatars learn: flecks from aside against sharpness
     background: float = 0.5  # grey behind the heads, in recorded pictures and renderings
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    closures: ClosuresConfig = field(default_factory=ClosuresConfig)
     bank: BankConfig = field(default_factory=BankConfig)
     sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)

@@ -23,6 +23,7 @@ from benchmarks.lifting.running import trained
 from benchmarks.lifting.scales import scale_of
 from benchmarks.lifting.training import Bench, misled, pictures_of, stage_two_config, true_labels
 from mango.data.dialogues import DialogueSet
+from mango.data.json_files import read_json
 from mango.data.truth import Truth
 from mango.errors import InputError
 from mango.evaluation.vertex_metrics import unposed_vertices
@@ -130,6 +131,13 @@ def test_refitted_labels_see_as_many_pictures_as_stage_two(bench, monkeypatch):
     assert [active[0].count(name) for name in ("head", "motion")] == [active[1].count(name) for name in ("head", "motion")]
     tried = pictures_of(recipe) - pictures_of(replace(recipe, calibration=CalibrationConfig(gains=()), sharpening=SharpeningConfig(at=())))
     assert pictures_of(recipe) - tried == recipe.windows * recipe.pictures * len(active[0])
+
+
+def test_pictures_that_were_asked_for_closures_count(bench):
+    config = stage_two_config(bench, "stage2")
+    asked = read_json(config.run / "closures.json")["asked"]
+    assert asked > 0 and pictures_of(config) == asked + pictures_of(replace(config, run=bench.rows / "nothing"))
+    assert scoring.cost_of(bench, "stage2").frames_rendered == pictures_of(config)
 
 
 def test_full_is_small_with_more_rows():

@@ -5,7 +5,7 @@ in the yardstick: one process that takes its windows in another order, and poses
 Faults planted, each seen red: means of each process's means, over frames and over pictures; noise drawn per process, in either stage; an
 avatar left alone by the process that has no picture of it; zeros for gradients that nobody has; an offset penalty counted twice; a bank
 that follows its own process's windows; head poses that one process remembers; rows gathered in the order of processes; losses logged, or
-trials judged, by a process's own share; Ctrl-C obeyed by the process that got it.
+trials judged, by a process's own share; lips closed by the process that looked; Ctrl-C obeyed by the process that got it.
 """
 
 import json
@@ -56,7 +56,7 @@ def config(tmp_path_factory, films, head) -> Stage2Config:
         films,
         head,
         steps=STEPS,
-        schedule=Schedule(opening=(Phase("labels", 2),), cycle=(Phase("head", 1), Phase("motion", 1))),
+        schedule=Schedule(opening=(Phase("head", 1), Phase("labels", 1)), cycle=(Phase("head", 1), Phase("motion", 1))),
         windows=4,
         bank=BankConfig(pin_every=2),
         calibration=CalibrationConfig(gains=(1.0, 2.0), steps=1, lessons=2),
