@@ -111,6 +111,7 @@ def teach_labels(studio: Studio, learners: Learners, variables: Learner, lesson:
         motion = model.denormalised(torch.cat([module.motion(shot[:2], slice(shot[2], shot[2] + 1)) for shot in shots]))
         motion = registered(studio, learners, motion, lesson.recorded)
         learners.bank.remember(shots, motion[:, studio.head.layout.where("neck_pose")].detach())
+        motion = with_neck(studio.head, motion, learners.bank.poses(shots))
         heeded = lesson.windows.speaking[lesson.places]
         losses = compared(
             rendered(studio, learners, motion, lesson.recorded), lesson.recorded, config.motion_pictures, config.motion_regions, heeded

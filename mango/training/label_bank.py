@@ -9,7 +9,8 @@ The *rest pin*: an offset common to all clips is invisible to pictures, because 
 frames the bank's mean is held to that of the labels it started from, in which lips are closed (`mango.training.rest`).
 """
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ from mango.errors import InputError
 from mango.training.rest import ENOUGH, Rest
 
 Key = tuple[str, str]  # dialogue, person
+FEW = 100  # remembered head poses of a person, of which half of what they have in common is taken away
 SAME = 1e-3  # standard deviations by which the mean of the same labels may differ from machine to machine
 
 
@@ -49,9 +51,13 @@ class LabelBank:
         held: Bool[Tensor, "width"],
         necks: Mapping[Key, Float[Tensor, "time 3"]],
         rest: Rest | None = None,
+        people: Mapping[Key, str] | None = None,
     ):
-        """``held``: what stays as labelled. ``rest``: in silence lips are closed; without, the tracker's mean stands."""
-        self.rest, self.silent, self.held = rest, dict(silent), held
+        """``held``: what stays as labelled. ``necks``: the tracker's head poses. ``rest``: in silence lips are closed; without, the
+        tracker's mean stands. ``people``: whose clips they are; None: as many people as clips.
+        """
+        self.rest, self.silent, self.held, self.tracked = rest, dict(silent), held, dict(necks)
+        self.people = {key: "/".join(key) for key in necks} if people is None else dict(people)
         self.shut = {key: torch.zeros(len(tensor), dtype=torch.bool, device=tensor.device) for key, tensor in labels.items()}
         self.labels = {key: self._closed(key, tensor.clone()) for key, tensor in labels.items()}
         self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
@@ -64,7 +70,13 @@ class LabelBank:
             silent = self.silent[key]
             rest = motion[silent if silent.sum() >= ENOUGH else slice(None)].median(0).values
             labels[key] = rest + gain * (motion - rest)
-        return LabelBank(labels, self.silent, self.held, self.necks, self.rest)
+        return LabelBank(labels, self.silent, self.held, self.tracked, self.rest, self.people)
+
+    def on_trial(self) -> "LabelBank":
+        """A copy: head poses that it remembers this one does not."""
+        tried = copy.copy(self)
+        tried.necks = {key: tensor.clone() for key, tensor in self.necks.items()}
+        return tried
 
     def opening(self, key: Key) -> Float[Tensor, "time"]:
         """Of the lips, metres."""
@@ -98,10 +110,28 @@ class LabelBank:
         moved[:, self.held] = there[:, self.held]
         self.bank[key][where] = moved
 
-    def remember(self, shots: Iterable[tuple[str, str, int]], necks: Float[Tensor, "frames 3"]) -> None:
-        """Registered head poses of single frames, to draw with from now on. Of a frame that is named twice the last one stays."""
+    def remember(self, shots: Sequence[tuple[str, str, int]], necks: Float[Tensor, "frames 3"]) -> None:
+        """Registered head poses of single frames, to draw with from now on. Of a frame that is named twice the last one stays.
+
+        What all remembered poses of a person have in common, beside the tracker's, is taken away: an avatar that turns the other way draws
+        the same pictures, and the two would turn on and on.
+        """
         for (dialogue, side, frame), found in zip(shots, necks, strict=True):
             self.necks[dialogue, side][frame] = found
+        for person in {self.people[shot[:2]] for shot in shots}:
+            self._centre([key for key, whose in self.people.items() if whose == person])
+
+    def _centre(self, clips: Iterable[Key]) -> None:
+        """Few frames say little of what is common: the less of it goes, the fewer there are."""
+        turned = {key: self.necks[key] - self.tracked[key] for key in clips}  # none, where a frame was not looked at yet
+        seen = {key: turn.any(1, keepdim=True) for key, turn in turned.items()}
+        common = sum(turn.sum(0) for turn in turned.values()) / (FEW + sum(frames.sum() for frames in seen.values()))
+        for key, frames in seen.items():
+            self.necks[key] = torch.where(frames, self.necks[key] - common, self.necks[key])
+
+    def poses(self, shots: Iterable[tuple[str, str, int]]) -> Float[Tensor, "frames 3"]:
+        """Head poses to draw these frames with."""
+        return torch.stack([self.necks[dialogue, side][frame] for dialogue, side, frame in shots])
 
     def pin(self) -> Float[Tensor, "width"]:
         """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close lips that shall be."""

@@ -45,7 +45,7 @@ def drawing_errors(studio: Studio, learners: Learners, step: int) -> dict[float,
     Head pose is registered for the first amount and serves all: it is most of the work, and lips have no say in it.
     """
     config, bank, errors = studio.config.sharpening, learners.bank, {}
-    tried = LabelBank(bank.labels, bank.silent, bank.held, bank.necks)  # remembers poses that the run shall not know
+    tried = bank.on_trial()
     for amount in config.amounts:
         tried.bank = sharpened(studio, bank, amount)
         error = DrawingError(as_registered(studio) if errors else studio, replace(learners, bank=tried))

@@ -191,13 +191,13 @@ def picture_parts(
     """
     recorded, bank, head = lesson.recorded, learners.bank, studio.head
     banked = registered(studio, learners, learners.motion.model.denormalised(bank.frames(recorded.shots)), recorded)
-    neck = banked[:, head.layout.where("neck_pose")]
+    found = studio.runtime.gathered(banked[:, head.layout.where("neck_pose")], lesson.share_of_shots, len(lesson.shots))
+    bank.remember(lesson.shots, found)
+    banked = with_neck(head, banked, bank.poses(recorded.shots))
     drawing = rendered(studio, learners, banked if motion is None else torch.where(bank.held, banked, motion), recorded, carry)
     if learners.growth is not None and motion is None:
         learners.growth.watch(drawing)
-    losses = compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
-    bank.remember(lesson.shots, studio.runtime.gathered(neck, lesson.share_of_shots, len(lesson.shots)))
-    return losses
+    return compared(drawing, recorded, weights, regions, of_picture, of=len(lesson.shots))
 
 
 def offset_penalty(learners: Learners, people: Iterable[str]) -> Float[Tensor, ""]:
@@ -232,12 +232,12 @@ def registered(
 
     The pose starts from what the bank remembers of each frame. ``iterations``: the config's if None.
     """
-    head, config, necks = studio.head, studio.config.registration, learners.bank.necks
+    head, config = studio.head, studio.config.registration
     where, unit = placed(studio, recorded), math.radians(config.degrees)
     recorded, blur = recorded.shrunk(config.shrink), 0.3 / config.shrink**2
     tracked = torch.cat([clip.neck_pose for clip in where]).to(motion)
     with torch.no_grad():
-        pose = torch.stack([necks[shot[:2]][shot[2]] for shot in recorded.shots])
+        pose = learners.bank.poses(recorded.shots)
         root, joint = neck_places(head, learners.avatars, recorded.persons, where)
         cameras = learners.cameras.model(recorded.clips, recorded.camera_from_world)
         behind = torch.cat([studio.background, studio.background.new_zeros(2 * AXES)])

@@ -278,7 +278,8 @@ def new_bank(head: Head, windows: Windows, model: MotionModel, *, neutral: bool)
             motion = {key: clip - off for key, clip in motion.items()}
         rest = how_lips_rest(head, [clip[kept[key]] for key, clip in motion.items()], model, labelled)
     labels = {key: model.normalised(clip) for key, clip in motion.items()}
-    return LabelBank(labels, silent, labelled.to(model.motion_mean.device), necks, rest)
+    people = {(held.id, side): person for held in windows.dialogues for side, person in zip(PERSONS, held.people, strict=True)}
+    return LabelBank(labels, silent, labelled.to(model.motion_mean.device), necks, rest, people)
 
 
 def silence(

@@ -138,7 +138,7 @@ def test_all_amounts_are_drawn_in_the_head_poses_registered_for_the_first(scene,
     config = replace(config, sharpening=replace(config.sharpening, amounts=(0.0, 1e-6)))
     studio, learners = opened(config)
     for neck in learners.bank.necks.values():
-        neck += 0.05
+        neck += torch.where(torch.arange(len(neck)) % 2 == 0, 0.05, -0.05)[:, None]  # what all have in common is not believed
     first, second = sharpening.drawing_errors(studio, learners, 4).values()
     tracked, _ = sharpening.drawing_errors(sharpening.as_registered(studio), learners, 4).values()
     assert tracked > 1.1 * first and second == pytest.approx(first, rel=0.01)  # of a frame that is shown twice the second pose stays
