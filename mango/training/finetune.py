@@ -24,7 +24,7 @@ from mango.training.growth import Growth
 from mango.training.optim import OptimizerConfig
 from mango.training.run import Every, Run, begun_as
 from mango.training.runtime import Runtime
-from mango.training.seen_closures import close_when_due
+from mango.training.seen_closures import close_when_due, open_mouths
 from mango.training.sharpening import sharpen_when_due
 from mango.training.stage2 import alternate, examination, kept_adapter, teach_head, teach_motion
 from mango.training.stage2_config import Stage2Config
@@ -143,7 +143,8 @@ def expected_minutes(studio: Studio, learners: Learners) -> float:
     opening = sum(phase.steps for phase in config.schedule.opening)
     of_motion = (config.steps - opening) * 3 // 4
     trials = 0 if config.calibration.known else len(config.calibration.gains) * (config.calibration.steps + config.calibration.lessons)
-    return ((config.steps - of_motion + trials) * seconds[teach_head] + of_motion * seconds[teach_motion]) / 60
+    closures = len(open_mouths(studio, learners)) / (config.windows * config.pictures) if of_motion else 0
+    return ((config.steps - of_motion + trials + closures) * seconds[teach_head] + of_motion * seconds[teach_motion]) / 60
 
 
 def quality(studio: Studio, learners: Learners) -> str:

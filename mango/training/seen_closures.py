@@ -34,7 +34,7 @@ LEAST = 0.5e-3  # metres: lips that are nearer than this touch
 def close_when_due(run: Run, studio: Studio, learners: Learners, step: int) -> None:
     """After the opening's last step of the head, if motion learns afterwards."""
     config = studio.config
-    if step != end_of_opening("head", config.schedule) or step == config.steps or learners.bank.rest is None:
+    if step != end_of_opening("head", config.schedule) or step == config.steps:
         return
     asked = open_mouths(studio, learners)
     if not asked:
@@ -63,8 +63,13 @@ def closed_in_pictures(studio: Studio, learners: Learners, asked: Sequence[Shot]
 
 
 def open_mouths(studio: Studio, learners: Learners) -> list[Shot]:
-    """Frames of speech to learn from in which the bank's lips do not touch; as many as the config allows, chosen at random."""
+    """Frames of speech to learn from in which the bank's lips do not touch; as many as the config allows, chosen at random.
+
+    None where the bank does not know how lips close.
+    """
     config, shots = studio.config, []
+    if learners.bank.rest is None:
+        return shots
     for held in studio.lessons.windows.dialogues:
         for side, speaking, keep in zip(PERSONS, held.speaking, held.keep, strict=True):
             frames = (speaking >= 0.5) & keep & (learners.bank.opening((held.id, side)) > LEAST).cpu()

@@ -30,6 +30,7 @@ from mango.training.finetune import (
     stage2_config,
 )
 from mango.training.runtime import Runtime
+from mango.training.seen_closures import open_mouths
 from mango.training.stage2_config import CalibrationConfig
 from mango.training.studio import open_studio, picture_learners
 
@@ -168,7 +169,9 @@ def test_the_expected_time_is_that_of_an_avatar_that_has_grown(filmed, head, tmp
 
 
 def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypatch):
-    """Planted and seen red: steps of one kind timed as the other, trials of the calibration left out, the step that warms up counted."""
+    """Planted and seen red: steps of one kind timed as the other, trials of the calibration left out, closures left out, the step that
+    warms up counted.
+    """
     schedule = Schedule((Phase("head", 5),), (Phase("head", 1), Phase("motion", 3)))
     trials = CalibrationConfig(gains=(1.0, 2.0), steps=3, lessons=1)
     config = tiny_stage2(tmp_path, filmed, head, people=("p0",), schedule=schedule, steps=5 + 2 * 4, calibration=trials)
@@ -182,7 +185,9 @@ def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypa
     monkeypatch.setattr(finetuning, "teach_head", lambda *_: spend(next(seconds)))
     monkeypatch.setattr(finetuning, "teach_motion", lambda *_: spend(7.0))
     drawn, moved, tried = 5 + 2, 2 * 3, 2 * (3 + 1)
-    assert expected_minutes(studio, learners) == pytest.approx(((drawn + tried) * 2.0 + moved * 7.0) / 60)
+    asked = len(open_mouths(studio, learners)) / (config.windows * config.pictures)
+    assert asked > 5, "closures are looked for, too"
+    assert expected_minutes(studio, learners) == pytest.approx(((drawn + tried + asked) * 2.0 + moved * 7.0) / 60)
 
 
 def test_a_stranger_begins_and_learns_among_the_known_people(filmed, head, tmp_path):
