@@ -41,6 +41,14 @@ class BankConfig:
         check_ranges(self, rate="[0, 1]", below="[0, 1]", edge="[0, inf)", pin_every="[0, inf)")
 
 
+@dataclass
+class Common:
+    """Of one person's registered head poses."""
+
+    turns: Float[Tensor, "3"]  # sum of what they are turned by, beside the tracker's
+    frames: Float[Tensor, ""]  # how many there are
+
+
 class LabelBank:
     """Normalised motion ``(time, width)`` per dialogue and person. ``labels``: what it began with; ``bank``: as it stands."""
 
@@ -62,6 +70,8 @@ class LabelBank:
         self.labels = {key: self._closed(key, tensor.clone()) for key, tensor in labels.items()}
         self.necks = {key: tensor.clone() for key, tensor in necks.items()}  # head pose to draw with, radians: registered frame by frame
         self.bank = {key: tensor.clone() for key, tensor in self.labels.items()}
+        nobody = next(iter(self.necks.values())).new_zeros(4) if self.necks else torch.zeros(4)
+        self.common = {person: Common(nobody[:3].clone(), nobody[3].clone()) for person in self.people.values()}
 
     def amplified(self, gain: Float[Tensor, "width"]) -> "LabelBank":
         """A new bank whose labels move ``gain`` times as much about each clip's rest: the median of its silent frames."""
@@ -76,6 +86,7 @@ class LabelBank:
         """A copy: head poses that it remembers this one does not."""
         tried = copy.copy(self)
         tried.necks = {key: tensor.clone() for key, tensor in self.necks.items()}
+        tried.common = {person: Common(common.turns.clone(), common.frames.clone()) for person, common in self.common.items()}
         return tried
 
     def opening(self, key: Key) -> Float[Tensor, "time"]:
@@ -95,7 +106,7 @@ class LabelBank:
 
     def frames(self, shots: Iterable[tuple[str, str, int]]) -> Float[Tensor, "frames width"]:
         """Single frames as they stand, of (dialogue, person, frame)."""
-        return torch.stack([self.bank[dialogue, side][frame] for dialogue, side, frame in shots])
+        return _rows(self.bank, shots)
 
     def follow(
         self, key: Key, start: int, predicted: Float[Tensor, "frames width"], keep: Bool[Tensor, "frames"], config: BankConfig
@@ -113,25 +124,26 @@ class LabelBank:
     def remember(self, shots: Sequence[tuple[str, str, int]], necks: Float[Tensor, "frames 3"]) -> None:
         """Registered head poses of single frames, to draw with from now on. Of a frame that is named twice the last one stays.
 
-        What all remembered poses of a person have in common, beside the tracker's, is taken away: an avatar that turns the other way draws
-        the same pictures, and the two would turn on and on.
+        What all remembered poses of a person have in common, beside the tracker's, is taken from these: an avatar that turns the other way
+        draws the same pictures, and the two would turn on and on. Few poses say little of it: the less of it goes, the fewer there are.
         """
-        for (dialogue, side, frame), found in zip(shots, necks, strict=True):
+        last = {shot: number for number, shot in enumerate(shots)}
+        tracked, before = (_rows(of, last) for of in (self.tracked, self.necks))
+        turned, known = necks[list(last.values())] - tracked, before - tracked  # nought, where a frame was not looked at yet
+        whose = [self.people[shot[:2]] for shot in last]
+        for person in sorted(set(whose)):
+            rows, common = [row for row, of in enumerate(whose) if of == person], self.common[person]
+            common.turns += (turned[rows] - known[rows]).sum(0)
+            common.frames += (~known[rows].any(1)).sum()
+            shared = common.turns / (FEW + common.frames)
+            turned[rows] -= shared
+            common.turns -= len(rows) * shared
+        for (dialogue, side, frame), found in zip(last, tracked + turned, strict=True):
             self.necks[dialogue, side][frame] = found
-        for person in {self.people[shot[:2]] for shot in shots}:
-            self._centre([key for key, whose in self.people.items() if whose == person])
-
-    def _centre(self, clips: Iterable[Key]) -> None:
-        """Few frames say little of what is common: the less of it goes, the fewer there are."""
-        turned = {key: self.necks[key] - self.tracked[key] for key in clips}  # none, where a frame was not looked at yet
-        seen = {key: turn.any(1, keepdim=True) for key, turn in turned.items()}
-        common = sum(turn.sum(0) for turn in turned.values()) / (FEW + sum(frames.sum() for frames in seen.values()))
-        for key, frames in seen.items():
-            self.necks[key] = torch.where(frames, self.necks[key] - common, self.necks[key])
 
     def poses(self, shots: Iterable[tuple[str, str, int]]) -> Float[Tensor, "frames 3"]:
         """Head poses to draw these frames with."""
-        return torch.stack([self.necks[dialogue, side][frame] for dialogue, side, frame in shots])
+        return _rows(self.necks, shots)
 
     def pin(self) -> Float[Tensor, "width"]:
         """Subtract, everywhere, the mean over all silent frames of (bank - labels), which is returned; then close lips that shall be."""
@@ -152,6 +164,7 @@ class LabelBank:
     def state(self) -> dict[str, Tensor]:
         """What stands, and, to know them again, the means of the labels it began with."""
         stands = {"/".join((name, *key)): tensor for name in ("bank", "necks", "shut") for key, tensor in getattr(self, name).items()}
+        stands |= {f"common/{person}": torch.cat([common.turns, common.frames[None]]) for person, common in self.common.items()}
         return stands | {"/".join(("began", *key)): tensor.mean(0) for key, tensor in self.labels.items()}
 
     def check(self, state: Mapping[str, Tensor]) -> None:
@@ -176,3 +189,10 @@ class LabelBank:
         self.check(state)
         for name in ("bank", "necks", "shut"):
             setattr(self, name, {key: state["/".join((name, *key))].to(tensor) for key, tensor in getattr(self, name).items()})
+        for person, common in self.common.items():  # as summed, not summed again: rounding would tell a resumed run
+            known = state[f"common/{person}"].to(common.turns)
+            self.common[person] = Common(known[:3], known[3])
+
+
+def _rows(clips: Mapping[Key, Float[Tensor, "time columns"]], shots: Iterable[tuple[str, str, int]]) -> Float[Tensor, "frames columns"]:
+    return torch.stack([clips[dialogue, side][frame] for dialogue, side, frame in shots])

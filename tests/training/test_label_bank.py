@@ -69,7 +69,7 @@ def test_heads_that_all_turn_together_do_not(monkeypatch):
         poses.remember(shots, poses.poses(shots) + 0.01 + 0.1 * noise)  # a step further, all the same way
     turned = {key: poses.necks[key] - tracked[key] for key in labels}
     both = torch.cat([turned[A][:150], turned[B][:150]])
-    assert both.mean(0).abs().max() < 0.003 and both.std(0).min() > 0.003, "each for itself they turn"
+    assert both.mean(0).abs().max() < 0.02 and both.std(0).min() > 0.003, "each for itself they turn"
     assert not turned[A][150:].any() and not turned[B][150:].any() and not turned["d1", "a"].any()
 
 
@@ -84,7 +84,20 @@ def test_of_few_poses_little_is_common():
 def test_poses_found_on_trial_are_forgotten():
     poses = bank()
     poses.on_trial().remember([(*A, 0)], torch.ones(1, 3))
-    assert not poses.necks[A].any()
+    assert not poses.necks[A].any() and not any(common.turns.any() or common.frames for common in poses.common.values())
+
+
+def test_what_poses_have_in_common_counts_each_frame_once():
+    """Looked at again, or named twice in one lesson; and a run that is gone on with knows it."""
+    poses = bank()
+    for turn in (0.3, 0.1):
+        poses.remember([(*A, 0), (*A, 0), (*A, 7)], torch.tensor([[9.0] * 3, [turn] * 3, [turn] * 3]))
+    common, turned = poses.common["/".join(A)], poses.necks[A]
+    assert common.frames == 2
+    torch.testing.assert_close(common.turns, turned.sum(0))
+    again = bank()
+    again.restore(poses.state())
+    assert torch.equal(again.common["/".join(A)].turns, common.turns) and again.common["/".join(A)].frames == 2
 
 
 def test_windows_repeat_the_ends():
