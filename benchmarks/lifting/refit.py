@@ -23,7 +23,7 @@ from mango.training.lessons import Lesson
 from mango.training.optim import Learner, OptimizerConfig, make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime
-from mango.training.stage2 import compared, frozen, registered, rendered, teach_head, weighted
+from mango.training.stage2 import compared, frozen, registered, rendered, teach_head, weighted, with_neck
 from mango.training.studio import Learners, Studio, open_studio
 from mango.types import PERSONS, MotionClip
 
