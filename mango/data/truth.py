@@ -74,7 +74,7 @@ class Truth:
     def digest(self, ids: Iterable[str]) -> str:
         """Changes when anything true of these dialogues does."""
         total = hashlib.sha256()
-        for path in (path for id in ids for path in sorted((self.folder / "dialogues" / id).iterdir())):
+        for path in (path for id in ids for path in sorted((self.folder / "dialogues" / id).iterdir()) if path.is_file()):
             total.update(f"{path.parent.name}/{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
         return total.hexdigest()
 

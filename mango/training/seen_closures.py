@@ -94,4 +94,5 @@ def gained_by_closing(
 
 
 def in_parts(shots: Sequence[Shot], size: int) -> Iterator[Sequence[Shot]]:
+    """Of ``size``; the last may be shorter."""
     return (shots[first : first + size] for first in range(0, len(shots), size))

@@ -138,6 +138,25 @@ def test_a_picture_that_is_looked_at_once_is_registered_until_it_settles(head, t
     assert sum(counts) == config.registration.of_one_look
 
 
+def test_pictures_are_drawn_in_the_poses_that_the_bank_remembers(head, tmp_path, monkeypatch):
+    """Less what all of a person's have in common, over all their clips. Planted and seen red: drawn as found; each clip for itself."""
+    config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head)
+    studio, learners = open_studio(config, Runtime(config.runtime))
+    bank, lesson, drawn = learners.bank, studio.lessons.at(1), []
+    assert bank.people == {key: person for key, person in studio.people.items() if key in bank.bank}
+    draw, register = stage2.rendered, stage2.registered
+    monkeypatch.setattr(
+        stage2, "rendered", lambda studio, learners, motion, *more: drawn.append(motion) or draw(studio, learners, motion, *more)
+    )
+    monkeypatch.setattr(stage2, "registered", lambda *given: register(*given) + 0.1)  # everybody, the same way
+    before = {key: poses.clone() for key, poses in bank.necks.items()}
+    stage2.teach_head(studio, learners, lesson, 1)
+    used = drawn[0][:, head.layout.where("neck_pose")]
+    assert torch.equal(used, bank.poses(lesson.recorded.shots))
+    turned = used - torch.stack([before[shot[:2]][shot[2]] for shot in lesson.recorded.shots])
+    assert turned.mean() < 0.1, "and not as found"
+
+
 def test_pose_that_is_believed_is_believed_of_held_out_pictures_too(head, tmp_path, monkeypatch):
     """Seen red: with registration.iterations 0 they were registered all the same."""
     config = tiny_stage2(tmp_path, make_filmed_set(tmp_path / "films", head), head, registration=RegistrationConfig(iterations=0))
