@@ -29,6 +29,15 @@ def tests_pass(asked: Sequence[str]) -> tuple[bool, list[str]]:
     return done.returncode == 0 and " passed" in lines[-1], lines
 
 
+def check_correct(*asked: str) -> None:
+    """Before anything is timed. ``asked`` are the project's tests, as pytest is asked for them."""
+    passed, lines = tests_pass(asked)
+    print("correctness first:", lines[-1], flush=True)
+    if not passed:
+        remedy = f"see why: python -m pytest {' '.join(asked)}"
+        raise InputError("correctness", expected="tests that pass, or no speed is worth printing", found=lines[-1], remedy=remedy)
+
+
 def check_some(options: object, *names: str) -> None:
     """Lists that must hold something."""
     for name in names:

@@ -6,7 +6,8 @@ those of fine-tuning's avatar. Judged by the end of the film, which nothing was 
 and by whether another person's motion tears holes. Work is processor time of one thread; both beginnings take the same number of steps,
 as many as the time allows.
 
-Everything is resumable: the same command goes on where it stopped.
+Everything is resumable: the same command goes on where it stopped. Rows of other code are refused; what they were measured on is not
+touched.
 """
 
 import math
@@ -23,6 +24,7 @@ from torch.nn.functional import max_pool2d
 
 import train_stage1
 import train_stage2
+from benchmarks.code_digests import MAKING_DATA, code_digest
 from benchmarks.command import check_some, run
 from benchmarks.page import commit_and_machine, typed, write_between
 from mango.app.tracking import part_of
@@ -64,6 +66,7 @@ STRANGER = "stranger-"  # before the names of people
 RIM = 2  # pixels along a face's edge, which is soft
 OPAQUE = 0.95  # what alpha inside a face must reach
 ASIDE = 15.0  # degrees, to either side of where the camera stood
+WRITING = ("benchmarks/page.py", "benchmarks/command.py")  # changes no figure
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def main(options: Options) -> int:
     check_ranges(options, known="[2, inf)", strangers="[1, inf)", film="(0, inf)", work="(0, inf)")
     results = options.out / "results.json"
     asked = {name: value for name, value in asdict(options).items() if name in ("known", "size", "gaussians", "pictures", "seed")}
-    asked["aside"] = ASIDE
+    asked |= {"aside": ASIDE, "code": code_digest("benchmarks/new_avatars.py", without=MAKING_DATA + WRITING)}
     done = read_json(results) if results.is_file() else {"options": asked, "rows": []}
     if done["options"] != asked:
         raise InputError(results, expected=f"results for {asked}", found=str(done["options"]), remedy="choose another --out")

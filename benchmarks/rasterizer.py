@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import renderer
-from benchmarks.command import run, tests_pass
+from benchmarks.command import check_correct, run
 from benchmarks.measuring import best_seconds, peak_bytes, sgemm_flops, threads_set
 from benchmarks.scenes import Scene, background, cloud_scene, lam_scene
 from mango.data.json_files import read_json, write_json
@@ -65,10 +65,7 @@ def main(options: Options) -> int:
     if options.scenes and options.out.is_file() and {row["scene"] for row in read_json(options.out)["rows"]} - set(options.scenes):
         found = "figures of other scenes, too, which would be lost"
         raise InputError(options.out, expected="no file, or one of these scenes", found=found, remedy="give another --out")
-    if not correct():
-        console.print("[red]The rasterizer's tests fail: no figure is worth printing. Run them for the whole story:")
-        console.print(f"python -m pytest {' '.join(CORRECTNESS)}")
-        return 1
+    check_correct(*CORRECTNESS)
     report = Report()
     scenes = [scene for scene in scenes if not options.scenes or scene.name in options.scenes]
     report.facts["sgemm"] = {str(n): sgemm_flops(n) for n in thread_counts()}
@@ -86,12 +83,6 @@ def main(options: Options) -> int:
     write_json(options.out, {**report.facts, "rows": report.rows, "targets": report.targets})
     console.print(f"written: {options.out}")
     return 0
-
-
-def correct() -> bool:
-    passed, lines = tests_pass(CORRECTNESS)
-    console.print("correctness first:", lines[-1])
-    return passed
 
 
 def thread_counts() -> list[int]:

@@ -10,6 +10,7 @@ from shutil import rmtree
 import torch
 
 from benchmarks.code_digests import code_digest, of, of_folder
+from benchmarks.command import check_correct
 from benchmarks.lifting.scoring import without_nan
 from benchmarks.motion import behaviour
 from benchmarks.motion.rows import ROWS, SCALES, config_of, data_of
@@ -114,5 +115,6 @@ def weights(run: Path) -> int:
 def measured_speed(path: Path) -> dict[str, float]:
     digest = of(code_digest("benchmarks/motion/speed.py"), processor(), torch.__version__, torch.get_num_threads())
     if not path.exists() or read_json(path)["digest"] != digest:
+        check_correct("tests/inference/test_generation.py", "tests/inference/test_seams.py")
         write_json(path, {"digest": digest, "factors": real_time_factors()})
     return read_json(path)["factors"]

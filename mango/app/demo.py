@@ -3,10 +3,12 @@
     data -> stage one -> stage two ------> evaluation -> a held-out dialogue from its two voices -> dialogue.mp4 -> report.html
                    `---> stage one, longer --^   (the control: as many steps as stage two, no pictures)
 
-Everything lies in one folder. Parts that are finished are skipped, so the same command goes on where it stopped.
+Everything lies in one folder. Parts that are finished are skipped, so the same command goes on where it stopped; after a run's folder
+was removed, the run is trained again, and what was made of the earlier one is made anew.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -75,6 +77,8 @@ def main(out: Path, seed: int) -> int:
     check_drawing(Runtime(RuntimeConfig()).device)  # or stage one would be trained for nothing
     out = out.resolve()
     folders, clock = Folders(out), Clock(out / "times.json")
+    if not all(training(folders, seed).finished for training in (stage1_training, stage2_training, control_training)):
+        forget_results(folders)
     parts: Sequence[tuple[str, Callable[[], None]]] = (
         ("synthetic dialogues", lambda: make_data(folders, seed)),
         ("stage one", lambda: train(stage1_training(folders, seed))),
@@ -185,6 +189,13 @@ def _completed(process: subprocess.Popen, log: Path | None = None) -> None:
         if log is not None:
             sys.stderr.write(log.read_text())
         sys.exit(process.returncode)
+
+
+def forget_results(folders: Folders) -> None:
+    """Whatever figures and films there are: of runs that are gone."""
+    for file in (folders.scores, folders.video, folders.report):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folders.told, ignore_errors=True)
 
 
 def evaluate(folders: Folders) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import command, decoding, new_avatars, new_identity, rasterizer, stone_head
+from benchmarks import command, compiling, decoding, new_avatars, new_identity, rasterizer, stone_head
 from benchmarks.lifting import __main__ as lifting
 from benchmarks.lifting import figures
 from benchmarks.motion import __main__ as motion_command
+from benchmarks.motion import running
 from benchmarks.page import typed, write_between
 from mango.data.json_files import write_json
 from mango.errors import InputError
@@ -69,7 +70,7 @@ def test_bad_options_are_told_before_any_work(work, options, said):
 
 def test_figures_of_all_scenes_are_not_replaced_by_those_of_one(tmp_path, monkeypatch):
     write_json(tmp_path / "all.json", {"rows": [{"scene": "10k@256"}, {"scene": "20k@512"}]})
-    monkeypatch.setattr(rasterizer, "correct", lambda: pytest.fail("it began"))
+    monkeypatch.setattr(rasterizer, "check_correct", lambda *_: pytest.fail("it began"))
     with pytest.raises(InputError, match="other scenes, too, which would be lost; give another --out"):
         rasterizer.main(rasterizer.Options(tmp_path / "all.json", ("10k@256",)))
 
@@ -88,3 +89,22 @@ def test_tests_that_were_not_run_have_not_passed(monkeypatch, code, said, passed
     monkeypatch.setattr(command.subprocess, "run", run)
     assert command.tests_pass(["tests/x.py"])[0] == passed
     assert asked["cwd"] == Path(__file__).parents[2] and asked["words"][-1] == "tests/x.py"
+
+
+@pytest.mark.parametrize(
+    ("module", "measure"),
+    [
+        (rasterizer, lambda folder: rasterizer.main(rasterizer.Options(folder / "rasterizer.json"))),
+        (compiling, lambda folder: compiling.main(compiling.Options(out=folder / "compiling.json"))),
+        (running, lambda folder: running.measured_speed(folder / "speed.json")),
+    ],
+)
+def test_no_speed_of_what_is_not_correct(tmp_path, monkeypatch, module, measure):
+    """Seen red: compiled training and generation at paper scale were timed whatever their tests said."""
+    failed = subprocess.CompletedProcess([], 1, stdout="1 failed, 20 passed", stderr="")
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: failed)
+    for name in ("sgemm_flops", "trained", "real_time_factors"):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it measured"), raising=False)
+    with pytest.raises(InputError, match="found 1 failed, 20 passed; see why: python -m pytest tests/"):
+        measure(tmp_path)
+    assert not list(tmp_path.iterdir())

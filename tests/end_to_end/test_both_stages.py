@@ -211,3 +211,22 @@ def test_a_finished_run_is_not_trained_again(trained, monkeypatch):
 
     monkeypatch.setattr(demo.subprocess, "Popen", lambda *_, **__: pytest.fail("it trained again"))
     demo.train(demo.stage2_training(trained, 0))
+
+
+def test_results_of_runs_that_are_gone_are_not_kept(tmp_path, monkeypatch):
+    """Seen red: after a run's folder was removed, the demo showed the earlier run's figures and film beside the new one's curves."""
+    from mango.app import demo
+
+    kept = []
+    folders = demo.Folders(tmp_path)
+    results = (folders.scores, folders.video, folders.report, folders.told / "generation.json")
+    for part in ("make_data", "train", "train_second", "tell", "film", "report"):
+        monkeypatch.setattr(demo, part, lambda *_: None)
+    monkeypatch.setattr(demo, "evaluate", lambda _: kept.append([file.exists() for file in results]))
+    for finished in (True, False):
+        folders.told.mkdir(exist_ok=True)
+        for file in results:
+            file.write_text("{}")
+        monkeypatch.setattr(demo.Training, "finished", property(lambda run, all=finished: all or run.run != folders.longer))
+        assert demo.main(tmp_path, 0) == 0
+    assert kept == [[True] * 4, [False] * 4]
