@@ -303,6 +303,7 @@ def glb_of_mesh(mesh: SkinnedMesh) -> bytes:
     writer, skeleton = GlbWriter(), mesh.skeleton
     attributes = {
         "POSITION": writer.add(mesh.vertices.cpu().numpy(), target=FOR_VERTICES, bounds=True),
+        "NORMAL": writer.add(vertex_normals(mesh.vertices, mesh.faces).cpu().numpy(), target=FOR_VERTICES),
         "JOINTS_0": writer.add(_narrow(mesh.joints, np.uint8, np.uint16), target=FOR_VERTICES),
         "WEIGHTS_0": writer.add(mesh.weights.cpu().numpy(), target=FOR_VERTICES),
     }
@@ -333,6 +334,15 @@ def glb_of_mesh(mesh: SkinnedMesh) -> bytes:
         "skins": [{"inverseBindMatrices": binds, "joints": list(skeleton.joint_nodes)}],
     }
     return writer.encoded(document)
+
+
+def vertex_normals(vertices: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "verts 3"]:
+    """Of unit length; every face counts by its area. Vertices that no face has point forward, as glTF wants a direction of each."""
+    corners = vertices[faces]
+    areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    summed = torch.zeros_like(vertices).index_add_(0, faces.reshape(-1), areas.repeat_interleave(3, dim=0))
+    lengths = summed.norm(dim=1, keepdim=True)
+    return torch.where(lengths > 0, summed / lengths.clamp(min=1e-30), summed.new_tensor([0.0, 0.0, 1.0]))
 
 
 def _skeleton(glb: Glb, nodes: list[dict], mesh_node: int) -> Skeleton:

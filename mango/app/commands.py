@@ -258,13 +258,13 @@ def render(
     avatar: Repeated[tuple[Path, ...]],
     out: Path,
     view: Literal["side-by-side", "single", "two-shot", "grid"] = "side-by-side",
-    person: Literal["a", "b"] = "a",
+    person: Literal["a", "b"] | None = None,
     size: int = 256,
     fps: float | None = None,
     background: str = "#e6e8eb",
     names: tuple[str, str] | None = None,
     font: Path | None = None,
-    sound: Literal["stereo", "mixed", "a", "b", "none"] = "stereo",
+    sound: Literal["stereo", "mixed", "a", "b", "none"] | None = None,
     head: str = "builtin",
     source_head: str | None = None,
 ) -> None:
@@ -273,16 +273,16 @@ def render(
     Args:
         motion: folder that `mango generate` wrote
         avatar: give it twice, person a (left) first: avatar.safetensors of a run, a LAM avatar (.zip), or one of
-            GaussianAvatars (point_cloud.ply, with flame_param.npz beside it)
+            GaussianAvatars (point_cloud.ply, with flame_param.npz beside it); the single view needs its person's alone
         out: .mp4; with transparency .mov (ProRes 4444), .webm (VP9), or a folder of PNG files (a name without suffix)
         view: side-by-side; single: one person; two-shot: both in one space, cut on turns; grid: side by side above each one's sound
-        person: whom the single view shows
+        person: whom the single view shows (default: a)
         size: pixels a side of each person's picture; the height of the two-shot, which is 16:9
         fps: frames a second, e.g. 25, 30, 50, 60; motion is interpolated (default: the motion's own)
         background: a colour (white, "#202830"), a picture file, or transparent
         names: of a and b, written below their chins and solid while they speak
         font: a .ttf or .otf file to write them in, for letters beyond A to Z
-        sound: stereo: a left, b right; mixed; a or b alone; none
+        sound: stereo: a left, b right; mixed; a or b alone; none (default: stereo, where there are a.wav and b.wav)
         head: "builtin" or the head file of the avatars
         source_head: the head that the motion is of, where it is another: it is retargeted, and what that loses is said
     """

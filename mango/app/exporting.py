@@ -54,13 +54,14 @@ def _parts(clip: MotionClip) -> FlameMotion:
     return FlameMotion(**{name: getattr(clip, name).numpy() for name in names}, shape=clip.shape.numpy(), present=frozenset(names))
 
 
-def _in_arkits_terms(head: Head, clip: MotionClip) -> tuple[ArkitMotion, list[Assumption]]:
-    """Weights by name; a head without ARKit's expressions is refused by `arkit_from_motion`."""
+def _in_arkits_terms(head: Head, clip: MotionClip, *, eyes_roll: bool) -> tuple[ArkitMotion, list[Assumption]]:
+    """Weights by name; a head without ARKit's expressions is refused by `arkit_from_motion`. ``eyes_roll``: the format has it."""
     weights = arkit_from_motion(head, clip.expr, clip.jaw_pose, clip.eyes_pose)
-    rolls = torch.cat([clip.jaw_pose[:, 2:], clip.eyes_pose[:, 2::3]], dim=1).abs().amax()
+    whose, rolling = ("the jaw", [clip.jaw_pose[:, 2:]]) if eyes_roll else ("jaw and eyes", [clip.jaw_pose[:, 2:], clip.eyes_pose[:, 2::3]])
+    rolls = torch.cat(rolling, dim=1).abs().amax()
     lost = [f"{name} (up to {float(part.abs().amax()):.3g})" for name, part in _not_in_arkit(clip).items() if float(part.abs().amax()) > 0]
     if float(rolls) > 0:
-        lost.append(f"rolls of jaw and eyes (up to {float(rolls):.3g} rad)")
+        lost.append(f"rolls of {whose} (up to {float(rolls):.3g} rad)")
     closed = float((-clip.jaw_pose[:, 0]).clamp(min=0).amax())
     if closed > 0:
         lost.append(f"a jaw closed beyond rest (up to {closed:.3g} rad)")
@@ -93,12 +94,12 @@ def _dualtalk(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
 
 
 def _livelink(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    motion, words = _in_arkits_terms(head, clip)
+    motion, words = _in_arkits_terms(head, clip, eyes_roll=True)
     return words + livelink_csv.write(out, motion, clip.fps, clip.eyes_pose.numpy())
 
 
 def _lam(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
-    motion, words = _in_arkits_terms(head, clip)
+    motion, words = _in_arkits_terms(head, clip, eyes_roll=False)
     return words + lam_json.write(out, motion, clip.fps)
 
 
@@ -109,7 +110,9 @@ def _glb(out: Path, head: Head, clip: MotionClip) -> list[Assumption]:
     with atomic_file(out) as part:
         part.write_bytes(content)
     lost = largest_lost_weight(head)
-    words = f"lost: skin weights beyond four joints a vertex (up to {lost:.3f})" if lost > 1e-6 else "nothing lost"
+    gone = [f"skin weights beyond four joints a vertex (up to {lost:.3f})"] if lost > 1e-6 else []
+    gone += ["texture coordinates (obj has them)"] if len(head.uv_faces) else []
+    words = f"lost: {', '.join(gone)}" if gone else "nothing lost"
     return [converted(f"{words}; pose correctives are morph targets that the animation drives")]
 
 

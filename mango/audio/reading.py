@@ -1,4 +1,6 @@
-"""Sound files in and out: any rate, any channel count, what libsndfile reads and what phones and browsers record; 16 kHz mono inside."""
+"""Sound files in and out: any rate, any channel count, what libsndfile reads and what phones and browsers record; mono inside, and
+16 kHz unless another rate is asked for.
+"""
 
 import errno
 import math
@@ -19,6 +21,7 @@ from mango.audio.alignment import SAMPLES_PER_FRAME
 from mango.errors import InputError
 from mango.types import SAMPLE_RATE
 
+FINEST_RATE = 48_000  # of sound that is listened to and not learnt from: what films have
 LONGEST_SECONDS = 1e6  # of a sound
 BLOCK_SECONDS = 30  # read and resampled at a time: ten hours need the memory of the result only
 RECORD_AGAIN = "give an intact recording (wav, flac, ogg, mp3 or m4a) of at least 0.04 s"
@@ -26,18 +29,24 @@ QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # the first 
 MATROSKA = b"\x1aE\xdf\xa3"  # webm, which browsers record
 
 
-def read_audio(path: str | Path, *, channel: int | None = None) -> Float[Tensor, "samples"]:
-    """A file as mono 16 kHz in [-1, 1]. Channels are averaged unless one is named. A silent file is fine, a constant is not."""
+def read_audio(path: str | Path, *, channel: int | None = None, rate: int = SAMPLE_RATE) -> Float[Tensor, "samples"]:
+    """A file as mono in [-1, 1] at ``rate``. Channels are averaged unless one is named. A silent file is fine, a constant is not."""
     path = Path(path)
     with opened_sound(path) as file:
         if channel is not None and not 0 <= channel < file.channels:
             raise InputError(path, expected=f"a channel {channel}", found=f"{_channels(file.channels)} (counted from 0)",
                              remedy="name a channel the file has")  # fmt: skip
-        blocks = _resampled(_mono_blocks(file, path, channel), file.samplerate)
+        blocks = _resampled(_mono_blocks(file, path, channel), file.samplerate, rate)
         audio = np.concatenate([*blocks, np.zeros(0, np.float32)])
-    _check_signal(path, audio)
+    _check_signal(path, audio, rate)
     peak = float(max(audio.max(), -audio.min()))
     return torch.from_numpy(audio / peak if peak > 1 else audio)  # float files may exceed full scale, resampling by a hair
+
+
+def sound_rate(path: str | Path) -> int:
+    """Samples a second, as they were recorded."""
+    with opened_sound(Path(path)) as file:
+        return file.samplerate
 
 
 def read_voices(
@@ -200,12 +209,12 @@ def _mono_blocks(file, path: Path, channel: int | None) -> Iterator[Float[np.nda
                          remedy="copy or convert the file again")  # fmt: skip
 
 
-def _resampled(blocks: Iterator[Float[np.ndarray, "_"]], rate: int) -> Iterator[Float[np.ndarray, "_"]]:
-    """To 16 kHz by the exact ratio, block by block, with the same result as all at once."""
+def _resampled(blocks: Iterator[Float[np.ndarray, "_"]], rate: int, wanted: int) -> Iterator[Float[np.ndarray, "_"]]:
+    """From ``rate`` to the ``wanted`` one by the exact ratio, block by block, with the same result as all at once."""
     from scipy.signal import resample_poly
 
-    divisor = math.gcd(rate, SAMPLE_RATE)
-    up, down = SAMPLE_RATE // divisor, rate // divisor
+    divisor = math.gcd(rate, wanted)
+    up, down = wanted // divisor, rate // divisor
     if up == down:
         yield from blocks
         return
@@ -224,11 +233,11 @@ def _resampled(blocks: Iterator[Float[np.ndarray, "_"]], rate: int) -> Iterator[
         yield resample_poly(held, up, down)[before * up // down :].astype(np.float32)
 
 
-def _check_signal(path: Path, audio: Float[np.ndarray, "samples"]) -> None:
-    if len(audio) < SAMPLES_PER_FRAME:
-        found = "no samples" if not len(audio) else f"{len(audio) / SAMPLE_RATE:.4f} s"
+def _check_signal(path: Path, audio: Float[np.ndarray, "samples"], rate: int) -> None:
+    if len(audio) * SAMPLE_RATE < SAMPLES_PER_FRAME * rate:
+        found = "no samples" if not len(audio) else f"{len(audio) / rate:.4f} s"
         raise InputError(path, expected="at least 0.04 s of sound (one frame)", found=found, remedy=RECORD_AGAIN)
-    inside, minute = audio[10:-10], 60 * SAMPLE_RATE  # resampling rings at the ends
+    inside, minute = audio[10:-10], 60 * rate  # resampling rings at the ends
     minutes = (np.abs(inside[first : first + minute]) for first in range(0, len(inside), minute))
     loudest, quietest = np.array([(some.max(), some.min()) for some in minutes]).T
     if loudest.max() > 1e-3 and loudest.max() - quietest.min() < 0.02 * loudest.max():

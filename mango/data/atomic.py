@@ -27,6 +27,7 @@ _OF_THE_DISK = {  # what a user can do something about; every other OSError is a
     errno.ENOTDIR: "choose another folder: part of this path is a file",
     errno.EEXIST: "choose another folder: part of this path is a file",
     errno.EISDIR: "choose another name: this is a folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
@@ -70,8 +71,8 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path)
-        if path.exists() and not replace:
-            raise InputError(path, expected="a new folder", found="one that exists", remedy="remove it first or choose another name")
+        if not replace:
+            _check_new(path)
         partial = _partial(path)
         partial.mkdir()
         try:
@@ -79,6 +80,8 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             for item in sorted(partial.rglob("*")):
                 _flush(item)
             _flush(partial)
+            if not replace:
+                _check_new(path)  # nor one that came meanwhile
             if path.exists():
                 old = _partial(path)
                 os.rename(path, old)
@@ -89,6 +92,11 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise InputError(folder, expected="a new folder", found="one that exists", remedy="remove it first or choose another name")
 
 
 def take_place(made: Path, place: Path) -> None:

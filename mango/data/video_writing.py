@@ -3,13 +3,14 @@
     .mp4   H.264 yuv420p, AAC                     for people, for training
     .mov   ProRes 4444 with alpha, PCM            for editing
     .webm  VP9 with alpha, Opus                   for web pages
-    a name without suffix: a folder of PNG files with alpha and sound.wav
+    a name without suffix: a folder of PNG files with alpha, sound.wav, and film.json, which says at what rate they play
 
 Alpha is straight: colours are not multiplied by it.
 """
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -24,6 +25,7 @@ from mango.audio.reading import write_audio
 from mango.data.atomic import atomic_file, atomic_folder
 from mango.data.film_colours import BT709, FULL, LIMITED, exact_conversion
 from mango.data.film_packets import words
+from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
 
 
@@ -55,6 +57,8 @@ _FORMATS = {
         {"fflags": "+bitexact"},  # else a random number names the file in itself
     ),
 }
+RECORD = "film.json"  # beside pictures in a folder
+OF_A_FOLDER = re.compile(r"\d{6,}\.png|sound\.wav|film\.json")
 SOUND_BITS = {"aac": 64_000, "libopus": 48_000}  # a second and channel
 TRANSPARENT = ", ".join(suffix for suffix, kept in _FORMATS.items() if kept.alpha)
 
@@ -84,12 +88,14 @@ def write_video(
     Where `keeps_alpha` says so, frames may have a fourth channel. ``key_frame_every`` and ``crf`` are H.264's.
     ``key_frame_every=1`` makes every frame a key frame: random access for training. None lets the encoder choose: small
     files for people to watch. ``comment``: `comment_of` a film tells it. Nothing is left behind if anything fails.
+
+    An older file is replaced; an older folder, where it has the same ``comment`` and holds nothing else.
     """
     import av
 
     keeps_alpha(path)
     if not Path(path).suffix:
-        _write_pictures(Path(path), frames, audio, audio_rate)
+        _write_pictures(Path(path), frames, Fraction(fps), audio, audio_rate, comment)
         return
     kept = _FORMATS[Path(path).suffix.lower()]
     if kept.codec == "libx264":
@@ -119,11 +125,14 @@ def write_video(
 
 
 def comment_of(path: Path) -> str:
-    """What a film says of itself; nothing, where that is no film."""
+    """What a film says of itself; nothing, where that is no film, or a folder in which there is more than a film."""
     import av
 
+    if path.is_dir():
+        mine = (path / RECORD).is_file() and all(OF_A_FOLDER.fullmatch(item.name) for item in path.iterdir())
+        return str(read_json(path / RECORD).get("comment", "")) if mine else ""
     try:
-        with av.open(os.fspath(path)) as film:
+        with av.open(os.fspath(path), metadata_errors="replace") as film:
             return next((words for name, words in film.metadata.items() if name.lower() == "comment"), "")
     except av.FFmpegError:
         return ""
@@ -200,10 +209,11 @@ def _h264(crf: int, key_frame_every: int | None) -> dict[str, str]:
     return {"crf": str(crf), "preset": preset} | ({} if key_frame_every is None else {"g": str(key_frame_every)})
 
 
-def _write_pictures(folder: Path, frames: Iterable[Any], audio: Tensor | None, audio_rate: int) -> None:
+def _write_pictures(folder: Path, frames: Iterable[Any], fps: Fraction, audio: Tensor | None, audio_rate: int, comment: str) -> None:
     import cv2
 
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder, replace=bool(comment) and comment_of(folder) == comment) as partial:
+        number = -1
         for number, frame in enumerate(frames):
             rows = np.ascontiguousarray(frame.detach().cpu().numpy() if isinstance(frame, Tensor) else frame)
             order = cv2.COLOR_RGBA2BGRA if rows.shape[2] == 4 else cv2.COLOR_RGB2BGR
@@ -211,6 +221,7 @@ def _write_pictures(folder: Path, frames: Iterable[Any], audio: Tensor | None, a
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / f"{number:06d}.png"))
         if audio is not None:
             write_audio(partial / "sound.wav", audio, audio_rate)
+        write_json(partial / RECORD, {"frames_per_second": float(fps), "frames": number + 1, "comment": comment})
 
 
 def _check_written(partial: Path, path: Path, frames: int, with_sound: bool) -> None:

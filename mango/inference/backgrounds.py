@@ -1,8 +1,10 @@
 """What is behind the people: a colour, a picture, or nothing."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,7 +40,7 @@ def background_of(text: str) -> Background:
     """``transparent``, a colour by name or as #rrggbb, or a picture file."""
     if text == "transparent":
         return None
-    if Path(text).is_file():
+    if os.path.isfile(text):  # unlike Path.is_file not an error for what is too long to be a name
         return Picture(_read(Path(text)))
     from PIL import ImageColor
 
@@ -59,4 +61,8 @@ def _read(path: Path) -> Float[Tensor, "rows cols 3"]:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise InputError(path, expected="a picture (PNG, JPEG, WebP)", found="something else", remedy="convert it, or give a colour")
+    whole = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # which keeps alpha, and leaves photographs lying on their side
+    if whole.ndim == 3 and whole.shape[2] == 4 and whole[..., 3].min() < np.iinfo(whole.dtype).max:
+        remedy = "lay it over a colour first"
+        raise InputError(path, expected="a picture that covers", found="one with transparent parts", remedy=remedy)
     return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).float() / 255

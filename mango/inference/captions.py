@@ -34,6 +34,10 @@ def over(canvas: Canvas, patch: Float[Tensor, "some_rows some_cols 4"], left: in
 
 def check_letters(names: Iterable[str], font: Path | None) -> None:
     """Errors: InputError for a ``font`` that is none, and for letters that it lacks. None is Pillow's, of plain letters."""
+    broken = [name for name in names if not name.isprintable()]
+    if broken:
+        remedy = "leave out line breaks and control characters"
+        raise InputError("--names", expected="names of one line", found=repr(broken[0]), remedy=remedy)
     letters = _font(font, 40)
     none = bytes(letters.getmask(NO_LETTER))
     lacking = "".join(dict.fromkeys(letter for name in names for letter in name if bytes(letters.getmask(letter)) == none))

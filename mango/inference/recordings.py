@@ -1,6 +1,6 @@
 """From recordings to motion files: two voices and a trained model in, a folder for `mango render` out.
 
-OUT/{a,b}.motion.npz + .json   motion of both people       OUT/{a,b}.wav   their voices, 16 kHz
+OUT/{a,b}.motion.npz + .json   motion of both people       OUT/{a,b}.wav   their voices, as finely as recorded, up to 48 kHz
 OUT/generation.json            what made them
 """
 
@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mango.audio.activity import speaking_indicator
-from mango.audio.alignment import frame_count, sample_count
+from mango.audio.alignment import frame_count
 from mango.audio.channels import SEPARATE, likeness
 from mango.audio.encoders import Encoder, make_encoder
-from mango.audio.reading import read_voices, write_audio
+from mango.audio.reading import FINEST_RATE, read_audio, read_voices, sound_rate, write_audio
 from mango.data.atomic import atomic_folder, check_place
 from mango.data.json_files import write_json
 from mango.data.motion_files import save_motion
@@ -88,9 +88,9 @@ def generate_from_files(
         **asdict(config),
     }
     with _filling(Path(out)) as folder:
-        for person, voice in zip(PERSONS, voices, strict=True):
-            save_motion(folder / f"{person}.motion.npz", clips[person], more={"created_by": "mango generate"})
-            write_audio(folder / f"{person}.wav", voice[: sample_count(frame_count(len(voice)))])
+        for person, clip in clips.items():
+            save_motion(folder / f"{person}.motion.npz", clip, more={"created_by": "mango generate"})
+        _write_voices(folder, own, partner, seconds=made_by["frames"] / FRAME_RATE)
         write_json(folder / RECORD, made_by)
     remarks = [unworn(Path(checkpoint))] if not worn_by else []
     if len(voices[0]) >= COMPARED_S * SAMPLE_RATE and likeness(*voices) >= SEPARATE:
@@ -104,6 +104,16 @@ def generate_from_files(
         for person, (side, avatar) in enumerate(wearing)
         if person in worn_by and avatar.whose not in (None, worn_by[person].person)
     ]
+
+
+def _write_voices(folder: Path, own: Path, partner: Path | None, seconds: float) -> None:
+    """For the film: at the rate of the finer recording, as long as the motion."""
+    recorded = ((own, 0), (own, 1)) if partner is None else ((own, None), (partner, None))
+    rate = min(max(SAMPLE_RATE, *(sound_rate(file) for file, _ in recorded)), FINEST_RATE)
+    length = round(seconds * rate)
+    for person, (file, channel) in zip(PERSONS, recorded, strict=True):
+        voice = read_audio(file, channel=channel, rate=rate)[:length]
+        write_audio(folder / f"{person}.wav", torch.nn.functional.pad(voice, (0, length - len(voice))), rate)
 
 
 def _check_out(out: Path, recordings: Sequence[Path]) -> None:

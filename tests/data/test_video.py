@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mango.data.video import VideoFrames, write_video
+from mango.data.video_writing import comment_of
 from mango.errors import InputError
 
 
@@ -369,7 +370,9 @@ def test_a_folder_of_pictures_is_lossless_and_whole_or_not_there(tmp_path):
 
     frames = [np.random.default_rng(k).integers(0, 256, (8, 10, 4), dtype=np.uint8) for k in range(3)]
     write_video(tmp_path / "pictures", frames, audio=torch.zeros(2, 3 * 640))
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["000000.png", "000001.png", "000002.png", "sound.wav"]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        *("000000.png", "000001.png", "000002.png", "film.json", "sound.wav")
+    ]
     stored = cv2.imread(str(tmp_path / "pictures" / "000002.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA), frames[2])
 
@@ -380,6 +383,27 @@ def test_a_folder_of_pictures_is_lossless_and_whole_or_not_there(tmp_path):
     with pytest.raises(RuntimeError, match="no more"):
         write_video(tmp_path / "half", failing())
     assert not (tmp_path / "half").exists()
+
+
+def test_a_folder_that_came_meanwhile_is_not_replaced(tmp_path):
+    """Seen red: whoever wrote pictures last kept theirs, and the other's were gone."""
+
+    def slow():
+        yield np.zeros((8, 8, 3), np.uint8)
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / "mine.txt").write_text("mine")
+
+    with pytest.raises(InputError, match="expected a new folder, found one that exists"):
+        write_video(tmp_path / "pictures", slow())
+    assert (tmp_path / "pictures" / "mine.txt").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_film_says_of_itself_may_be_in_any_letters(tmp_path):
+    """Seen red: a traceback of Python's decoder."""
+    write_video(tmp_path / "v.mp4", [np.zeros((32, 32, 3), np.uint8)], comment="caf")
+    content = (tmp_path / "v.mp4").read_bytes()
+    (tmp_path / "v.mp4").write_bytes(content.replace(b"caf", b"ca\xe9"))
+    assert comment_of(tmp_path / "v.mp4").startswith("ca") and comment_of(tmp_path / "v.mp4") != "caf"
 
 
 def test_alpha_where_it_cannot_be_kept_is_an_error(tmp_path):

@@ -23,6 +23,8 @@ def test_letters_that_the_font_lacks_are_named(tmp_path):
         RenderConfig(names=("李", "Ben"), font=other)
     mine, built_in = name_patch("Anna", 20, other), name_patch("Anna", 20)
     assert mine.shape == built_in.shape and (mine - built_in).abs().mean() < 0.02
+    with pytest.raises(InputError, match=r"names of one line, found 'An.*na'"):  # seen red: a traceback of the font's
+        RenderConfig(names=("An\nna", "Ben"))
     with pytest.raises(InputError, match=r"none.ttf: expected a font .* no such file"):
         RenderConfig(names=("Anna", "Ben"), font=tmp_path / "none.ttf")
 

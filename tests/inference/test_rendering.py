@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mango.audio.reading import write_audio
+from mango.data.json_files import read_json
+from mango.data.motion_files import save_motion
 from mango.data.video import VideoFrames, write_video
 from mango.errors import InputError
+from mango.inference import rendering
 from mango.inference.avatars import load_avatar
 from mango.inference.backgrounds import PLAIN, Picture, background_of
 from mango.inference.captions import SoundStrips
-from mango.inference.rendering import RenderConfig, film_frames, person_layers, render_dialogue, top_of
+from mango.inference.rendering import RenderConfig, film_frames, person_layers, render_dialogue, render_motion_folder, top_of
 from mango.inference.views import portrait, view_of
 from mango.types import MotionClip
 from renderer.cameras import portrait_camera
@@ -282,12 +286,36 @@ def test_a_font_without_names_is_refused(tmp_path):
         ("v.avi", {}, r"choose \.mp4"),
         ("v.mp4", {"background": "nowhere.png"}, "colour, a picture file or transparent"),
         ("v.mp4", {"background": "#12345678"}, "a colour that covers"),
+        ("v.mp4", {"background": "x" * 300}, "colour, a picture file or transparent"),
+        ("v.mp4", {"sound": "mixed"}, "--sound mixed: expected both voices"),
     ],
 )
 def test_impossible_films_are_refused_before_anything_is_drawn(drawn, make_clip, tmp_path, out, config, told):
     with pytest.raises(InputError, match=told):
         render_dialogue({"a": make_clip(2), "b": make_clip(2)}, drawn, None, tmp_path / out, RenderConfig(size=SIZE, **config))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_with_the_film_is_told_before_motion_is_read(motion_folder, avatars, monkeypatch, tmp_path):
+    """Seen red: minutes of retargeting, and then a spelling mistake in a colour."""
+    monkeypatch.setattr("mango.inference.rendering.load_head", lambda *_: pytest.fail("it began"))
+    for out, config in (("v.avi", {}), ("v.mp4", {"background": "whiet"}), ("v.mp4", {"background": "transparent"})):
+        with pytest.raises(InputError):
+            render_motion_folder(motion_folder, avatars, tmp_path / out, RenderConfig(**config))
+
+
+def test_transparent_parts_of_a_picture_are_not_shown(tmp_path):
+    """Seen red: what lies hidden under them was. An alpha that hides nothing is fine."""
+    import cv2
+
+    red = torch.zeros(4, 4, 4, dtype=torch.uint8)
+    red[..., 2:] = 255
+    cv2.imwrite(str(tmp_path / "solid.png"), red.numpy())
+    assert float(background_of(str(tmp_path / "solid.png")).colors[..., 0].min()) == 1
+    red[:2, :, 3] = 0
+    cv2.imwrite(str(tmp_path / "clear.png"), red.numpy())
+    with pytest.raises(InputError, match="a picture that covers, found one with transparent parts"):
+        background_of(str(tmp_path / "clear.png"))
 
 
 def test_twice_the_frames_take_the_same_time(drawn, make_clip, tmp_path):
@@ -322,3 +350,103 @@ def test_other_peoples_films_are_not_replaced(drawn, make_clip, tmp_path, name):
         with pytest.raises(InputError, match="found a file of another origin; choose another --out"):
             render_dialogue(clips, drawn, None, out, config)
         assert out.read_bytes() == content
+
+
+def test_pictures_in_a_folder_are_replaced_like_films(drawn, make_clip, tmp_path):
+    """Seen red: never. But not with somebody's notes among them, and they say how fast they play."""
+    clips, out, config = {"a": make_clip(3), "b": make_clip(3)}, tmp_path / "pictures", RenderConfig(size=SIZE, fps=50.0)
+    render_dialogue(clips, drawn, None, out, config)
+    assert read_json(out / "film.json") == {"frames_per_second": 50.0, "frames": 6, "comment": "mango render"}
+    render_dialogue(clips, drawn, None, out, replace(config, fps=25.0))
+    assert len(list(out.glob("*.png"))) == 3
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="found a folder with other files; choose another --out"):
+        render_dialogue(clips, drawn, None, out, config)
+    assert (out / "notes.txt").exists()
+
+
+# Folders of motion and sound --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def motion_folder(make_clip, tmp_path):
+    folder = tmp_path / "motion"
+    folder.mkdir()
+    for person in "ab":
+        save_motion(folder / f"{person}.motion.npz", make_clip(25))
+    return folder
+
+
+def sound_of(film) -> tuple[torch.Tensor, int]:
+    """Channels by samples, and the rate."""
+    import av
+
+    with av.open(str(film)) as opened:
+        (stream,) = opened.streams.audio
+        pieces = [torch.from_numpy(frame.to_ndarray()) for frame in opened.decode(stream)]  # a .mov's: channels in turn
+    return torch.cat(pieces, dim=1).reshape(-1, stream.channels).T, stream.rate
+
+
+def test_films_sound_as_they_were_recorded(motion_folder, avatars, tmp_path):
+    """Seen red: at 16 kHz, without anything above 8 kHz."""
+    for person, rate, pitch in (("a", 48_000, 10_000), ("b", 44_100, 1_000)):
+        write_audio(motion_folder / f"{person}.wav", 0.5 * torch.sin(2 * torch.pi * pitch * torch.arange(rate) / rate), rate)
+    render_motion_folder(motion_folder, avatars, tmp_path / "v.mov", RenderConfig(size=SIZE))
+    heard, rate = sound_of(tmp_path / "v.mov")
+    assert rate == 48_000
+    loudest = torch.fft.rfft(heard.float()[:, :48_000]).abs().argmax(1)
+    assert loudest.tolist() == [10_000, 1_000]
+
+
+def test_two_loud_voices_in_one_are_not_cut_off(drawn, make_clip, tmp_path):
+    """Seen red: clipped."""
+    loud = 0.9 * torch.sin(torch.arange(16_000) * 0.1).expand(2, -1)
+    render_dialogue({"a": make_clip(25), "b": make_clip(25)}, drawn, loud, tmp_path / "v.mov", RenderConfig(size=SIZE, sound="mixed"))
+    heard, _ = sound_of(tmp_path / "v.mov")
+    assert (heard.float().abs() > 0.999 * heard.abs().max()).float().mean() < 0.05
+
+
+def test_a_silent_film_is_told(motion_folder, avatars, tmp_path):
+    said = []
+    for sound in (None, "none"):
+        render_motion_folder(motion_folder, avatars, tmp_path / "v.mp4", RenderConfig(size=SIZE, sound=sound), told=said.append)
+    (only,) = said
+    assert only.endswith("no a.wav and b.wav beside the motion: the film is silent")
+
+
+def test_one_person_alone_needs_nobody_else(motion_folder, avatars, tmp_path):
+    """Seen red: one's own tracked film could not be looked at without another's motion and avatar."""
+    (motion_folder / "a.motion.npz").unlink()
+    config = RenderConfig(size=SIZE, view="single", person="b")
+    render_motion_folder(motion_folder, avatars[1:], tmp_path / "one.mp4", config)
+    render_motion_folder(motion_folder, avatars, tmp_path / "of_two.mp4", config)
+    alone, of_two = (VideoFrames(tmp_path / name).frames([24]) for name in ("one.mp4", "of_two.mp4"))
+    assert torch.equal(torch.as_tensor(alone), torch.as_tensor(of_two))
+    with pytest.raises(InputError, match="two avatars, found 1"):
+        render_motion_folder(motion_folder, avatars[1:], tmp_path / "two.mp4", RenderConfig(size=SIZE))
+
+
+def test_who_is_shown_is_for_the_single_view():
+    """Seen red: --person without it was not heeded."""
+    with pytest.raises(InputError, match="expected --view single"):
+        RenderConfig(person="b")
+
+
+def test_a_head_that_turns_in_the_world_is_told(motion_folder, avatars, make_clip, tmp_path):
+    """Seen red: motion whose rotation does all the turning became a head that never turns, without a word."""
+    turning = torch.zeros(25, 3)
+    turning[:, 1] = torch.linspace(0, 0.6, 25)
+    save_motion(motion_folder / "b.motion.npz", make_clip(25, rotation=turning))
+    said = []
+    render_motion_folder(motion_folder, avatars, tmp_path / "v.mp4", RenderConfig(size=SIZE, sound="none"), told=said.append)
+    (only,) = said
+    assert "b.motion.npz: the film leaves out how the head turns in the world (rotation, by up to 34 degrees)" in only
+
+
+def test_large_pictures_are_drawn_a_few_at_a_time(drawn, make_clip, monkeypatch):
+    """Seen red: ten of them, gigabytes."""
+    at_once = []
+    draw = rendering.draw
+    monkeypatch.setattr(rendering, "draw", lambda scene, *more, **named: at_once.append(len(scene.means)) or draw(scene, *more, **named))
+    monkeypatch.setattr(rendering, "CHUNK_PIXELS", 3 * SIZE * SIZE)
+    assert len(list(person_layers(make_clip(7), drawn["a"], portrait_camera(SIZE)))) == 7 and at_once == [3, 3, 1]
