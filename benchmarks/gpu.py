@@ -95,7 +95,7 @@ class Sizes:
     )
     stage1: Stage1Config = field(default_factory=Stage1Config)  # paper scale, batches of 32
     num_gaussians: int = 60_000  # of an avatar
-    loads: tuple[Load, ...] = (Load(1, 2), Load(8, 4))  # the least there is, and configs/stage2.yaml's
+    loads: tuple[Load, ...] = (Load(1, 2), Load(16, 2))  # the least there is, and configs/stage2.yaml's
     alternations: int = 8  # of the loop, in one go
     minutes: float = 1.0  # of dialogue to generate
     sampling: GenerationConfig = field(default_factory=GenerationConfig)
