@@ -121,7 +121,15 @@ def overview(prefix: str = "") -> str:
     lines = [f"  {name:<{width}}   {command.summary}" for name, command in shown.items()]
     usage = f"usage: mango {prefix + ' ' if prefix else ''}COMMAND [options]"
     return "\n".join(
-        [usage, "", "Two voices in, a talking and listening 3D dialogue out.", "", *lines, "", "`mango COMMAND --help` lists a command's options."]
+        [
+            usage,
+            "",
+            "Two voices in, a talking and listening 3D dialogue out.",
+            "",
+            *lines,
+            "",
+            "`mango COMMAND --help` lists a command's options.",
+        ]
     )
 
 

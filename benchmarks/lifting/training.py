@@ -226,8 +226,8 @@ def bank_labels(bench: Bench, row: str) -> Mapping[tuple[str, str], MotionClip]:
     """The labels that a stage two ended with."""
     model, _, _ = load_motion_model(bench.run("stage1"), head=load_head())
     bank = read_tensors(newest_checkpoint(bench.run(row) / "checkpoints") / "bank.safetensors")
-    named = {tuple(key.split("/")): motion for key, motion in bank.items()}
-    return in_units_of_the_head(bench, model, {(id, side): motion for (part, id, side), motion in named.items() if part == "bank"})
+    labels = {tuple(key.split("/")[1:]): motion for key, motion in bank.items() if key.startswith("bank/")}
+    return in_units_of_the_head(bench, model, labels)
 
 
 @torch.no_grad()

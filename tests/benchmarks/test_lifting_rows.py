@@ -21,7 +21,7 @@ from benchmarks.lifting.controls import CONTROLS
 from benchmarks.lifting.rows import OF_CI, ROWS, Changed
 from benchmarks.lifting.running import trained
 from benchmarks.lifting.scales import scale_of
-from benchmarks.lifting.training import Bench, misled, pictures_of, stage_two_config, true_labels
+from benchmarks.lifting.training import Bench, bank_labels, misled, pictures_of, stage_two_config, true_labels
 from mango.data.dialogues import DialogueSet
 from mango.data.json_files import read_json
 from mango.data.truth import Truth
@@ -138,6 +138,14 @@ def test_pictures_that_were_asked_for_closures_count(bench):
     asked = read_json(config.run / "closures.json")["asked"]
     assert asked > 0 and pictures_of(config) == asked + pictures_of(replace(config, run=bench.rows / "nothing"))
     assert scoring.cost_of(bench, "stage2").frames_rendered == pictures_of(config)
+
+
+def test_labels_that_stage_two_ended_with_are_scored(bench):
+    """Seen red: what else the bank remembers, of people, was taken for clips."""
+    labels, tracked = bank_labels(bench, "stage2"), DialogueSet.open(bench.data)
+    assert set(labels) == {(id, side) for id in tracked.split("train") for side in PERSONS}
+    assert any(not torch.equal(motion.expr, tracked.dialogue(id).side(side).motion.expr) for (id, side), motion in labels.items())
+    assert scoring.scored(bench, "stage2", "train", "of this test")["means"]["lve_max"] > 0
 
 
 def test_full_is_small_with_more_rows():
