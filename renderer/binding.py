@@ -42,7 +42,10 @@ class TriangleFrames:
 
 
 def triangle_frames(vertices: Float[Tensor, "*batch verts 3"], faces: Int[Tensor, "gaussians 3"]) -> TriangleFrames:
-    """The frame of each triangle in ``faces`` (one row per Gaussian). Without area: scale and frame go to zero, never NaN."""
+    """The frame of each triangle in ``faces`` (one row per Gaussian).
+
+    A triangle without area has no normal of its own: zeros or any direction, never NaN. Its scale is half its first side.
+    """
     planes = vertices.movedim(-1, 0)
     corners = tuple(tuple(plane[..., faces[:, corner]] for plane in planes) for corner in range(3))
     base, side = _minus(corners[1], corners[0]), _minus(corners[2], corners[0])
@@ -95,10 +98,13 @@ def placed(
 ) -> Places:
     """Where Gaussians on ``triangles`` (vertex numbers) are. ``offsets`` and scales are in units of the triangle's scale.
 
-    Compiled for float32 on a CPU with a compiler, plain PyTorch elsewhere. Errors: ValueError for triangles of other vertices.
+    Compiled for float32 on a CPU with a compiler, plain PyTorch elsewhere. Errors: ValueError for triangles of other vertices, and for
+    what does not have a row for each of them.
     """
     from renderer.backends import cpu
 
+    triangles = triangles.to(torch.int64)
+    check_rows(len(triangles), barycentrics=barycentrics, offsets=offsets, quats=quats, log_scales=log_scales)
     on_mesh = (barycentrics, offsets, quats, log_scales)
     tensors = (vertices, *on_mesh)
     if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors) or cpu.obstacle() is not None:
@@ -108,6 +114,14 @@ def placed(
     batch = vertices.shape[:-2]
     results = bind_op(vertices.reshape(-1, *vertices.shape[-2:]), triangles, barycentrics, offsets, quats, log_scales.exp())
     return Places(*(result.reshape(*batch, *result.shape[1:]) for result in results))
+
+
+def check_rows(count: int, **values: Tensor) -> None:
+    """A row for each of ``count`` triangles: memory beyond would be read."""
+    for name, tensor in values.items():
+        expected = (count, 4 if name == "quats" else 3)
+        if tensor.shape != expected:
+            raise ValueError(f"{name}: expected shape {expected}, a row for each triangle, found {tuple(tensor.shape)}; repeat its rows")
 
 
 def placed_plainly(

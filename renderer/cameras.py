@@ -32,7 +32,7 @@ def look_at(eye: Sequence[Number], target: Sequence[Number], up: Sequence[Number
 def pinhole(width: int, height: int, field_of_view_degrees: Number) -> Float[Tensor, "3 3"]:
     """Intrinsics with the principal point in the middle; the angle spans the height of the picture."""
     focal = 0.5 * height / math.tan(math.radians(field_of_view_degrees) / 2)
-    return torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+    return torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]], dtype=torch.float32)
 
 
 def portrait_camera(

@@ -52,8 +52,8 @@ class DensityConfig:
     grow_gradient: float = 2e-4  # mean gradient of the place in the picture, whose half sides are 1, above which a Gaussian becomes two
     split_scale: float = 0.01  # metres; growing Gaussians up to this standard deviation are cloned, larger ones split
     prune_opacity: float = 0.005  # least opacity that may stay
-    prune_scale: float = 0.1  # metres; largest standard deviation that may stay
-    prune_radius: float = math.inf  # largest radius that may stay, as a share of the picture's longer side
+    prune_scale: float = 0.1  # metres; largest standard deviation that may stay, once opacities have been reset
+    prune_radius: float = math.inf  # largest radius that may stay from then on, as a share of the picture's longer side
     # When one becomes two, both keep its opacity ("inherited", Kerbl et al.), or together they are as opaque as it was
     # where they overlap ("shared", Rota Bulo et al., "Revising densification in Gaussian splatting", 2024).
     new_opacity: Literal["inherited", "shared"] = "inherited"
@@ -171,7 +171,7 @@ class DensityControl:
         if self.config.refines(step):
             if self.observed is None:
                 raise ValueError(f"density control: expected observations before step {step}, found none; call observe() after backward()")
-            plan = planned(self.config, self.observed_of(report.total, tensors["opacity_logits"]), tensors)
+            plan = planned(self.config, self.observed_of(report.total, tensors["opacity_logits"]), tensors, step)
             if plan.changes:
                 noise = normal(self.config.seed, step, (2 * int(plan.split.sum()), 3)).to(tensors["quats"])
                 replace_rows(gaussians, tensors, grown(tensors, plan, self.config.new_opacity, noise), plan, optimizers)
@@ -224,8 +224,10 @@ class Plan:
         )
 
 
-def planned(config: DensityConfig, observed: Observed, tensors: PerGaussian) -> Plan:
-    """The faint go first, which makes room; then those grow that may; what is too large and not about to be split goes too."""
+def planned(config: DensityConfig, observed: Observed, tensors: PerGaussian, step: int) -> Plan:
+    """The faint go first, which makes room; then those grow that may; what is too large and not about to be split goes too, once
+    opacities have been reset (if they are at all): before, the large ones are all that there is to split.
+    """
     opacities, triangles = tensors["opacity_logits"].sigmoid(), tensors.get("triangles")
 
     def spared(doomed: Bool[Tensor, "gaussians"]) -> Bool[Tensor, "gaussians"]:
@@ -234,6 +236,7 @@ def planned(config: DensityConfig, observed: Observed, tensors: PerGaussian) -> 
     faint = spared(opacities < config.prune_opacity)
     large = observed.sizes > config.split_scale
     too_large = (observed.sizes > config.prune_scale) | (observed.radii > config.prune_radius)
+    too_large &= step > config.reset_every
     gradients = observed.gradients / observed.pictures.clamp(min=1)
     room = max(0, config.most - int((~faint).sum()))
     grows = first(room, (gradients > config.grow_gradient) & ~faint & (large | ~too_large), gradients)

@@ -281,22 +281,24 @@ class _Header:
     count: int  # vertices
     properties: list[tuple[str, str]]  # name, numpy type
     length: int  # bytes of the header itself
+    more: bool  # after the vertices comes something else, which is passed over
 
     def table(self, data: bytes, wanted: list[str], source: str) -> np.ndarray:
         """The wanted columns as float32 [vertices, columns]. Nothing is allocated before the size is known to be right."""
         with np.errstate(over="ignore"):  # doubles beyond float32 become infinite and are refused by name
             if self.order:
                 row = np.dtype([(name, self.order + kind) for name, kind in self.properties])
-                _expect_size(self.count * row.itemsize, len(data) - self.length, f"bytes for {self.count} vertices", source)
+                _expect_size(self.count * row.itemsize, len(data) - self.length, self.more, f"bytes for {self.count} vertices", source)
                 rows = np.frombuffer(data, row, self.count, self.length)
                 table = np.empty((self.count, len(wanted)), np.float32)
                 for i, name in enumerate(wanted):
                     table[:, i] = rows[name]
                 return table
             words = data[self.length :].split()
-            _expect_size(self.count * len(self.properties), len(words), f"numbers for {self.count} vertices", source)
+            numbers = self.count * len(self.properties)
+            _expect_size(numbers, len(words), self.more, f"numbers for {self.count} vertices", source)
             try:
-                numbers = np.array(words, dtype=np.float64).reshape(self.count, len(self.properties))
+                numbers = np.array(words[:numbers], dtype=np.float64).reshape(self.count, len(self.properties))
             except ValueError:
                 raise ValueError(f"{source}: expected numbers after the header, found other text; write the file again") from None
             names = [name for name, _ in self.properties]
@@ -309,7 +311,7 @@ def _header(data: bytes, source: str) -> _Header:
     end = re.search(rb"\nend_header[ \t]*\r?\n", data[:LONGEST_HEADER])
     if end is None:
         raise ValueError(f"{source}: expected a .ply header, found no end of it; the file is cut off or damaged, copy it again")
-    order, count, properties = None, None, []
+    order, count, properties, empty, more = None, None, [], False, False
     for line in data[: end.start()].decode("latin-1").split("\n")[1:]:
         match line.split():
             case [] | ["comment" | "obj_info", *_]:
@@ -317,23 +319,28 @@ def _header(data: bytes, source: str) -> _Header:
             case ["format", name, "1.0"] if name in FORMATS and order is None:
                 order = FORMATS[name]
             case ["element", "vertex", number] if count is None and re.fullmatch("[0-9]{1,18}", number):
-                count = int(number)
-            case ["element", name, "0"] if count is not None and name != "vertex":
-                break  # an empty element after the vertices: its properties take no bytes
+                count, empty = int(number), False
+            case ["element", name, _] if count is not None and name != "vertex":
+                more = True
+                break  # a camera, say, or faces
+            case ["element", name, "0"] if name != "vertex":
+                empty = True  # before the vertices, and no bytes of it
             case ["element", name, *_] if name != "vertex":
                 found = f"element {name!r}"
-                raise ValueError(f"{source}: expected vertices and nothing else, found {found}; export uncompressed splats without a mesh")
+                raise ValueError(f"{source}: expected vertices first, found {found}; export uncompressed splats without a mesh")
+            case ["property", *_] if empty:
+                continue
             case ["property", kind, name] if kind in TYPES and count is not None and name not in dict(properties):
                 properties.append((name, TYPES[kind]))
             case _:
                 raise ValueError(f"{source}: expected a .ply header, found the line {line[:80]!r} in it; export the file again")
     if order is None or count is None:
         raise ValueError(f"{source}: expected a format and vertices in the header, found none; export the file again")
-    return _Header(order, count, properties, end.end())
+    return _Header(order, count, properties, end.end(), more)
 
 
-def _expect_size(expected: int, found: int, what: str, source: str) -> None:
-    if expected != found:
+def _expect_size(expected: int, found: int, more: bool, what: str, source: str) -> None:
+    if found < expected or (found > expected and not more):
         problem = "the file is cut off" if found < expected else "the file is longer than its header says"
         raise ValueError(f"{source}: expected {expected} {what}, found {found}; {problem}, copy or export it again")
 

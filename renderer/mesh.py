@@ -46,7 +46,12 @@ def rasterize_mesh(
     pixels = screen(vertices, camera).cpu().contiguous()
     batch, corners = pixels.shape[:-2], faces.to("cpu", torch.int64).contiguous()
     lead = (*batch, camera.height, camera.width)
-    triangles, weights, depths = torch.empty(lead, dtype=torch.int64), torch.empty(*lead, 3), torch.empty(lead)
+    here = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are
+    triangles, weights, depths = (
+        torch.empty(lead, dtype=torch.int64, device="cpu"),
+        torch.empty(*lead, 3, **here),
+        torch.empty(lead, **here),
+    )
     frame = Frame(batch.numel(), *pixels.shape[-2:-1], *corners.shape[:1], camera.width, camera.height, torch.get_num_threads(), near_plane)
     tensors = (pixels, corners, triangles, weights, depths)
     if library().rasterize_mesh(ctypes.byref(frame), *(ctypes.c_void_p(t.data_ptr()) for t in tensors)) != 0:
@@ -63,7 +68,9 @@ def screen(vertices: Float[Tensor, "*batch verts 3"], camera: Camera) -> Float[T
     return torch.cat([plane, depth], dim=-1)
 
 
-def check_faces(faces: Int[Tensor, "faces 3"], count: int) -> None:
+def check_faces(faces: Int[Tensor, "faces corners"], count: int) -> None:
+    if faces.dim() != 2 or faces.shape[1] != 3:
+        raise ValueError(f"faces: expected triangles, shape (faces, 3), found {tuple(faces.shape)}; cut larger faces into triangles first")
     if faces.numel() and not (int(faces.min()) >= 0 and int(faces.max()) < count):
         raise ValueError(
             f"faces: expected vertex numbers from 0 to {count - 1}, found {int(faces.min())} to {int(faces.max())}; "

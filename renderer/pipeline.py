@@ -110,6 +110,7 @@ def metadata(request: Request, projection: Projection) -> dict:
     meta |= {"width": request.width, "height": request.height, "tile_size": TILE}
     meta |= {"tile_width": -(-request.width // TILE), "tile_height": -(-request.height // TILE)}
     meta |= {"n_batches": request.batch.numel(), "n_cameras": request.cameras}
+    meta |= {"batch_ids": None, "camera_ids": None, "gaussian_ids": None}  # of the packed layout
     return meta
 
 

@@ -1,4 +1,4 @@
-"""3D Gaussians to 2D ones: the EWA projection in plain PyTorch, any floating type, differentiable except in the intrinsics.
+"""3D Gaussians to 2D ones: the EWA projection in plain PyTorch, float32 and float64, differentiable except in the intrinsics.
 
 Zwicker et al., "EWA volume splatting" (2001), as 3D Gaussian splatting and gsplat use it: the covariance goes through the
 Jacobian of the pinhole projection at the Gaussian's centre, and ``eps2d`` square pixels of blur are added.

@@ -124,7 +124,7 @@ def rasterize(
         tangential_coeffs=tangential_coeffs,
         thin_prism_coeffs=thin_prism_coeffs,
         ftheta_coeffs=ftheta_coeffs,
-        rolling_shutter=rolling_shutter,
+        rolling_shutter=None if getattr(rolling_shutter, "name", "") == "GLOBAL" else rolling_shutter,  # gsplat's word for none
         viewmats_rs=viewmats_rs,
     )
     check_choice("camera_model", camera_model, ("pinhole",))
@@ -157,7 +157,8 @@ def rasterize(
     name = resolve(means.device.type, means.dtype) if backend == "auto" else backend
     if name != "gsplat":
         warn_ignored(name, packed=packed, segmented=segmented, channel_chunk=None if channel_chunk == 32 else channel_chunk)
-    return usable(name).rasterize(request)
+    with torch.autocast(means.device.type, enabled=False):  # kernels take float32 as float32, and depths want all of it
+        return usable(name).rasterize(request)
 
 
 def draw(
@@ -208,7 +209,7 @@ def draw(
 @lru_cache
 def resolve(device: str, dtype: torch.dtype) -> str:
     """The backend that "auto" means for tensors of this device and type: the first that can run. Logged once. Raises `NoBackend`."""
-    preferred = ("gsplat",) if device == "cuda" else ("cpu", "reference")
+    preferred = {"cuda": ("gsplat",), "cpu": ("cpu", "reference")}.get(device, ("reference",))
     if dtype != torch.float32:  # the others compute in float32 only
         preferred = ("reference",)
     reasons = []

@@ -70,8 +70,15 @@ def cache_folder() -> Path:
 
 def built(folder: Path) -> Path:
     """The library in ``folder``. Two processes may build at once: each links under its own name, renaming is atomic."""
-    command = compiler()
-    target = folder / f"renderer-{digest(command)}.so"
+    folder = folder.resolve()  # what is named without a folder is looked for among the system's libraries
+    try:
+        command = compiler()
+    except BuildError:
+        compiled = sorted(folder.glob(f"renderer-{digest()}-*.so"))  # on this kind of machine, while there was a compiler
+        if compiled and not os.environ.get("CXX"):
+            return compiled[0]
+        raise
+    target = folder / f"renderer-{digest()}-{digest_of_compiler(command)}.so"
     if target.exists():
         return target
     log.info("renderer: compiling the CPU kernels into %s (a few seconds, once)", target)
@@ -89,7 +96,10 @@ def built(folder: Path) -> Path:
 
 def compiler() -> list[str]:
     """The words of $CXX, which may hold options ("ccache g++"), else the first of `COMPILERS` that is there. Raises `BuildError`."""
-    chosen = shlex.split(os.environ.get("CXX", ""))
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise BuildError(f"no C++ compiler found: $CXX is no command ({error}); correct it, or unset it to look for others") from error
     found = next(filter(None, map(shutil.which, chosen[:1] or COMPILERS)), None)
     if found is not None:
         return [found, *chosen[1:]]
@@ -105,10 +115,14 @@ def run(*command: str) -> None:
         raise BuildError(f"{' '.join(command)} failed with code {done.returncode}: {tail}")
 
 
-def digest(command: list[str]) -> str:
-    """Of everything the machine code depends on."""
+def digest_of_compiler(command: list[str]) -> str:
     version = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
-    known = hashlib.sha256("\0".join([version, *command[1:], *COMPILE, native(), *LINK, cpu()]).encode())
+    return hashlib.sha256("\0".join([version, *command[1:]]).encode()).hexdigest()[:8]
+
+
+def digest() -> str:
+    """Of everything else the machine code depends on."""
+    known = hashlib.sha256("\0".join([*COMPILE, native(), *LINK, cpu()]).encode())
     for source in sorted(SOURCES.iterdir()):
         known.update(source.name.encode() + b"\0" + source.read_bytes())
     return known.hexdigest()[:20]

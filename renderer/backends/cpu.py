@@ -98,6 +98,8 @@ class Images(ctypes.Structure):
 def call(function: str, sizes: ctypes.Structure, *tensors: Tensor | None) -> None:
     """Calls into the library with raw pointers. ctypes lets go of the interpreter lock meanwhile."""
     held = [None if t is None else t.contiguous() for t in tensors]  # results are contiguous and are written in place
+    if wrong := [t for t in held if t is not None and (t.device.type != "cpu" or (t.is_floating_point() and t.dtype != torch.float32))]:
+        raise TypeError(f"renderer: {function} takes float32 on the CPU, found {wrong[0].dtype} on {wrong[0].device}; convert it")
     pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in held]
     if getattr(library(), function)(ctypes.byref(sizes), *pointers) != 0:
         raise MemoryError(f"renderer: out of memory in {function}")

@@ -1,15 +1,16 @@
 """gsplat's CUDA kernels. The only file that imports gsplat."""
 
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from renderer.backends.compilation import cache_folder
+from renderer.backends.compilation import BuildError, cache_folder
 from renderer.pipeline import TILE, Request, Result, compose
 from renderer.projection import Projection
 
@@ -38,13 +39,17 @@ def obstacle() -> str | None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One process of this user at a time: gsplat's first import empties its build folder, whoever is building there."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "gsplat.lock", "w") as lock:
-        with suppress(ImportError):  # not on Windows
+    """One process of this user at a time: gsplat's first import empties its build folder, whoever is building there.
+
+    Where no lock can be had, that is no reason not to draw: most installations have nothing to build.
+    """
+    with ExitStack() as held:
+        with suppress(ImportError, OSError, BuildError):  # not on Windows; or nowhere to write to
             import fcntl
 
+            folder = cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(open(folder / f"gsplat-{os.getuid()}.lock", "w"))
             fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed, or its process ends
         yield
 

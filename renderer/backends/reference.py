@@ -1,4 +1,4 @@
-"""The definition: every Gaussian at every pixel, front to back, in plain PyTorch and any floating type. Slow on purpose."""
+"""The definition: every Gaussian at every pixel, front to back, in plain PyTorch, float32 and float64. Slow on purpose."""
 
 import torch
 from jaxtyping import Float

@@ -5,7 +5,7 @@ import torch
 from gaussian_scenes import assert_no_worse_than
 
 from renderer.backends import cpu
-from renderer.binding import placed, placed_plainly, triangle_frames
+from renderer.binding import check_rows, placed, placed_plainly, triangle_frames
 
 ATTRIBUTES = ("barycentrics", "offsets", "quats", "log_scales")
 
@@ -155,3 +155,16 @@ def test_plain_where_there_is_no_compiler(monkeypatch):
 def test_plain_in_double_precision():
     for name, value in everything(placed, SCENES["many"], torch.float64).items():
         assert torch.equal(value, everything(plainly, SCENES["many"], torch.float64)[name]), name
+
+
+def test_triangles_in_other_whole_numbers():
+    """Seen red: a crash, for int32 was read as int64."""
+    scene = converted(riding(), torch.float32)
+    torch.testing.assert_close(placed(**{**scene, "triangles": scene["triangles"].int()}).means, placed(**scene).means)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("barycentrics", (1, 3)), ("offsets", (100, 3)), ("quats", (203, 3))])
+def test_rows_that_do_not_belong_to_the_triangles_are_refused(name, shape):
+    """Seen red: where no hook checks shapes, numbers from anywhere in memory."""
+    with pytest.raises(ValueError, match=rf"{name}: expected shape \(203, [34]\), a row for each triangle, found \("):
+        check_rows(203, **{name: torch.zeros(shape)})

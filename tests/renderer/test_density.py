@@ -324,6 +324,21 @@ def test_too_large_ones_go_unless_they_split():
     assert tenth.pruned == 60 - len(avatar.triangles.unique(dim=0)) and tenth.total == len(avatar.offsets)
 
 
+def test_large_ones_stay_until_opacities_were_reset():
+    """Seen red: they went at the first refinement, before they could split; Kerbl et al. and gsplat wait."""
+    control = DensityControl(replace(NOW, reset_every=4, prune_scale=0.1))
+    gaussians, large = free(6), 0
+    with torch.no_grad():
+        gaussians["log_scales"].fill_(math.log(0.02))
+        gaussians["log_scales"][large] = math.log(0.2)
+    totals = []
+    for step in range(1, 7):
+        seen = torch.zeros(1, len(gaussians["means"]), 2)
+        control.observe(gaussians["log_scales"].exp(), seen, (seen + 1).int(), SIZE, SIZE)
+        totals.append(control.step(step, gaussians, adam(gaussians)).total)
+    assert totals == [6, 6, 6, 6, 5, 5]
+
+
 def test_every_triangle_keeps_one():
     """The most opaque, if all would go; then only. Without the option none stays."""
     vertices, avatar = bound(100)

@@ -185,7 +185,7 @@ MALFORMED = {
     "too long": (GOOD + b"\0", "found 137; the file is longer"),
     "text cut off": (ply(*rows_of(), "ascii")[:-8], "expected 34 numbers"),
     "text that is no number": (ply(*rows_of(y="much"), "ascii"), "expected numbers after the header"),
-    "a mesh beside": (GOOD.replace(b"end_header", b"element face 7\nproperty list uchar int vertex_indices\nend_header"), "element 'face'"),
+    "something before": (GOOD.replace(b"element vertex", b"element chunk 7\nproperty float min_x\nelement vertex"), "element 'chunk'"),
     "a list": (GOOD.replace(b"property float nx", b"property list uchar int nx"), "property list uchar int nx"),
     "a type nobody knows": (GOOD.replace(b"property float nx", b"property half nx"), "property half nx"),
     "a property twice": (GOOD.replace(b"property float ny", b"property float nx"), "'property float nx'"),
@@ -211,9 +211,15 @@ def test_malformed_files_are_refused_in_words(tmp_path, kind):
     assert "bad.ply" in str(caught.value) and "; " in str(caught.value)
 
 
-def test_empty_elements_after_the_vertices_are_no_mesh():
-    content = GOOD.replace(b"end_header", b"element face 0\nproperty list uchar int vertex_indices\nend_header")
-    assert_same_bits(splats_of_ply(content, "a.ply"), splats_of_ply(GOOD, "a.ply"))
+@pytest.mark.parametrize("form", ["binary_little_endian", "ascii"])
+def test_what_comes_after_the_vertices_is_passed_over(form):
+    """Seen red: refused, as files of programs that store their camera beside the splats were."""
+    good = ply(*rows_of(), form)
+    beside = b"element face 0\nproperty list uchar int vertex_indices\nelement camera 1\nproperty float fov\nend_header"
+    tail = b"\0\0\0\0" if form != "ascii" else b"\n0.5\n"
+    assert_same_bits(splats_of_ply(good.replace(b"end_header", beside) + tail, "a.ply"), splats_of_ply(good, "a.ply"))
+    none = b"element face 0\nproperty list uchar int vertex_indices\nelement vertex"
+    assert_same_bits(splats_of_ply(good.replace(b"element vertex", none), "a.ply"), splats_of_ply(good, "a.ply"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

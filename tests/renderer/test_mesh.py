@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from renderer.cameras import look_at, pinhole, portrait_camera
-from renderer.mesh import at_pixels, rasterize_mesh, shaded, triangles_at_pixels, visible_vertices
+from renderer.mesh import at_pixels, check_faces, rasterize_mesh, shaded, triangles_at_pixels, visible_vertices
 from renderer.rasterize import BACKENDS
 from renderer.types import Camera
 
@@ -85,3 +85,21 @@ def test_foreign_faces_are_refused():
 def test_nothing_to_draw():
     surface = rasterize_mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int64), portrait_camera(8))
     assert (surface.triangles == -1).all() and not surface.depths.any() and not surface.barycentrics.any()
+
+
+def test_torchs_defaults_change_nothing():
+    """Seen red: with float64 as the default type, depths of 1e257."""
+    vertices, faces = torch.tensor([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([[0, 1, 2]])
+    plain = rasterize_mesh(vertices, faces, portrait_camera(16))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = rasterize_mesh(vertices, faces, portrait_camera(16))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(vars(found).values(), vars(plain).values(), strict=True)) and found.depths.max() > 0.5
+
+
+def test_faces_of_four_corners_are_refused():
+    """Seen red: read as triangles, of which some were wrong."""
+    with pytest.raises(ValueError, match=r"expected triangles, shape \(faces, 3\), found \(1, 4\)"):
+        check_faces(torch.tensor([[0, 1, 2, 3]]), 4)

@@ -1,5 +1,7 @@
 """How the CPU backend behaves as a citizen: builds, threads, forks, modes, memory, everybody's floating point; and clear errors."""
 
+import enum
+import fcntl
 import gc
 import itertools
 import logging
@@ -99,6 +101,39 @@ def test_without_a_compiler_it_says_so(tmp_path):
     done = fresh_python(code, PATH=str(tmp_path), RENDERER_CACHE=str(tmp_path), CXX="")
     assert "WARNING:renderer:renderer: backend reference (cpu cannot run: no C++ compiler found" in done.stderr
     assert "ValueError: renderer backend 'cpu' cannot run here: no C++ compiler found" in done.stderr
+
+
+def test_what_was_compiled_is_used_where_no_compiler_is(cpu, tmp_path):
+    """Seen red: slim containers drew with the reference, a thousand times slower. In a cache named without a folder, too."""
+    code = "from renderer.backends.compilation import built, cache_folder, library; library(); print(built(cache_folder()))"
+    first = fresh_python(code, RENDERER_CACHE=str(tmp_path), CXX="")
+    assert fresh_python(code, PATH="/nowhere", RENDERER_CACHE=str(tmp_path), CXX="").stdout == first.stdout != ""
+    moved = f"import os; os.chdir({str(tmp_path)!r}); {code}"
+    assert fresh_python(moved, PATH="/nowhere", RENDERER_CACHE=".", CXX="").stdout == first.stdout
+
+
+def test_a_compiler_that_is_no_command_is_told(tmp_path):
+    """Seen red: shlex's own words, in a traceback."""
+    code = "from renderer.backends import cpu; print(cpu.obstacle())"
+    assert "$CXX is no command (No closing quotation)" in fresh_python(code, RENDERER_CACHE=str(tmp_path), CXX='g++ "').stdout
+
+
+def test_autocast_changes_no_picture(cpu):
+    """Seen red: harmonics in bfloat16 went to the kernel as float32, and the process died."""
+    scene = {
+        "means": torch.tensor([[[0.0, 0.0, 1.0]]]),
+        "quats": torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]),
+        "scales": torch.full((1, 1, 3), 0.1),
+        "opacities": torch.full((1, 1), 0.8),
+        "colors": torch.rand(1, 1, 16, 3, generator=torch.Generator().manual_seed(0)),
+        "viewmats": torch.eye(4)[None, None],
+        "Ks": torch.tensor([[[[20.0, 0.0, 8.0], [0.0, 20.0, 8.0], [0.0, 0.0, 1.0]]]]),
+    }
+    for backend in ("cpu", "reference"):
+        plain = renderer.rasterize(**scene, width=16, height=16, sh_degree=3, backend=backend)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = renderer.rasterize(**scene, width=16, height=16, sh_degree=3, backend=backend)
+        assert torch.equal(cast[0], plain[0]) and torch.equal(cast[1], plain[1])
 
 
 def test_a_failing_build_is_explained(tmp_path):
@@ -323,6 +358,23 @@ def test_double_precision_belongs_to_the_reference(cpu):
     assert resolve("cpu", torch.float64) == "reference" and resolve("cpu", torch.float32) == "cpu"
 
 
+def test_other_devices_than_cpu_and_cuda_have_the_reference():
+    assert resolve("mps", torch.float32) == "reference"
+
+
+def test_gsplats_own_words_for_what_is_plain(cpu):
+    """Seen red: its density control missed keys, and its default rolling shutter was refused."""
+
+    class RollingShutterType(enum.Enum):
+        ROLLING_TOP_TO_BOTTOM, GLOBAL = range(2)
+
+    scene = converted(ball(5), torch.float32)
+    *_, meta = renderer.rasterize(**scene, rolling_shutter=RollingShutterType.GLOBAL, backend="cpu")
+    assert all(meta[name] is None for name in ("batch_ids", "camera_ids", "gaussian_ids"))
+    with pytest.raises(ValueError, match="rolling_shutter is an option"):
+        renderer.rasterize(**scene, rolling_shutter=RollingShutterType.ROLLING_TOP_TO_BOTTOM, backend="cpu")
+
+
 def test_shapes_are_checked_without_the_tests_hook():
     from renderer.pipeline import Request
 
@@ -355,3 +407,16 @@ def test_ignored_arguments_warn():
     scene = converted(ball(5), torch.float32)
     with pytest.warns(UserWarning, match="packed=True has no meaning on the reference backend"):
         renderer.rasterize(**scene, packed=True, backend="reference")
+
+
+def test_no_lock_is_no_reason_not_to_draw(tmp_path, monkeypatch):
+    """Seen red: in a cache folder of another user, CUDA drew nothing."""
+    from renderer.backends import gsplat
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RENDERER_CACHE", str(tmp_path / "file" / "below"))
+    with gsplat.alone():
+        pass
+    monkeypatch.setenv("RENDERER_CACHE", str(tmp_path))
+    with gsplat.alone(), pytest.raises(BlockingIOError), open(next(tmp_path.glob("gsplat-*.lock")), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
