@@ -107,7 +107,8 @@ def track_films(
                 print(f"  {line}")
         write(out, half_done, tracked, facts, known, licence)
     data, seen = (shlex.quote(str(path)) for path in (out, sheet))
-    print(f"wrote {data}; look at {seen}; next: mango finetune --data {data} --person {people[0]} --checkpoint RUN --out RUN")
+    print(f"wrote {data}; look at {seen}; next: mango finetune --data {data} --person {people[0]} --checkpoint RUN --out OUT (and "
+          "--measure-gain, unless RUN learnt from films of mango track)")  # fmt: skip
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from mango.data.atomic import atomic_file
 from mango.data.landmarks import landmarks_in_picture
 from mango.data.video_writing import write_video
 from mango.errors import InputError
+from mango.head.conventions import axis_angle_to_matrix
 from mango.head.model import Head
 from mango.tracking.blinks import with_whole_blinks
 from mango.tracking.detection import Box, Following, Seen, cuts_in
@@ -43,6 +44,8 @@ SMALLEST = 64  # pixels of the film that is written
 DETECTED = "detected.npz"  # in the folder of a film that is being tracked
 DETECTION = 2  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
+PROFILE = 65.0  # degrees from facing the camera: the same of whoever is filmed from aside all the time
+OUTSIDE = 0.05  # share of the points that may lie outside the picture: beyond it nobody sees them
 WORST = 4.0  # times the median residual
 LEAP = 0.5  # of the face's size, from one frame to the next: nobody is as fast
 LOST_FOR = 3  # frames about a lost face or a cut that are not believed
@@ -130,7 +133,7 @@ def track(
     fitted = fit(head, seen.points, film.size, config.fit, lambda what, share: told(what, round(100 * share), 100), cuts=seen.cuts)
     if landmarks is None:
         fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))
-    keep = trusted(seen, fitted)
+    keep = trusted(seen, fitted, film.size)
     if keep.float().mean() < LEAST_TRUSTED:
         found = f"{100 * float(keep.float().mean()):.0f} %: faces turned away, cut or covered"
         raise InputError(film.path, expected="a face to be followed in at least half of the frames", found=found,
@@ -154,17 +157,27 @@ def track(
     return Tracked(side, scores(fitted, keep, seen, square, film, colour), (*said, *_words(film, seen, keep, speaking)))
 
 
-def trusted(seen: Seen, fitted: Fit) -> Bool[Tensor, "time"]:
-    """Frames that may supervise: a face is there, its points agree with a head, and it does not look away."""
-    good = seen.points.confidence > 0.5
+def trusted(seen: Seen, fitted: Fit, size: tuple[int, int]) -> Bool[Tensor, "time"]:
+    """Frames that may supervise: a face is there, in the picture (of ``size``: rows, columns), its points agree with a head, and it does
+    not look away.
+    """
+    places, (rows, cols) = seen.points.points, size
+    inside = (places >= 0).all(-1) & (places[..., 0] < cols) & (places[..., 1] < rows)
+    good = (seen.points.confidence > 0.5) & ((~inside).float().mean(1) <= OUTSIDE)
     believed = fitted.residual[good]
     good = good & (fitted.residual < WORST * believed.median())
-    good = good & (fitted.clip.neck_pose.norm(dim=-1) < np.radians(FARTHEST_TURN))
+    good = good & (fitted.clip.neck_pose.norm(dim=-1) < np.radians(FARTHEST_TURN)) & (from_the_camera(fitted) < np.radians(PROFILE))
     bad = ~good
     for cut in seen.cuts:
         bad[max(cut - 1, 0) : cut + 1] = True
     widened = torch.nn.functional.max_pool1d(bad.float()[None, None], 2 * LOST_FOR + 1, 1, LOST_FOR)[0, 0]
     return widened == 0
+
+
+def from_the_camera(fitted: Fit) -> Float[Tensor, "time"]:
+    """Angle between where the face looks and where the camera is, in its own direction, radians."""
+    forward = axis_angle_to_matrix(fitted.clip.neck_pose)[..., 2]  # the head's z axis
+    return torch.acos((-forward @ fitted.camera_from_world[0, 2, :3]).clamp(-1, 1))
 
 
 def write_films(

@@ -32,6 +32,7 @@ def begin(run: Run, studio: Studio, learners: Learners) -> None:
     if known:
         gain = known_gain(known)
         run.note(FILE, {"errors": {}, "gain": gain})
+        run.say(f"movements are taken {gain:.2f} times as large as labelled, as in {known}; for another tracker's labels have it measured")
     else:
         gain = measured_gain(run, studio, learners)
     learners.bank = amplified(studio, learners.bank, gain)

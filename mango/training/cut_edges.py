@@ -16,7 +16,7 @@ from renderer.types import Gaussians
 LOOKS = 32  # lessons whose pictures say what was filmed
 CUT = 0.05  # share of an edge's pixels that show somebody, from which on the edge cuts them off
 WIDTH = 0.15  # of what fades, as a share of the picture's height
-SELDOM = 0.1  # how many of the pictures may show a Gaussian nearer to the edge than it counts
+OFTEN = 0.5  # share of the pictures: what so many show whole is well learnt, wherever the others cut
 NOTHING = 1e-6  # an opacity that draws nothing
 
 
@@ -33,7 +33,7 @@ def fade_at_cut_edges(studio: Studio, learners: Learners) -> None:
             lengths[person].append(length)
     for person, found in lengths.items():
         if found:
-            avatar, length = learners.avatars[person], torch.stack(found).quantile(SELDOM, dim=0)
+            avatar, length = learners.avatars[person], torch.stack(found).quantile(OFTEN, dim=0)
             share = (length / WIDTH).clamp(0, 1)
             faded = share < 1
             opacities = (share * avatar.opacity_logits.sigmoid()).clamp(min=NOTHING)

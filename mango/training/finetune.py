@@ -16,7 +16,7 @@ from mango.data.atomic import check_place
 from mango.data.dialogues import DialogueSet
 from mango.errors import InputError
 from mango.training.adapter_files import save_adapter
-from mango.training.alternation import Phase, Schedule
+from mango.training.alternation import Phase, Schedule, learned_before
 from mango.training.avatars import save_avatars
 from mango.training.calibration import begin
 from mango.training.cut_edges import fade_at_cut_edges
@@ -110,13 +110,19 @@ def finetune(config: FinetuneConfig) -> int:
                 run.save(step, learners.all, learners.tensors, samples_seen=step * stage2.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(stage2.run / "avatars", learners.avatars)
-                    save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", kept_adapter(studio, learners))
+                    if learns_to_move(stage2):
+                        save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", kept_adapter(studio, learners))
         if run.exit_code == 0:
             run.say(quality(studio, learners))  # before the avatar lacks what the pictures' edges cut
             fade_at_cut_edges(studio, learners)
             if runtime.is_main:
                 save_avatars(stage2.run / "avatars", learners.avatars)
     return run.exit_code
+
+
+def learns_to_move(config: Stage2Config) -> bool:
+    """Whether there will be an adapter: without steps of the motion it would do nothing."""
+    return learned_before(config.steps, "motion", config.schedule) > 0
 
 
 def _check_begun_on_these(config: FinetuneConfig, films: DialogueSet) -> None:
@@ -157,9 +163,10 @@ def quality(studio: Studio, learners: Learners) -> str:
 
 
 def frames_of(dialogues: DialogueSet, split: str, person: str) -> int:
-    """In which the person is seen."""
-    described = [dialogues.describe(id) for id in dialogues.split(split)]
-    return sum(one.frames for one in described if person in one.people.values())
+    """In which the person is seen, and the tracker is believed."""
+    ids = [id for id in dialogues.split(split) if person in dialogues.describe(id).people.values()]
+    tracks = [side.track for id in ids for side in dialogues.dialogue(id).sides.values() if side.person == person]
+    return sum(int(track.keep.sum()) for track in tracks if track is not None)
 
 
 def growth_during(head_steps: int) -> DensityConfig:

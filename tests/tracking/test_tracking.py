@@ -12,6 +12,7 @@ from pretended_models import PretendedModels, face_points, pictures
 
 from mango.data.video import VideoFrames
 from mango.errors import InputError
+from mango.head.conventions import axis_angle_to_matrix
 from mango.tracking.detection import Box, Following, Seen
 from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_points import SeenPoints
@@ -201,10 +202,25 @@ def test_what_is_trusted(whole):
     residual = torch.full((FRAMES,), 0.01)
     residual[8] = 0.05
     fitted = Fit(replace(clip, neck_pose=turned), found.side.track.camera_from_world, found.side.track.intrinsics, residual)
-    points = SeenPoints(torch.zeros(FRAMES, 468, 2), torch.ones(FRAMES))
-    keep = trusted(Seen(points, torch.zeros(FRAMES, 2, 2), (25,), ()), fitted)
-    doubted = [*range(5, 12), *range(21, 29), *range(37, 44)]  # residual; a cut before picture 25: both sides; the turn
-    assert (~keep).nonzero()[:, 0].tolist() == doubted
+    places = torch.full((FRAMES, 468, 2), 50.0)
+    places[33, :20, 0], places[34, :30, 0] = 101.0, 101.0  # of a picture 100 wide: fewer, and more than one in twenty
+    seen = Seen(SeenPoints(places, torch.ones(FRAMES)), torch.zeros(FRAMES, 2, 2), (25,), ())
+    doubted = [*range(5, 12), *range(21, 29), *range(31, 44)]  # residual; a cut before picture 25: both sides; outside, the turn
+    assert (~trusted(seen, fitted, (200, 100))).nonzero()[:, 0].tolist() == doubted
+
+
+def test_a_film_from_the_side_is_not_trusted(whole):
+    """Seen red: turns were measured from the film's own middle, which was a profile."""
+    _, _, found = whole
+    from mango.tracking.fitting import Fit
+
+    seen = Seen(SeenPoints(torch.full((FRAMES, 468, 2), 50.0), torch.ones(FRAMES)), torch.zeros(FRAMES, 2, 2), (), ())
+    for degrees, kept in ((40.0, True), (75.0, False)):
+        about = torch.eye(4)
+        about[:3, :3] = axis_angle_to_matrix(torch.tensor([0.0, np.radians(degrees), 0.0]))
+        aside = found.side.track.camera_from_world @ about
+        fitted = Fit(found.side.motion, aside, found.side.track.intrinsics, torch.full((FRAMES,), 0.01))
+        assert bool(trusted(seen, fitted, (100, 100)).all()) == kept == bool(trusted(seen, fitted, (100, 100)).any())
 
 
 def refused(head, tmp_path, models, match, **options):

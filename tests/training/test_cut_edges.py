@@ -1,7 +1,7 @@
 """Where a film cuts somebody off, the avatar fades out.
 
 Faults planted, each seen red: rows and columns exchanged, sizes of Gaussians left out, edges that nobody touches taken for cuts, the
-nearest picture instead of all but a tenth, opacities faded without colours, what is whole changed.
+nearest picture instead of the middle one, opacities faded without colours, what is whole changed.
 """
 
 from dataclasses import replace
@@ -73,11 +73,11 @@ def test_a_bust_fades_where_most_pictures_cut_it(filmed, head, tmp_path, monkeyp
             assert torch.equal(changes[whole], before[name][whole]) and (changes[~whole] == 0).all(), "no expression brings them back"
         return opacities
 
-    seldom, often, never = left(32), left(4), left(10**9)
+    sometimes, always, never = left(4), left(1), left(10**9)
     full = before["opacity_logits"].sigmoid()
-    assert (seldom - never).abs().max() < 0.03, "a picture in thirty takes hardly anything away"
+    assert (sometimes - never).abs().max() < 0.03, "what most pictures show whole stays (seen red: one in ten took half of a face)"
     gone, fading = never <= 2 * NOTHING, (never > 2 * NOTHING) & (never < 0.99 * full)
-    assert 0.05 < gone.float().mean() < (often <= 2 * NOTHING).float().mean() < 0.6
+    assert 0.05 < gone.float().mean() < (always <= 2 * NOTHING).float().mean() < 0.6
     assert fading.sum() > 5 and height[gone].median() < height[fading].median() < height[never == full].median()
     uncut = left(10**9, cut=False)
     assert set((uncut <= 2 * NOTHING).tolist()) == {True, False} and ((uncut <= 2 * NOTHING) | (uncut == full)).all(), "none fades"

@@ -44,6 +44,8 @@ def test_efforts_differ_in_length_and_grow_only_when_asked(filmed, tmp_path):
     films = DialogueSet.open(filmed)
     config = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes), films)  # noqa: E731
     assert config(effort="quick").steps == EFFORTS["quick"].head_steps, "an avatar alone"
+    assert not finetuning.learns_to_move(config(effort="quick")), "seen red: an adapter that does nothing was written, and recommended"
+    assert finetuning.learns_to_move(config(effort="normal"))
     assert config().density is None, "crumbs are worse than soft hair"
     for effort in EFFORTS:
         grown = config(effort=effort, grow=True)
@@ -54,11 +56,18 @@ def test_efforts_differ_in_length_and_grow_only_when_asked(filmed, tmp_path):
     assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
 
 
-def test_a_short_film_is_not_learnt_by_heart(filmed, tmp_path):
+def test_a_short_film_is_not_learnt_by_heart(filmed, tmp_path, monkeypatch):
     """No frame is looked at more than thirty times unless that is asked for."""
     dialogues = DialogueSet.open(filmed)
     frames = sum(dialogues.describe(id).frames for id in dialogues.split("train"))
     assert finetuning.frames_of(dialogues, "train", "p0") == frames and finetuning.frames_of(dialogues, "train", "nobody") == 0
+    (id, *_) = dialogues.split("train")
+    told = dialogues.dialogue(id)
+    half = {side: replace(of, track=replace(of.track, keep=torch.arange(told.frames) % 2 == 0)) for side, of in told.sides.items()}
+    monkeypatch.setattr(DialogueSet, "dialogue", lambda self, _: replace(told, sides=half))
+    seen = len([id for id in dialogues.split("train") if "p0" in dialogues.describe(id).people.values()]) * -(-told.frames // 2)
+    assert finetuning.frames_of(dialogues, "train", "p0") == seen, "seen red: frames that nothing learns from were counted"
+    monkeypatch.undo()
     looks = 30 * frames // 8
     of = lambda **changes: stage2_config(FinetuneConfig(filmed, "p0", tmp_path, tmp_path / "out", **changes), dialogues)  # noqa: E731
     assert EFFORTS["quick"].head_steps < looks < EFFORTS["best"].head_steps
