@@ -1,5 +1,6 @@
 """A detector's points through a film: one face followed from picture to picture; cuts and second faces noticed."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ LIKE = 2.0  # times as large or as small: a face elsewhere of another size is so
 GONE = 25  # pictures after which a lost face is looked for elsewhere
 FORGOTTEN = 100  # pictures after which its size says nothing any more: somebody has sat down farther away
 CUT = 0.16  # mean change of a small grey picture, of 1, beyond which the film was cut
+SAME = 2e-4  # the same change, up to which a picture repeats the one before: recorded ones differ by ten times as much
 SMALL = 48  # pixels of that picture
 
 Square = tuple[np.ndarray, float, float]  # middle, side, roll: pixels and radians
@@ -36,6 +38,7 @@ class Seen:
     irises: Float[Tensor, "time 2 2"]  # middles of the left and the right one, pixels; NaN where an eye is closed
     cuts: tuple[int, ...]  # first pictures after a cut, or of a face that was lost and found elsewhere
     crowded: tuple[int, ...]  # pictures, of those that were looked at for it, with another face at least half as large
+    repeats: tuple[int, ...] = ()  # pictures that are the ones before them again
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,13 @@ class Following:
     def __init__(self, models: FaceModels | FaceFilters, box: Box | None = None, content: Mapping[str, np.ndarray] | None = None):
         self.models, self.box = models, box
         self.points, self.sure, self.irises = [], [], []
-        self.cuts, self.crowded = [], []
+        self.cuts, self.crowded, self.repeats = [], [], []
         self.square: Square | None = None  # about the face of the picture before
         self.place: Square | None = None  # where it was last seen
         self.before: np.ndarray | None = None  # the picture before, small
         if content is not None:
             self.points, self.sure, self.irises = (list(content[name]) for name in ("points", "confidence", "irises"))
-            self.cuts, self.crowded = content["cuts"].tolist(), content["crowded"].tolist()
+            self.cuts, self.crowded, self.repeats = (content[name].tolist() for name in ("cuts", "crowded", "repeats"))
             self.square, self.place = (_as_square(numbers) for numbers in content["squares"])
             self.before = content["before"] if content["before"].size else None
 
@@ -87,17 +90,19 @@ class Following:
             "irises": np.array(self.irises, np.float32).reshape(-1, 2, 2),
             "cuts": np.array(self.cuts, int),
             "crowded": np.array(self.crowded, int),
+            "repeats": np.array(self.repeats, int),
             "squares": np.array(squares),
             "before": np.zeros(0, np.float32) if self.before is None else self.before,
         }
 
     def seen(self) -> Seen:
         known = {name: torch.from_numpy(values) for name, values in self.content().items() if name in ("points", "confidence", "irises")}
-        return Seen(SeenPoints(known["points"], known["confidence"]), known["irises"], tuple(self.cuts), tuple(self.crowded))
+        points = SeenPoints(known["points"], known["confidence"])
+        return Seen(points, known["irises"], tuple(self.cuts), tuple(self.crowded), tuple(self.repeats))
 
     def look(self, picture: Picture) -> None:
         """At the next picture."""
-        self._notice_cut(picture)
+        self._compare(picture)
         if self.square is None or len(self) % AGAIN_EVERY == 0:
             self._look_around(picture)
         found, irises, confidence = np.zeros((MEDIAPIPE, 2)), np.full((2, 2), np.nan), 0.0
@@ -110,9 +115,13 @@ class Following:
         self.sure.append(confidence)
         self.irises.append((irises + 0.5).astype(np.float32))
 
-    def _notice_cut(self, picture: Picture) -> None:
+    def _compare(self, picture: Picture) -> None:
+        """With the one before."""
         small = _small(picture)
-        if _is_cut(self.before, small):
+        change = _change(self.before, small)
+        if change <= SAME:
+            self.repeats.append(len(self))
+        if change > CUT:
             self.cuts.append(len(self))
             self.square = None
             self.place = None if self.box is None else self.place  # who was asked for is looked for where they were
@@ -150,16 +159,19 @@ class Following:
         return max(faces, key=lambda face: face.size, default=None)
 
 
-def cuts_in(pictures: Iterable[Picture], told: Callable[[int], None]) -> tuple[int, ...]:
-    """First pictures after a cut. ``told`` hears how many have been seen."""
-    found, before = [], None
+def compared(pictures: Iterable[Picture], told: Callable[[int], None]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First pictures after a cut, and pictures that repeat the one before. ``told`` hears how many have been seen."""
+    cuts, repeats, before = [], [], None
     for number, picture in enumerate(pictures):
         small = _small(picture)
-        if _is_cut(before, small):
-            found.append(number)
+        change = _change(before, small)
+        if change > CUT:
+            cuts.append(number)
+        if change <= SAME:
+            repeats.append(number)
         before = small
         told(number + 1)
-    return tuple(found)
+    return tuple(cuts), tuple(repeats)
 
 
 def face_in(models: FaceModels | FaceFilters, picture: Picture, square: Square) -> tuple[np.ndarray, float]:
@@ -179,9 +191,9 @@ def _as_square(numbers: Float[np.ndarray, "4"]) -> Square | None:
     return None if np.isnan(numbers).any() else (numbers[:2], float(numbers[2]), float(numbers[3]))
 
 
-def _is_cut(before: np.ndarray | None, after: np.ndarray) -> bool:
-    """Between small pictures."""
-    return before is not None and float(np.abs(after - before).mean()) > CUT
+def _change(before: np.ndarray | None, after: np.ndarray) -> float:
+    """Between small pictures; of the first one nothing is known."""
+    return math.nan if before is None else float(np.abs(after - before).mean())
 
 
 def _small(picture: Picture) -> np.ndarray:

@@ -26,7 +26,7 @@ from mango.errors import InputError
 from mango.head.conventions import axis_angle_to_matrix
 from mango.head.model import Head
 from mango.tracking.blinks import with_whole_blinks
-from mango.tracking.detection import Box, Following, Seen, cuts_in
+from mango.tracking.detection import Box, Following, Seen, compared
 from mango.tracking.eyes import gaze
 from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_models import FaceModels
@@ -42,7 +42,7 @@ Told = Callable[[str, int, int], None]  # what is being done, how much of it, of
 
 SMALLEST = 64  # pixels of the film that is written
 DETECTED = "detected.npz"  # in the folder of a film that is being tracked
-DETECTION = 2  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
+DETECTION = 3  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
 PROFILE = 65.0  # degrees from facing the camera: the same of whoever is filmed from aside all the time
 OUTSIDE = 0.05  # share of the points that may lie outside the picture: beyond it nobody sees them
@@ -52,6 +52,7 @@ LOST_FOR = 3  # frames about a lost face or a cut that are not believed
 LEAST_TRUSTED = 0.5  # of all frames
 PUT_BY_EVERY, MORE = 1500, 0.1  # pictures, and share of those that are put by already: they are written again each time
 MOSTLY = 0.8  # of a film: where flow follows less of it, that is said
+FROZEN = 5  # pictures in a row that repeat the one before: the film stood still while the sound went on
 STILL = 2e-4  # mean movement of points between frames, of the face's size: a still picture
 
 
@@ -135,7 +136,7 @@ def track(
         fitted = replace(fitted, clip=replace(fitted.clip, eyes_pose=gaze(head, fitted, seen.points.points, seen.irises)))
     keep = trusted(seen, fitted, film.size)
     if keep.float().mean() < LEAST_TRUSTED:
-        found = f"{100 * float(keep.float().mean()):.0f} %: faces turned away, cut or covered"
+        found = f"{100 * float(keep.float().mean()):.0f} %: faces turned away or outside, cuts, pictures that stand still"
         raise InputError(film.path, expected="a face to be followed in at least half of the frames", found=found,
                          remedy="cut the film to where one face looks roughly into the camera")  # fmt: skip
     square = about_the_head(seen.points.points[keep], film.size, config.size_px)
@@ -158,12 +159,12 @@ def track(
 
 
 def trusted(seen: Seen, fitted: Fit, size: tuple[int, int]) -> Bool[Tensor, "time"]:
-    """Frames that may supervise: a face is there, in the picture (of ``size``: rows, columns), its points agree with a head, and it does
-    not look away.
+    """Frames that may supervise: a face is there, in the picture (of ``size``: rows, columns), its points agree with a head, it does not
+    look away, and the film goes on.
     """
     places, (rows, cols) = seen.points.points, size
     inside = (places >= 0).all(-1) & (places[..., 0] < cols) & (places[..., 1] < rows)
-    good = (seen.points.confidence > 0.5) & ((~inside).float().mean(1) <= OUTSIDE)
+    good = (seen.points.confidence > 0.5) & ((~inside).float().mean(1) <= OUTSIDE) & ~frozen(seen)
     believed = fitted.residual[good]
     good = good & (fitted.residual < WORST * believed.median())
     good = good & (fitted.clip.neck_pose.norm(dim=-1) < np.radians(FARTHEST_TURN)) & (from_the_camera(fitted) < np.radians(PROFILE))
@@ -172,6 +173,17 @@ def trusted(seen: Seen, fitted: Fit, size: tuple[int, int]) -> Bool[Tensor, "tim
         bad[max(cut - 1, 0) : cut + 1] = True
     widened = torch.nn.functional.max_pool1d(bad.float()[None, None], 2 * LOST_FOR + 1, 1, LOST_FOR)[0, 0]
     return widened == 0
+
+
+def frozen(seen: Seen) -> Bool[Tensor, "time"]:
+    """Pictures of stretches in which nothing moves, as calls and overloaded recorders leave them."""
+    repeats = torch.zeros(len(seen.points), dtype=torch.bool)
+    repeats[list(seen.repeats)] = True
+    whole = repeats.unfold(0, FROZEN, 1).all(1) if len(repeats) >= FROZEN else repeats[:0]
+    stood = torch.zeros_like(repeats)
+    for first in whole.nonzero()[:, 0].tolist():
+        stood[first : first + FROZEN] = True
+    return stood
 
 
 def from_the_camera(fitted: Fit) -> Float[Tensor, "time"]:
@@ -329,8 +341,9 @@ def _given(film: FilmFacts, landmarks: SeenPoints, told: Told) -> Seen:
             found=str(len(landmarks)),
             remedy=remedy,
         )
-    cuts = {*cuts_in(pictures_of(film), lambda done: told("cuts", done, film.frames)), *leaps(landmarks)}
-    seen = Seen(landmarks, torch.full((len(landmarks), 2, 2), torch.nan), tuple(sorted(cuts)), ())
+    cuts, repeats = compared(pictures_of(film), lambda done: told("cuts", done, film.frames))
+    cuts = tuple(sorted({*cuts, *leaps(landmarks)}))
+    seen = Seen(landmarks, torch.full((len(landmarks), 2, 2), torch.nan), cuts, (), repeats)
     _refuse(film, seen, None, False)
     return seen
 
@@ -390,6 +403,9 @@ def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"], speaking: Fl
     if seen.cuts:
         yield (f"cut, or the face lost and another place taken, {len(seen.cuts)} times, first at {seen.cuts[0] / FRAME_RATE:.2f} s: one "
                "person is assumed before and after (--box says whose face)")  # fmt: skip
+    stood = frozen(seen)
+    if stood.any():
+        yield f"the film stands still in {int(stood.sum())} frames, first at {int(stood.nonzero()[0, 0]) / FRAME_RATE:.2f} s"
     lost = int((~keep).sum())
     if lost:
         yield f"{lost} of {len(keep)} frames are not trusted and will not supervise"

@@ -7,7 +7,7 @@ from moving_head import talking
 from pretended_models import PretendedModels, face_points, pictures
 
 from mango.errors import InputError
-from mango.tracking.detection import Box, Following, cuts_in
+from mango.tracking.detection import Box, Following, compared
 from mango.tracking.face_models import Candidate
 
 FRAMES = 60
@@ -58,13 +58,18 @@ def test_a_cut_is_noticed_and_the_face_found_anew(points):
 
 def test_cuts_are_found_without_faces():
     told = []
-    made = pictures(FRAMES, lambda number: (60, 200, 60)[number // 20])
-    assert cuts_in(made, told.append) == (20, 40) and told == list(range(1, FRAMES + 1))
+    made = list(pictures(FRAMES, lambda number: (60, 200, 60)[number // 20]))
+    made[30:34] = [made[29]] * 4
+    assert compared(made, told.append) == ((20, 40), (30, 31, 32, 33)) and told == list(range(1, FRAMES + 1))
 
 
 def test_light_that_changes_slowly_is_no_cut(points):
-    following = followed(PretendedModels([points]), pictures(FRAMES, lambda number: 60 + 2 * number))
-    assert following.seen().cuts == ()
+    made = list(pictures(FRAMES, lambda number: 60 + 2 * number))
+    made[1:4] = [made[0]] * 3
+    following = followed(PretendedModels([points]), made)
+    assert following.seen().cuts == () and following.seen().repeats == (1, 2, 3), "and a film that stands still first"
+    again = Following(PretendedModels([points]), None, following.content())
+    assert again.seen().repeats == following.seen().repeats, "what an interrupted run had noticed"
 
 
 def test_the_largest_face_is_taken_and_others_of_like_size_noted(points):
