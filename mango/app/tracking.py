@@ -152,7 +152,7 @@ def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequenc
     source = ", ".join(dict.fromkeys(film.path.name for film in films))
     for part in parts.values():
         write_dialogue(growing, part, source=source, licence=licence, created_by="mango track", move_videos=True)
-    write_sheet(sheet_of(out), growing, id, head)
+    write_sheet(sheet_of(out), whole, head, learnt_from(whole.frames))
     growing.rename(out)
     shutil.rmtree(half_done)
 

@@ -10,10 +10,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mango.data.atomic import atomic_file
-from mango.data.dialogues import DialogueSet
 from mango.data.video import VideoFrames
 from mango.head.model import Head
-from mango.types import PERSONS, Side
+from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
 COLUMNS, SIZE = 8, 180  # frames of a row, pixels of each
 STRIP, MARGIN = 64, 6  # pixels of height of a curve
@@ -22,12 +21,11 @@ SIGNED, HEADER = b"Software\0mango track", 33  # a PNG's text, and the bytes tha
 CURVES = {"lip opening, mm": (200, 120, 30), "eye opening, mm": (30, 140, 60), "turn of the head, degrees": (120, 60, 160)}
 
 
-def write_sheet(out: Path, root: Path, id: str, head: Head) -> None:
-    """The PNG."""
+def write_sheet(out: Path, dialogue: Dialogue, head: Head, learnt_from: int) -> None:
+    """The PNG, of the whole film. Its frames from ``learnt_from`` on are held out: a line stands there."""
     import cv2
 
-    dialogue = DialogueSet.open(root).dialogue(id)
-    rows = [row for side in PERSONS if dialogue.side(side).motion is not None for row in _rows(dialogue.side(side), head)]
+    rows = [row for side in PERSONS if dialogue.side(side).motion is not None for row in _rows(dialogue.side(side), head, learnt_from)]
     _, content = cv2.imencode(".png", np.concatenate(rows))
     with atomic_file(out) as partial:
         partial.write_bytes(_signed(content.tobytes()))
@@ -43,7 +41,7 @@ def _signed(png: bytes) -> bytes:
     return png[:HEADER] + struct.pack(">I", len(SIGNED)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[HEADER:]
 
 
-def _rows(side: Side, head: Head) -> list[UInt8[np.ndarray, "rows cols 3"]]:
+def _rows(side: Side, head: Head, learnt_from: int) -> list[UInt8[np.ndarray, "rows cols 3"]]:
     import cv2
 
     film, frames = VideoFrames(side.video), len(side.motion)
@@ -65,10 +63,11 @@ def _rows(side: Side, head: Head) -> list[UInt8[np.ndarray, "rows cols 3"]]:
         plain.append(small)
         drawn.append(over)
         cut.append((alpha * small + (1 - alpha) * 255).astype(np.uint8))
-    seconds = ", ".join(f"{number / 25:.1f}" for number in chosen)
+    seconds = ", ".join(f"{number / FRAME_RATE:.1f}" for number in chosen)
     kept = 100 * float(side.track.keep.float().mean())
-    title = _words(f"{side.person}: at {seconds} s; {kept:.0f} % of {frames} frames trusted (red frame: not)")
-    return [title, *(np.concatenate(row, axis=1) for row in (plain, drawn, cut)), *_curves(side, head)]
+    held_out = f"; held out from {learnt_from / FRAME_RATE:.1f} s on" if learnt_from < frames else ""
+    title = _words(f"{side.person}: at {seconds} s; {kept:.0f} % of {frames} frames trusted (red frame: not){held_out}")
+    return [title, *(np.concatenate(row, axis=1) for row in (plain, drawn, cut)), *_curves(side, head, learnt_from)]
 
 
 def _pixels(side: Side, head: Head, chosen: list[int]) -> Float[np.ndarray, "chosen verts 2"]:
@@ -82,17 +81,20 @@ def _pixels(side: Side, head: Head, chosen: list[int]) -> Float[np.ndarray, "cho
     return np.stack(found)
 
 
-def _curves(side: Side, head: Head) -> list[UInt8[np.ndarray, "rows cols 3"]]:
+def _curves(side: Side, head: Head, learnt_from: int) -> list[UInt8[np.ndarray, "rows cols 3"]]:
     clip = side.motion
     with torch.inference_mode():
         parts = [head.vertices(clip.frames(slice(k, k + 50))) for k in range(0, len(clip), 50)]
         lips = torch.cat([1000 * head.lip_opening(part) for part in parts])
         eyes = torch.cat([1000 * head.eye_opening(part) for part in parts])
     turn = torch.rad2deg(clip.neck_pose.norm(dim=-1))
-    return [_strip(name, curve, colour, side.track.keep) for (name, colour), curve in zip(CURVES.items(), (lips, eyes, turn), strict=True)]
+    curves = zip(CURVES.items(), (lips, eyes, turn), strict=True)
+    return [_strip(name, curve, colour, side.track.keep, learnt_from) for (name, colour), curve in curves]
 
 
-def _strip(name: str, curve: Float[Tensor, "time"], colour: tuple[int, int, int], keep: Tensor) -> UInt8[np.ndarray, "rows cols 3"]:
+def _strip(
+    name: str, curve: Float[Tensor, "time"], colour: tuple[int, int, int], keep: Tensor, learnt_from: int
+) -> UInt8[np.ndarray, "rows cols 3"]:
     import cv2
 
     width = COLUMNS * SIZE
@@ -100,6 +102,7 @@ def _strip(name: str, curve: Float[Tensor, "time"], colour: tuple[int, int, int]
     across = np.linspace(0, width - 1, len(curve))
     for bad in np.flatnonzero(~keep.numpy()):
         strip[:, int(across[bad])] = (225, 225, 255)
+    strip[:, across[learnt_from:][:1].astype(int)] = INK
     low, high = float(curve.min()), max(float(curve.max()), float(curve.min()) + 1e-6)
     down = STRIP - MARGIN - (curve.numpy() - low) / (high - low) * (STRIP - 2 * MARGIN)
     cv2.polylines(strip, [np.stack([across, down], axis=1).round().astype(np.int32)], False, colour, 1, cv2.LINE_AA)

@@ -163,9 +163,13 @@ def test_ctrl_c_keeps_what_is_detected(head, tmp_path, pretend, capsys):
     assert run(*words) == 0 and problems_of(tmp_path / "set") == [] and not (tmp_path / "set.tracking").exists()
 
 
-def test_a_film_is_tracked_again_over_its_own_sheet(head, tmp_path, pretend, capsys):
-    """As docs say: when its folder was removed. Seen red: the sheet of before was in the way."""
+def test_a_film_is_tracked_again_over_its_own_sheet(head, tmp_path, pretend, capsys, monkeypatch):
+    """As docs say: when its folder was removed. Seen red: the sheet of before was in the way; what is held out was not on it."""
     path, _, models = film_of(tmp_path / "anna.mp4", head)
+    shown, write_sheet = [], command.write_sheet
+    noted = lambda out, dialogue, *more: shown.append((len(dialogue.side("a").motion), more[-1])) or write_sheet(out, dialogue, *more)  # noqa: E731
+    monkeypatch.setattr(command, "SHORT", 10)
+    monkeypatch.setattr(command, "write_sheet", noted)
     words = ("track", path, "--out", tmp_path / "set", "--size", "128")
     for _ in range(2):
         pretend(models)
@@ -173,6 +177,7 @@ def test_a_film_is_tracked_again_over_its_own_sheet(head, tmp_path, pretend, cap
         assert run(*words) == 0, capsys.readouterr().err
         assert cv2.imread(str(tmp_path / "set.png")) is not None  # a text more is no damage
         shutil.rmtree(tmp_path / "set")
+    assert shown == [(FRAMES, round(0.85 * FRAMES))] * 2
 
 
 def test_what_systems_put_anywhere_is_in_nobodys_way(head, tmp_path, pretend, capsys):
