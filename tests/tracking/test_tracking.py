@@ -243,6 +243,7 @@ def test_two_people_need_a_box(head, tmp_path):
     x, y = (float(value) for value in points[0].mean(0) + np.array([150.0, 0.0]))
     found = track(facts_of(tmp_path / "shot.mp4"), "ben", tmp_path, head, models, QUICK(size_px=128), box=Box(x - 40, y - 40, 80.0, 80.0))
     assert found.side.track.keep.all()
+    assert any(words.startswith("another face of like size, first at 0.0 s") for words in found.words), "seen red: not a word"
 
 
 def test_a_still_picture_is_refused(head, tmp_path):
