@@ -404,8 +404,8 @@ def _words(film: FilmFacts, seen: Seen, keep: Bool[Tensor, "time"], speaking: Fl
         yield (f"cut, or the face lost and another place taken, {len(seen.cuts)} times, first at {seen.cuts[0] / FRAME_RATE:.2f} s: one "
                "person is assumed before and after (--box says whose face)")  # fmt: skip
     if seen.crowded:
-        yield (f"another face of like size, first at {seen.crowded[0] / FRAME_RATE:.1f} s: what of it reaches into the square that is written "
-               "is in the matte, and would become part of the avatar")  # fmt: skip
+        at = f"{seen.crowded[0] / FRAME_RATE:.1f} s"
+        yield f"another face of like size, first at {at}: what of it is in the written square is in the matte, and in the avatar"
     stood = frozen(seen)
     if stood.any():
         yield f"the film stands still in {int(stood.sum())} frames, first at {int(stood.nonzero()[0, 0]) / FRAME_RATE:.2f} s"
