@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import roma
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -20,6 +21,7 @@ from mango.data.formats.retargeted import retargeted_clip
 from mango.data.motion_files import load_motion
 from mango.data.video_writing import TRANSPARENT, comment_of, keeps_alpha, write_video
 from mango.errors import InputError
+from mango.head.conventions import axis_angle_to_matrix
 from mango.head.model import Head, load_head
 from mango.inference.avatars import Avatar, load_avatar
 from mango.inference.backgrounds import PLAIN, Background, background_of
@@ -138,7 +140,8 @@ def _moved(path: Path, source: Head, target: Head, told: Callable[[str], None]) 
         remedy = "give --source-head the head that the motion was made with: it is retargeted to --head, the avatars' own"
         raise InputError(path, expected=f"motion of head {source.digest[:12]} ({source.name})", found=f"of {of[:12]}", remedy=remedy)
     clip = load_motion(path, head=source)
-    turned = torch.rad2deg((clip.rotation - clip.rotation[:1]).norm(dim=1).max())
+    turns = axis_angle_to_matrix(clip.rotation)
+    turned = torch.rad2deg(roma.rotmat_geodesic_distance(turns, turns[:1].expand_as(turns)).max())
     if turned > TURNED_DEGREES:
         told(f"{path}: the film leaves out how the head turns in the world (rotation, by up to {turned:.0f} degrees): neck_pose is drawn")
     if source.digest == target.digest:

@@ -435,7 +435,8 @@ def test_who_is_shown_is_for_the_single_view():
 def test_a_head_that_turns_in_the_world_is_told(motion_folder, avatars, make_clip, tmp_path):
     """Seen red: motion whose rotation does all the turning became a head that never turns, without a word."""
     turning = torch.zeros(25, 3)
-    turning[:, 1] = torch.linspace(0, 0.6, 25)
+    turning[:, 1] = torch.linspace(torch.pi - 0.3, torch.pi + 0.3, 25)
+    turning[13:, 1] -= 2 * torch.pi  # the same turns, as trackers write them: seen red, 342 degrees
     save_motion(motion_folder / "b.motion.npz", make_clip(25, rotation=turning))
     said = []
     render_motion_folder(motion_folder, avatars, tmp_path / "v.mp4", RenderConfig(size=SIZE, sound="none"), told=said.append)
