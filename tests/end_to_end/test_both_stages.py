@@ -105,7 +105,7 @@ def test_from_two_voices_to_a_video(trained, tmp_path):
 
 
 def test_a_new_avatar_fades_once_it_has_been_judged(trained, tmp_path, monkeypatch):
-    """Planted: no fading at all, fading before the judgement, fading of what a resumed run goes on from."""
+    """Planted: no fading at all, fading before the judgement, fading of what a resumed run goes on from, an adapter that does nothing."""
     from mango.training import finetune as finetuning
 
     judged = []
@@ -124,6 +124,7 @@ def test_a_new_avatar_fades_once_it_has_been_judged(trained, tmp_path, monkeypat
     assert finetuning.finetune(config) == 0 == finetuning.finetune(config)
     assert (HeadAvatar.load(out / "avatars" / "p00.safetensors").opacity_logits == -5).all()
     assert len(judged) == 2 and judged[0] == judged[1] > -5
+    assert not (out / "adapters").exists(), "its motion learnt nothing"
 
 
 def test_finetuning_learns_one_person_and_leaves_the_general_run_alone(trained, tmp_path, capsys):

@@ -118,7 +118,7 @@ def test_a_trial_is_judged_by_the_mean_over_its_lessons(scene, head, tmp_path):
     assert errors[1] == pytest.approx(errors[0], rel=0.4)
 
 
-def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head, tmp_path, monkeypatch):
+def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head, tmp_path, monkeypatch, capsys):
     config = config_of(scene, head, run=tmp_path / "run")
     studio, learners = open_studio(config, Runtime(config.runtime))
     write_json(config.run / calibration.FILE, {"errors": {"1.0": 3.0}, "gain": None})
@@ -141,6 +141,7 @@ def test_finished_trials_are_not_made_again_and_a_gain_is_taken_over(scene, head
     with Run(taken.run, taken) as run:
         calibration.begin(run, *open_studio(taken, Runtime(taken.runtime)))
     assert calibration.known_gain(taken.run) == gain, "and from there again"
+    assert f"movements are taken {gain:.2f} times as large as labelled, as in {config.run}" in capsys.readouterr().out
 
 
 def test_silence_measures_nothing(scene, head, tmp_path):
