@@ -33,6 +33,7 @@ def main(config: Stage1Config) -> int:
     head = load_head(config.head)
     layout = MotionLayout(head.expressions)
     dialogues = DialogueSet.open(config.data, strict=config.strict)
+    dialogues.require_head(head)
     encoder = make_encoder(config.encoder)
     windows = partial(Windows, dialogues, encoder=encoder, layout=layout, frames=config.frames, context=config.context)
     unvalidated = nothing_held_out(dialogues, config.validation_split)
@@ -70,7 +71,7 @@ def main(config: Stage1Config) -> int:
                 run.show(f"loss {float(logged['total']):.4f}, {pace}")
                 run.log(step, "train", {**logged, "gradient_norm": norm, **speeds})
             if held_out and run.due(step, config.every.validate):
-                held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime.device)
+                held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime)
                 run.log(step, "validation", held)
                 run.say(f"step {step}: validation loss {held['total']:.4f}")
             if run.due(step, config.every.save) or run.stopping:

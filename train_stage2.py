@@ -41,9 +41,9 @@ def main(config: Stage2Config) -> int:
                     run.log(step, "validation", held_out.losses)
                     run.log_pictures(step, "recorded and drawn", held_out.pictures)
             if run.due(step, config.every.save) or run.stopping:
-                run.save(step, learners.all, learners.tensors, samples_seen=step * config.windows, phase=active)
                 if runtime.is_main:
-                    save_avatars(config.run / "avatars", learners.avatars)
+                    save_avatars(config.run / "avatars", learners.avatars)  # first: a finished run has its avatars, whenever it is killed
+                run.save(step, learners.all, learners.tensors, samples_seen=step * config.windows, phase=active)
     return run.exit_code
 
 

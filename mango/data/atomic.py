@@ -1,11 +1,12 @@
 """Files and folders that are there completely or not at all.
 
 Everything is written beside its place under a hidden name, flushed to the disk, then renamed. A name that ends in
-``.partial`` was left by a process that was killed; the next write of the same thing clears it away.
+``.partial`` was left by a process that was killed; the next process that writes into the folder clears it away.
 """
 
 import errno
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mango.errors import InputError
 
 PARTIAL = ".partial"
 _turn = count()
+_cleared: set[Path] = set()  # folders, by this process
 _OF_THE_DISK = {  # what a user can do something about; every other OSError is a bug and stays one
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -53,7 +55,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(path)
+        _clear_leftovers(path.parent)
         partial = _partial(path)
         try:
             yield partial
@@ -70,7 +72,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(path)
+        _clear_leftovers(path.parent)
         if not replace:
             _check_new(path)
         partial = _partial(path)
@@ -149,16 +151,19 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{_host()}-{os.getpid()}-{next(_turn)}{PARTIAL}{path.suffix}")
 
 
-def _clear_leftovers(path: Path) -> None:
-    """Remove what killed processes of this machine left; those of other machines may still be at work."""
-    for leftover in path.parent.glob(f".{_escaped(path.stem)}.{_escaped(_host())}-*{PARTIAL}{_escaped(path.suffix)}"):
-        process = leftover.name.removeprefix(f".{path.stem}.{_host()}-").split("-")[0]
-        if process.isdecimal() and not _runs(int(process)):
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine left; those of other machines may still be at work. Once for each folder: sets have
+    hundreds of thousands of files, and to list them at every write would take longer than to write.
+    """
+    if folder in _cleared:
+        return
+    _cleared.add(folder)
+    ours = re.compile(rf"\..*\.{re.escape(_host())}-(\d+)-\d+{re.escape(PARTIAL)}.*")
+    for name in os.listdir(folder):
+        left = ours.fullmatch(name)
+        if left and not _runs(int(left[1])):
+            leftover = folder / name
             shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
 def _host() -> str:

@@ -92,6 +92,12 @@ class DialogueSet:
     def head_digest(self) -> str:
         return self.head.digest
 
+    def require_head(self, head: object) -> None:
+        """``head`` has name and digest. Errors: InputError unless the set's motion is of this very head."""
+        if self.head_digest != head.digest:
+            expected, found = f"dialogues of head {head.name} ({head.digest[:12]})", f"{self.head_name} ({self.head_digest[:12]})"
+            raise InputError(self.root, expected=expected, found=found, remedy="give --head the file of the set")
+
     @property
     def people(self) -> Mapping[str, Mapping]:
         return self.description.people

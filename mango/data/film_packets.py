@@ -32,18 +32,26 @@ def packets_of(film: Any) -> FilmPackets:
     if "mp4" not in film.format.name or not film.streams.video:
         return FilmPackets(film.format.name, film.format.long_name, pictures=bool(film.streams.video))
     stream = film.streams.video[0]
-    packets = [packet for packet in film.demux(stream) if packet.size]
+    places, sizes, times, whole, shown, keys = [], [], [], [], [], []
+    for packet in film.demux(stream):  # one at a time: together they are as large as the film
+        if packet.size:
+            places.append(-1 if packet.pos is None else packet.pos)
+            sizes.append(packet.size)
+            times.append(packet.pts)
+            whole.append(not packet.is_corrupt)  # the last packet of a truncated file is marked so
+            shown.append(not packet.is_discard)
+            keys.append(packet.is_keyframe)
     rate, sound = stream.average_rate, film.streams.audio[0] if film.streams.audio else None
     return FilmPackets(
         film.format.name,
         film.format.long_name,
         pictures=True,
-        places=tuple(-1 if packet.pos is None else packet.pos for packet in packets),
-        sizes=tuple(packet.size for packet in packets),
-        times=tuple(packet.pts for packet in packets),
-        whole=tuple(not packet.is_corrupt for packet in packets),  # the last packet of a truncated file is marked so
-        shown=tuple(not packet.is_discard for packet in packets),
-        keys=tuple(packet.is_keyframe for packet in packets),
+        places=tuple(places),
+        sizes=tuple(sizes),
+        times=tuple(times),
+        whole=tuple(whole),
+        shown=tuple(shown),
+        keys=tuple(keys),
         frames=stream.frames,
         rate=(rate.numerator, rate.denominator) if rate else (0, 1),
         size=(stream.codec_context.height, stream.codec_context.width),

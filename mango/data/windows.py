@@ -147,11 +147,14 @@ class Windows:
         """A frame of features where nothing is to be heard."""
         return self.encoder.encode(torch.zeros(sample_count(FRAME_RATE)))[FRAME_RATE // 2].float()
 
-    def tiles(self, size: int) -> Iterator[WindowBatch]:
-        """Every frame of the split once, in order: window after window, at most ``size`` a batch. For validation."""
+    def tiles(self, size: int, most: int | None = None) -> list[list[tuple[int, int]]]:
+        """Places (see `at`) that show every frame of the split once, in order, at most ``size`` together; of more than ``most`` so many,
+        evenly over the split. For validation.
+        """
         places = [(i, start - self.context) for i, held in enumerate(self.dialogues) for start in range(0, held.frames, self.frames)]
-        for first in range(0, len(places), size):
-            yield self.at(places[first : first + size])
+        if most is not None and len(places) > most:
+            places = [places[k * len(places) // most] for k in range(most)]
+        return [places[first : first + size] for first in range(0, len(places), size)]
 
     def at(self, places: list[tuple[int, int]]) -> WindowBatch:
         """Windows by (number of the dialogue, first frame)."""

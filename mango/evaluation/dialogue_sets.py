@@ -86,7 +86,7 @@ def evaluate_dialogues(
     mean motion and the nearest neighbour of the split "train", in the features of the first checkpoint's encoder.
     """
     dialogues, loaded = DialogueSet.open(data, strict=True), load_head(head)  # scores of fewer dialogues would be other scores
-    _check_head(dialogues, loaded)
+    dialogues.require_head(loaded)
     ids = _of_split(dialogues, split)
     true = _true_motion(data, dialogues, loaded, protocol, against)
     asked = {str(path): _checkpoint(path, adapters, ids, dialogues, loaded, config) for path in checkpoints}
@@ -190,12 +190,6 @@ def _of_split(dialogues: DialogueSet, split: str) -> tuple[str, ...]:
         remedy = f"score what it has: {others}" if others else "add dialogues to a split of dataset.json"
         raise InputError(dialogues.root / "dataset.json", expected=f"a split {split!r} to score", found=found, remedy=remedy)
     return dialogues.split(split)
-
-
-def _check_head(dialogues: DialogueSet, head: Head) -> None:
-    if dialogues.head_digest != head.digest:
-        expected, found = f"dialogues of head {head.name} ({head.digest[:12]})", f"{dialogues.head_name} ({dialogues.head_digest[:12]})"
-        raise InputError(dialogues.root, expected=expected, found=found, remedy="give --head the file of the set")
 
 
 def _score_dialogue(dialogue: Dialogue, systems: Mapping[str, System], true: TrueMotion, protocol: Protocol, head: Head) -> None:

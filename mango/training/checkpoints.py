@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ def forget_old(folder: Path, newest: int) -> None:
     numbered = sorted((item for item in folder.glob("[0-9]*") if item.name.isdecimal()), key=lambda item: int(item.name))
     for old in numbered[: max(0, len(numbered) - newest)]:
         shutil.rmtree(old.rename(folder / f".{old.name}.old"))
+
+
+def clear_leftovers(folder: Path) -> None:
+    """What a killed process had in hand: half-written checkpoints, and old ones that were going. For whoever is alone in the run."""
+    for kind in ("old", "partial"):
+        for left in folder.glob(f".[0-9]*.{kind}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -135,11 +143,12 @@ def _contiguous(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _point(link: Path, name: str) -> None:
-    """Make ``link`` point to ``name`` at once: readers see the old target or the new one."""
+    """Make ``link`` point to ``name`` at once: readers see the old target or the new one. Not on disks without links: it is for people."""
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(name)
-    os.replace(fresh, link)
+    with suppress(OSError):
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(name)
+        os.replace(fresh, link)
 
 
 def _broken(path: Path, error: Exception) -> InputError:

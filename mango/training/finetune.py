@@ -107,11 +107,11 @@ def finetune(config: FinetuneConfig) -> int:
                 run.show(f"{active} {float(losses['total']):.4f}")
                 run.log(step, active, losses)
             if run.due(step, stage2.every.save) or run.stopping:
-                run.save(step, learners.all, learners.tensors, samples_seen=step * stage2.windows, phase=active)
                 if runtime.is_main:
                     save_avatars(stage2.run / "avatars", learners.avatars)
                     if learns_to_move(stage2):
                         save_adapter(stage2.run / "adapters" / f"{config.person}.safetensors", kept_adapter(studio, learners))
+                run.save(step, learners.all, learners.tensors, samples_seen=step * stage2.windows, phase=active)
         if run.exit_code == 0:
             run.say(quality(studio, learners))  # before the avatar lacks what the pictures' edges cut
             fade_at_cut_edges(studio, learners)

@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +23,24 @@ from mango.data.atomic import alone_in, atomic_file, disk_errors
 from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
 from mango.provenance import provenance
-from mango.training.checkpoints import forget_old, newest_checkpoint, read_learner, read_state, read_tensors, write_checkpoint
+from mango.training.checkpoints import (
+    clear_leftovers,
+    forget_old,
+    newest_checkpoint,
+    read_learner,
+    read_state,
+    read_tensors,
+    write_checkpoint,
+)
 from mango.training.optim import Learner
 from mango.training.runtime import Runtime
 
 MAY_CHANGE = ("steps", "every", "runtime", "run", "keep", "accumulate", "strict")  # fields that may differ when a run goes on
+# Paths that may be others, and the fact in run.json that says that what lies there is the same.
+MAY_MOVE = {"data": "dataset", "head": "head", "stage1": "stage1", "encoder.path": "encoder"}
 RATES = ("lr", "clip")  # and these of any optimizer, for a run that ended in NaN; it is said
-INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what clusters send before they kill
+INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended: 128 + the signal's number
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # of a checkpoint, beside learners: by file name, e.g. "bank"
 
@@ -68,7 +79,7 @@ class Run:
         self._check_same = runtime.check_same if runtime is not None else lambda what, value: None
         self._ending = False
         self._saved = -1
-        self._interrupted = False
+        self._interrupted = 0  # by which signal
         self._facts = dict(facts or {})
         self._metrics = self._board = self._progress = None
 
@@ -86,24 +97,25 @@ class Run:
         self._check_same("dataset", str(self._facts.get("dataset")))
         checkpoint = newest_checkpoint(self.folder / "checkpoints")
         self._check_same("the newest checkpoint", str(checkpoint and checkpoint.name))
-        known = self.folder / "config.yaml"
+        known, record = self.folder / "config.yaml", {"config_digest": config_digest(self.config), **provenance(), **self._facts}
+        begun = begun_as(self.folder / "run.json") if (self.folder / "run.json").exists() else None
         if known.exists():
-            for said in _check_unchanged(known, self.config, self.folder):
+            same = {path for path, fact in MAY_MOVE.items() if begun and begun.get(fact) and begun[fact] == self._facts.get(fact)}
+            for said in _check_unchanged(known, self.config, self.folder, moved=same):
                 self.say(said)
-        record = {"config_digest": config_digest(self.config), **provenance(), **self._facts}
-        if (self.folder / "run.json").exists():
-            begun = begun_as(self.folder / "run.json")
+        if begun is not None:
             self._check_facts(begun)
             record["begun"] = begun
         if self.writes:
+            clear_leftovers(self.folder / "checkpoints")
             with atomic_file(known) as partial:
                 save_config(self.config, partial)
             write_json(self.folder / "run.json", record)
-        self._former_handler = signal.signal(signal.SIGINT, self._interrupt) if _in_main_thread() else None
+        self._former_handlers = {number: signal.signal(number, self._interrupt) for number in STOPPING} if _in_main_thread() else {}
 
     def __exit__(self, kind, error, trace) -> None:
-        if self._former_handler is not None:
-            signal.signal(signal.SIGINT, self._former_handler)
+        for number, handler in self._former_handlers.items():
+            signal.signal(number, handler)
         if self._progress is not None:
             self._progress.stop()
         with self._held, disk_errors(self.folder):
@@ -144,7 +156,7 @@ class Run:
         return restored
 
     def steps(self, last: int) -> Iterator[int]:
-        """The steps that remain, with a progress bar. Ctrl-C ends after a whole step; a second Ctrl-C ends at once."""
+        """The steps that remain, with a progress bar. Ctrl-C or SIGTERM ends after a whole step; a second one ends at once."""
         self._progress, task = _progress_bar(self.folder.name, self.step, last, shown=self.writes)
         with self._progress:
             for step in range(self.step + 1, last + 1):
@@ -158,19 +170,20 @@ class Run:
     @property
     def stopping(self) -> bool:
         """Save in this step, it is the last: the last there is, or Ctrl-C was pressed. To be asked by all processes at the same moment."""
-        agreed = self._in_any_process(self._interrupted)
+        agreed = self._in_any_process(bool(self._interrupted))
         if agreed:  # not an assignment of what was asked: Ctrl-C may have been pressed in between
-            self._interrupted = True
+            self._interrupted = self._interrupted or signal.SIGINT
         return self._ending or agreed
 
     @property
     def exit_code(self) -> int:
-        return INTERRUPTED if self._interrupted else 0
+        return 128 + self._interrupted if self._interrupted else 0
 
     def _interrupt(self, number, frame) -> None:
-        self._interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.say(f"Ctrl-C: saving after this step. To go on, run the same command again: {shlex.join(sys.argv)}")
+        self._interrupted = number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        what = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        self.say(f"{what}: saving after this step. To go on, run the same command again: {shlex.join(sys.argv)}")
 
     # During the loop -------------------------------------------------------------------------------------------------------
 
@@ -235,16 +248,20 @@ class Run:
         return self._board
 
 
-def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
-    """What is to be said: settings that have come since, as they are by default, and rates that are others now."""
+def _check_unchanged(path: Path, config: Any, folder: Path, moved: Collection[str] = ()) -> list[str]:
+    """What is to be said: settings that have come since, as they are by default, rates that are others now, and paths, of which ``moved``
+    may be others.
+    """
     written = load_plain(path)
     before = from_plain(type(config), written, where=str(path))
     changes = changed_fields(to_plain(before), to_plain(config))
     rates = {name: values for name, values in changes.items() if "optimizer" in name and name.split(".")[-1] in RATES}
     forbidden = {name: values for name, values in changes.items() if name.split(".")[0] not in MAY_CHANGE and name not in rates}
-    forbidden = {name: values for name, values in forbidden.items() if not _one_place(*values)}
-    if "steps" in changes and changes["steps"][1] < changes["steps"][0]:
-        forbidden["steps"] = changes["steps"]
+    elsewhere = {name: values for name, values in forbidden.items() if name in moved and not _one_place(*values)}
+    forbidden = {name: values for name, values in forbidden.items() if name not in moved and not _one_place(*values)}
+    ending, end = changes.get("steps", (0, 0))
+    if end < ending:
+        forbidden["steps"] = ending, end
     if forbidden:
         told = ", ".join(f"{name} was {before!r}, is {after!r}" for name, (before, after) in forbidden.items())
         raise InputError(
@@ -253,7 +270,9 @@ def _check_unchanged(path: Path, config: Any, folder: Path) -> list[str]:
             found=told,
             remedy="undo the change or choose another folder for the run",
         )
-    said = [f"{folder} goes on with {name} {after!r}, which was {before!r}" for name, (before, after) in rates.items()]
+    said = [f"{folder} goes on with {name} {after!r}, which was {before!r}" for name, (before, after) in (rates | elsewhere).items()]
+    if end > ending:
+        said.append(f"{folder} goes on to step {end}, not {ending}: learning rates are the longer run's, higher than they had fallen to")
     if came_since := [f"{name} {value!r}" for name, (_, value) in changed_fields(written, to_plain(before)).items()]:
         said.append(f"{folder} was begun before these settings were there; it goes on with {', '.join(came_since)}")
     return said

@@ -21,7 +21,7 @@ from mango.seeds import torch_generator
 from mango.training.checkpoints import newest_checkpoint, read_description, read_state, read_weights
 from mango.training.optim import LOWER_THE_RATE, OptimizerConfig
 from mango.training.run import Every
-from mango.training.runtime import RuntimeConfig
+from mango.training.runtime import Runtime, RuntimeConfig
 
 AnyMotionModel = MotionModel | PartnerMotionRegressor
 
@@ -62,6 +62,7 @@ class Stage1Config:
     context: int = 10  # frames before a window that the model is shown as they were
     train_split: str = "train"  # dialogues to learn from
     validation_split: str | None = "val"  # where it is None, empty or not there, nothing is held out
+    validation_windows: int | None = 2000  # of the split, evenly chosen, at most; None: all
     start_from: Path | None = None  # begin with the weights of this run (its moving average) instead of at random
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     model: MotionModelConfig = field(default_factory=MotionModelConfig)
@@ -78,7 +79,7 @@ class Stage1Config:
 
     def __post_init__(self):
         positive = "[1, inf)"
-        check_ranges(self, steps=positive, batch=positive, frames=positive, context="[0, inf)", keep=positive)
+        check_ranges(self, steps=positive, batch=positive, frames=positive, context="[0, inf)", keep=positive, validation_windows=positive)
         check_ranges(self, high_levels="(0, inf)", lip_weight="[0, inf)", muted="[0, 1]")
         if self.accumulate < 1 or self.batch % self.accumulate:
             expected, remedy = f"1 or another divisor of 'batch' ({self.batch})", "choose one"
@@ -211,18 +212,21 @@ NO_NOISE = ConditionNoise(own=0.0, heard=0.0, identity=0.0, speaking=0.0, contex
 
 @torch.no_grad()
 def validation_losses(
-    model: AnyMotionModel, windows: Windows, schedule: Schedule, config: Stage1Config, surface: Surface | None, device: torch.device
+    model: AnyMotionModel, windows: Windows, schedule: Schedule, config: Stage1Config, surface: Surface | None, runtime: Runtime
 ) -> dict[str, float]:
-    """Mean of each loss over every frame of the split, at fixed noise: comparable between steps and runs."""
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    for number, batch in enumerate(windows.tiles(config.batch)):
-        draws = random_draws(batch, schedule, NO_NOISE, config.context, (0, number, "validation"))
-        losses = stage1_losses(model, batch.to(device), schedule, config, surface, draws)
-        for name, loss in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(loss.per_dialogue_sum().sum())
-            counts[name] = counts.get(name, 0) + int(loss.valid.sum())
-    means = {name: sums[name] / max(1, counts[name]) for name in sums}
+    """Mean of each loss over the split's frames, at fixed noise: comparable between steps and runs. Processes share the work."""
+    names = [name for name, weight in asdict(config.losses).items() if weight]
+    sums, counts = ({name: torch.zeros((), dtype=torch.float64) for name in names} for _ in range(2))
+    for number, places in enumerate(windows.tiles(config.batch, config.validation_windows)):
+        if number % runtime.processes == runtime.rank:
+            batch = windows.at(places)
+            draws = random_draws(batch, schedule, NO_NOISE, config.context, (0, number, "validation"))
+            losses = stage1_losses(model, batch.to(runtime.device), schedule, config, surface, draws)
+            for name, loss in losses.items():
+                sums[name] += float(loss.per_dialogue_sum().sum())
+                counts[name] += int(loss.valid.sum())
+    sums, counts = runtime.summed(sums), runtime.summed(counts)
+    means = {name: float(sums[name] / counts[name].clamp(min=1)) for name in names}
     weighted = sum(getattr(config.losses, name) * mean for name, mean in means.items())
     return {**means, "total": weighted}
 
@@ -303,6 +307,8 @@ def new_motion_model(config: Stage1Config, windows: Windows, head) -> tuple[AnyM
     if config.start_from is not None:
         model, found, _ = load_motion_model(config.start_from, head=head, baseline=True)
         known = replace(description, encoder_digest=found.encoder_digest and description.encoder_digest)
+        if found.encoder_digest == description.encoder_digest:  # wherever it lies now
+            known = replace(known, encoder=found.encoder)
         if changes := changed_fields(to_plain(found), to_plain(known)):
             raise InputError(
                 config.start_from,

@@ -118,6 +118,7 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     check_drawing(runtime.device)
     share = runtime.share(config.windows, "windows")
     head, dialogues = load_head(config.head), DialogueSet.open(config.data, strict=config.strict, films=True)
+    dialogues.require_head(head)
     model, description, encoder_config = load_motion_model(config.stage1, head=head)
     encoder = make_encoder(encoder_config)
     check_encoder(encoder, description)
@@ -149,7 +150,8 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         )
 
     surface = lip_surface(head, head.layout, lips=config.lip_weight)
-    base = {"base": weights_digest(model)} if config.adapter_rank else {}  # whom an adapter belongs to
+    begun_from = weights_digest(model)
+    base = {"base": begun_from} if config.adapter_rank else {}  # whom an adapter belongs to
     studio = Studio(
         config=config,
         head=head,
@@ -166,7 +168,15 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
         trials=supply(windows(config.train_split, asked) if set(asked) < set(people) else training, share),
         examination=supply(held_out) if held_out else None,  # every process examines all of it: they would only wait for each other
         remarks=tuple(remark for remark in (unexamined, unblinking) if remark),
-        facts={"stage": 2, **dialogues.facts, "head": head.digest, "encoder": encoder.digest, **base, **runtime.describe()},
+        facts={
+            "stage": 2,
+            **dialogues.facts,
+            "head": head.digest,
+            "encoder": encoder.digest,
+            "stage1": begun_from,
+            **base,
+            **runtime.describe(),
+        },
     )
     model = model.train().requires_grad_(True).to(runtime.device)
     learners = make_learners(studio, training, model, to_plain(description))

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from tiny_training import tiny_yaml, train_here
 
 from mango.training import stage1
@@ -77,17 +78,19 @@ def test_a_finished_run_finishes_at_once(tmp_path, tiny_set, uninterrupted):
     assert weights(uninterrupted) == before and len(metrics(uninterrupted)) == lines
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tiny_config, tmp_path, train):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_being_stopped_saves_and_says_how_to_go_on(tiny_config, tmp_path, train, number, name):
+    """Seen red: SIGTERM, which clusters send before they kill, lost everything since the last checkpoint."""
     run = tmp_path / "run"
     process = train(tiny_config, "--steps", "100000", "--every.save", "0", start=True)
     wait_for(run / "metrics.jsonl", process)
     while not metrics(run):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "run the same command again" in out.replace("\n", " ") and "train_stage1.py" in out.replace("\n", "")
-    assert "Traceback" not in errors
+    assert process.returncode == 128 + number, errors
+    assert f"{name}: saving" in out and "run the same command again" in out.replace("\n", " ")
+    assert "train_stage1.py" in out.replace("\n", "") and "Traceback" not in errors
     step = json.loads((run / "checkpoints" / "last" / "state.json").read_text())["step"]
     assert step == metrics(run)[-1]["step"]
 

@@ -15,7 +15,7 @@ from tiny_training import tiny_yaml, train_here
 from mango.config import load_config
 from mango.errors import InputError
 from mango.training import stage1
-from mango.training.checkpoints import read_learner
+from mango.training.checkpoints import newest_checkpoint, read_learner
 from mango.training.optim import OptimizerConfig, make_learner
 from mango.training.run import Run
 from mango.training.runtime import Runtime, RuntimeConfig
@@ -159,6 +159,50 @@ def test_nan_stops_the_run_and_names_the_dialogue(tiny_config, monkeypatch):
     monkeypatch.setattr(stage1, "one_shot_x0", spoilt)
     with pytest.raises(InputError, match=r"step 1, loss 'parameters', dialogue d\d from frame .* expected a finite loss, found nan"):
         train_here(tiny_config)
+
+
+def test_a_set_of_another_head_is_refused(tmp_path, tiny_set):
+    """Seen red: of a head with as many numbers it was learnt without a word, of another one there was a traceback."""
+    other = Path(shutil.copytree(tiny_set, tmp_path / "other"))
+    described = json.loads((other / "dataset.json").read_text())
+    described["head"] |= {"name": "flame", "digest": "f" * 64}
+    (other / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"expected dialogues of head .*, found flame \(ffffffffffff\); give --head the file of the set"):
+        train_here(tiny_yaml(tmp_path, other))
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_lie_elsewhere_now_are_gone_on_with(copied, tmp_path, tiny_set, capsys):
+    """Planted: other data, too."""
+    moved = Path(shutil.copytree(tiny_set, tmp_path / "moved"))
+    assert train_here(tiny_yaml(tmp_path, moved), "--steps", "13", "--run", str(copied)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"goes on with data '{moved}', which was '{tiny_set}'" in said
+    assert "goes on to step 13, not 12: learning rates are the longer run's, higher than they had fallen to" in said
+    (moved / "dialogues" / "d0" / "a.motion.npz").unlink()
+    (moved / "dialogues" / "d0" / "a.motion.json").unlink(missing_ok=True)
+    shutil.move(moved, tmp_path / "less")
+    with pytest.raises(InputError, match="data was"):
+        train_here(tiny_yaml(tmp_path, tmp_path / "less"), "--steps", "13", "--run", str(copied))
+
+
+def test_what_killed_processes_left_among_checkpoints_goes(copied, tmp_path, tiny_set):
+    """Old ones on their way out, and halves of other machines, which lie there for ever. Whoever goes on is alone in the run."""
+    for name in (".00000002.old", ".00000006.elsewhere-7-0.partial", ".00000007.elsewhere-7-1.partial"):
+        (copied / "checkpoints" / name).mkdir()
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "12", "--run", str(copied)) == 0
+    assert not list((copied / "checkpoints").glob(".*"))
+
+
+def test_a_disk_without_links_keeps_checkpoints(tmp_path, tiny_set, monkeypatch):
+    """Seen red: a traceback at the first save."""
+
+    def refused(self, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "2") == 0
+    assert newest_checkpoint(tmp_path / "run" / "checkpoints").name == "00000002"
 
 
 def test_a_path_told_from_here_is_the_same_path(tmp_path, tiny_config, monkeypatch):

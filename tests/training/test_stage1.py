@@ -17,6 +17,7 @@ from mango.losses.motion import MotionLossWeights
 from mango.seeds import torch_generator
 from mango.training import stage1
 from mango.training.exercises import exercises
+from mango.training.runtime import Runtime, RuntimeConfig
 from mango.training.stage1 import (
     NO_NOISE,
     ConditionNoise,
@@ -135,12 +136,12 @@ def test_a_spoilt_indicator_is_what_the_model_hears(setting):
 
 def test_validation_counts_every_frame_once_and_repeats(setting):
     config, windows, model, curve = setting
-    cpu = torch.device("cpu")
+    cpu = Runtime(RuntimeConfig(device="cpu"))
     first = validation_losses(model, windows, curve, config, None, cpu)
     assert first == validation_losses(model, windows, curve, config, None, cpu)
     assert first["total"] == pytest.approx(first["parameters"] + first["velocity"])
 
-    batches = list(windows.tiles(config.batch))
+    batches = list(map(windows.at, windows.tiles(config.batch)))
     assert len(batches) > 2
     sums = count = 0.0
     for number, batch in enumerate(batches):

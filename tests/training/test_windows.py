@@ -84,12 +84,25 @@ def test_every_frame_can_be_a_target_and_beginnings_have_no_context(opened):
 def test_tiles_cover_every_frame_once(opened):
     count = {name: torch.zeros(FRAMES[name], dtype=torch.long) for name in ("d0", "d1", "d2")}
     sizes = []
-    for batch in opened.tiles(3):
+    for batch in map(opened.at, opened.tiles(3)):
         sizes.append(len(batch))
         for name, start in zip(batch.dialogues, batch.starts, strict=True):
             count[name][start + CONTEXT : start + CONTEXT + LENGTH] += 1
     assert all((frames == 1).all() for frames in count.values())
     assert max(sizes) == 3
+
+
+def test_of_many_tiles_some_are_chosen_all_over_the_split(opened):
+    """Planted: the first ones."""
+    every = [place for places in opened.tiles(3) for place in places]
+    some = [place for places in opened.tiles(3, most=len(every) // 2) for place in places]
+    assert len(some) == len(every) // 2 and set(some) < set(every) and {dialogue for dialogue, _ in some} >= {0, 1}
+    assert opened.tiles(3, most=len(every)) == opened.tiles(3)
+
+
+def shown(windows):
+    """Its first frames."""
+    return windows.at(windows.tiles(9)[0])
 
 
 def test_features_are_cached_until_the_sound_changes(tmp_path, head):
@@ -99,14 +112,14 @@ def test_features_are_cached_until_the_sound_changes(tmp_path, head):
     def open_again():
         return Windows(DialogueSet.open(root), "val", encoder, head.layout, LENGTH, CONTEXT)
 
-    before = next(open_again().tiles(9)).voices
+    before = shown(open_again()).voices
     assert encoder.calls == 2
-    assert torch.equal(next(open_again().tiles(9)).voices, before) and encoder.calls == 2
+    assert torch.equal(shown(open_again()).voices, before) and encoder.calls == 2
     import soundfile
 
     sound, rate = soundfile.read(root / "dialogues/d3/a.wav")
     soundfile.write(root / "dialogues/d3/a.wav", sound[::-1].copy(), rate)
-    after = next(open_again().tiles(9)).voices
+    after = shown(open_again()).voices
     assert encoder.calls == 3
     assert not torch.equal(after[:, 0], before[:, 0]) and torch.equal(after[:, 1], before[:, 1])
 
@@ -164,7 +177,7 @@ def test_features_of_a_changed_speech_model_are_made_again(tmp_path, head):
 
     def voices(*layers):
         encoder = make_encoder(EncoderConfig("hubert", str(folder), layers))
-        return encoder, next(Windows(DialogueSet.open(root), "val", encoder, head.layout, LENGTH, CONTEXT).tiles(9)).voices
+        return encoder, shown(Windows(DialogueSet.open(root), "val", encoder, head.layout, LENGTH, CONTEXT)).voices
 
     tiny_encoder(folder, "hubert")
     (first, before), (_, two) = voices(-1), voices(1, -1)
