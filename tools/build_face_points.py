@@ -1,4 +1,5 @@
-"""Where MediaPipe's 468 points lie on the built-in head: ``python tools/build_face_points.py`` writes tracking/assets/face_points.npz.
+"""Where MediaPipe's 468 points lie on the built-in head: ``python tools/build_face_points.py`` writes tracking/assets/face_points.npz,
+and mirrored_points.npy, which says what number each has in a mirror.
 
 Maintainers only, some minutes. The network's points have no definition but what it finds, so that is measured: made-up people, whose
 surfaces are known, are drawn with many faces and in many poses, the network is run on the pictures, and every point gets the place on a
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from mango.data.synthetic.people import TruePerson, true_person
 from mango.data.synthetic.pictures import Shooting, cameras, filmed
@@ -16,11 +18,12 @@ from mango.data.synthetic.seeding import stream
 from mango.head.model import Head, load_head
 from mango.tracking.detection import face_in, square_about
 from mango.tracking.eyes import looked_at
-from mango.tracking.face_models import POINTS, FaceModels
+from mango.tracking.face_models import POINTS, TWINS, FaceModels
 from mango.types import MotionClip
 
 OUT = Path(__file__).parents[1] / "mango" / "tracking" / "assets" / "face_points.npz"
 PEOPLE, EACH, FIRST_SEED = 40, 16, 900_000  # people that no set has
+PAIRED = 6  # of them say which points are each other's in a mirror
 SHOOTING = Shooting(size_px=384, view_degrees=(22.0, 14.0), noise=0.004)
 NEAR = 12  # triangles about the nearest vertices are tried
 ROBUST = 0.03  # of the size of the face: residuals beyond count less
@@ -28,6 +31,7 @@ ROBUST = 0.03  # of the size of the face: residuals beyond count less
 
 def main() -> None:
     head, models = load_head(), FaceModels()
+    np.save(TWINS, mirrored_numbers(head, models))
     surface, points, sizes = seen(head, models)
     faces, barycentrics, spread = placed(head, surface, points, sizes)
     OUT.parent.mkdir(exist_ok=True)
@@ -35,6 +39,23 @@ def main() -> None:
         OUT, head=head.digest, faces=faces.astype(np.int32), barycentrics=barycentrics.astype(np.float32), spread=spread.astype(np.float32)
     )
     print(f"{len(points)} pictures; residual of a point: {100 * np.median(spread):.2f} % of the face's size (median), wrote {OUT}")
+
+
+def mirrored_numbers(head: Head, models: FaceModels) -> np.ndarray:
+    """Which point of a mirrored picture, mirrored back, is nearest to each point of the picture."""
+    off = np.zeros((POINTS, POINTS))
+    for number in range(PAIRED):
+        person, camera = true_person(head, FIRST_SEED + number), cameras(SHOOTING, FIRST_SEED + number)[1]
+        for picture, _ in filmed(person, head, grimaces(head, person, FIRST_SEED + number), camera, SHOOTING, FIRST_SEED + number):
+            for face in models.faces(picture)[:1]:
+                width, side = picture.shape[1], 1.5 * face.size
+                here, _ = models.mesh(picture, face.centre, side, face.roll)
+                there, _ = models.mesh(np.ascontiguousarray(picture[:, ::-1]), face.centre * (-1, 1) + (width - 1, 0), side, -face.roll)
+                back = there * (-1, 1) + (width - 1, 0)
+                off += np.square(here[:, None] - back).sum(-1)
+    twins = linear_sum_assignment(off)[1]
+    assert (twins[twins] == np.arange(POINTS)).all(), "a mirror in a mirror changes nothing"
+    return twins.astype(np.int16)
 
 
 def seen(head: Head, models: FaceModels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,6 +143,8 @@ def inside(corners: np.ndarray, points: np.ndarray, sizes: np.ndarray) -> tuple[
     """The place in a triangle that is nearest to the points in all pictures; robust least squares, within the triangle."""
     visible = ~np.isnan(corners).any((1, 2))
     corners, points, sizes = corners[visible], points[visible], sizes[visible]
+    if not len(points):
+        return np.full(3, 1 / 3), np.inf
     where = np.full(3, 1 / 3)
     for _ in range(8):
         residual = (np.einsum("c,pcx->px", where, corners) - points) / sizes[:, None]

@@ -17,7 +17,9 @@ from mango.tracking.face_points import MEDIAPIPE, SeenPoints
 
 RIGHT_CORNER, LEFT_CORNER = 33, 263  # outer corners of the eyes
 MARGIN = 1.5  # of the square that the network sees, over the extent of the points
-LOOKS = (1.0, 1.12)  # a picture is looked at in squares of these sizes, and the points averaged: they tremble less
+# A picture is looked at in squares of these sizes, the second in a mirror, and the points are averaged: they tremble less, and what a
+# network or filter does to one side of faces it does to the other.
+LOOKS = ((1.0, False), (1.12, True))
 SURE = 0.5
 AGAIN_EVERY = 25  # pictures after which faces are counted anew
 LIKE = 2.0  # times as large or as small: a face elsewhere of another size is somebody else's
@@ -175,9 +177,9 @@ def compared(pictures: Iterable[Picture], told: Callable[[int], None]) -> tuple[
 
 
 def face_in(models: FaceModels | FaceFilters, picture: Picture, square: Square) -> tuple[np.ndarray, float]:
-    """Points as the mean of several looks: what the square's place does to them averages out."""
+    """Points as the mean of `LOOKS`."""
     centre, size, roll = square
-    found = [models.mesh(picture, centre, size * times, roll) for times in LOOKS]
+    found = [models.mesh(picture, centre, size * times, roll, mirrored=mirrored) for times, mirrored in LOOKS]
     return np.mean([points for points, _ in found], axis=0), min(confidence for _, confidence in found)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mango.tracking.face_models import Candidate, Picture, apart, square
+from mango.tracking.face_models import Candidate, Picture, apart, out_of_mirror, square
 
 LEARNT = Path(__file__).parent / "assets" / "face_filters.npz"
 POINTS = 468
@@ -84,8 +84,17 @@ class FaceFilters:
                 found.append(Candidate(sure, (low + high) / 2, float((high - low).max()), points[list(MARKS)]))
         return apart(found)
 
-    def mesh(self, picture: Picture, centre: Float[np.ndarray, "2"], size: float, roll: float) -> tuple[Points, float]:
-        """The 468 points in pixels of the picture, from a square of ``size`` pixels about a face; and how sure a face is there, 0 to 1."""
+    def mesh(
+        self, picture: Picture, centre: Float[np.ndarray, "2"], size: float, roll: float, *, mirrored: bool = False
+    ) -> tuple[Points, float]:
+        """The 468 points in pixels of the picture, from a square of ``size`` pixels about a face; and how sure a face is there, 0 to 1.
+
+        ``mirrored``: what the filters are shown; the points are those of the picture all the same.
+        """
+        if mirrored:
+            width = picture.shape[1]
+            points, sure = self.mesh(np.ascontiguousarray(picture[:, ::-1]), centre * (-1, 1) + (width - 1, 0), size, -roll)
+            return out_of_mirror(points, width), sure
         points = placed(self.mean, centre, size, roll)
         for correct in self.of_face:
             points = correct(picture, points)

@@ -11,11 +11,11 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from mango.data.atomic import atomic_file, check_place
 from mango.errors import InputError
@@ -30,6 +30,7 @@ FILES = {  # in the wheel, sha256
 }
 DETECTOR_PX, MESH_PX, IRIS_PX, MATTE_PX = 128, 192, 64, 256
 POINTS = 468
+TWINS = Path(__file__).parent / "assets" / "mirrored_points.npy"  # tools/build_face_points.py
 EYE_MARGIN = 2.3  # of the square that the iris network sees, over the distance of the eye's corners
 STRIDES = ((8, 2), (16, 6))  # of the detector's two grids: pixels between cells, candidates in each cell
 RIGHT_EYE, LEFT_EYE = 0, 1  # of the detector's six points; the person's right
@@ -86,14 +87,22 @@ class FaceModels:
                 return found
         return []
 
-    def mesh(self, picture: Picture, centre: Float[np.ndarray, "2"], size: float, roll: float) -> tuple[Float[np.ndarray, "468 2"], float]:
-        """The 468 points in pixels of the picture, from a square of ``size`` pixels about a face; and how sure a face is there, 0 to 1."""
+    def mesh(
+        self, picture: Picture, centre: Float[np.ndarray, "2"], size: float, roll: float, *, mirrored: bool = False
+    ) -> tuple[Float[np.ndarray, "468 2"], float]:
+        """The 468 points in pixels of the picture, from a square of ``size`` pixels about a face; and how sure a face is there, 0 to 1.
+
+        ``mirrored``: what the network is shown; the points are those of the picture all the same.
+        """
         import cv2
 
         into = square(centre, size, roll, MESH_PX)
         crop = cv2.warpAffine(picture, into, (MESH_PX, MESH_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        points, sure = _run(self._mesh, crop.astype(np.float32) / 255, ["conv2d_21", "conv2d_31"])
+        shown = crop[:, ::-1] if mirrored else crop
+        points, sure = _run(self._mesh, shown.astype(np.float32) / 255, ["conv2d_21", "conv2d_31"])
         inside = points.reshape(POINTS, 3)[:, :2]
+        if mirrored:
+            inside = out_of_mirror(inside, MESH_PX)
         return inside @ into[:, :2].T + into[:, 2], _share(float(sure.ravel()[0]))
 
     def eye(
@@ -159,6 +168,17 @@ class FaceModels:
     @cached_property
     def _matte(self):
         return _network(self.folder / "selfie_segmentation.tflite")
+
+
+@lru_cache
+def twins() -> Int[np.ndarray, "468"]:
+    """The number that each of the 468 points has in a mirror: left eyes are right ones there."""
+    return np.load(TWINS)
+
+
+def out_of_mirror(points: Float[np.ndarray, "468 2"], width: int) -> Float[np.ndarray, "468 2"]:
+    """Points found in a mirrored picture of that width, as they lie in the picture."""
+    return points[twins()] * (-1, 1) + (width - 1, 0)
 
 
 def square(centre: Float[np.ndarray, "2"], size: float, roll: float, px: int) -> Float[np.ndarray, "2 3"]:

@@ -53,7 +53,7 @@ class PretendedModels(FaceModels):
         number = number_of(picture[:STRIP])
         return [_candidate(points[number]) for points, there in zip(self.people, self.there, strict=True) if there[number]]
 
-    def mesh(self, picture, centre, size, roll):
+    def mesh(self, picture, centre, size, roll, *, mirrored=False):
         number = number_of(picture[:STRIP])
         if number == self.interrupt_at:
             self.interrupt_at = None

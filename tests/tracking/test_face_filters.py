@@ -12,7 +12,9 @@ from mango.cli import main
 from mango.data.dialogues import DialogueSet
 from mango.data.synthetic.people import true_person
 from mango.data.synthetic.pictures import Shooting, cameras, filmed
+from mango.tracking.detection import face_in, square_about
 from mango.tracking.face_filters import LEARNT, FaceFilters
+from mango.tracking.face_models import out_of_mirror
 from mango.tracking.face_points import places_on
 
 FRAMES, SEED = 30, 77  # the filters' people have seeds from 930,000 on
@@ -59,6 +61,25 @@ def test_turned_pictures_turn_the_points(head, shot):
     points, _ = FaceFilters().mesh(turned, face.centre, 1.5 * face.size, face.roll)
     assert np.degrees(face.roll) == pytest.approx(-20, abs=5)
     assert miss(points, true) < 2 * float(places_on(head, 468).spread.median())
+
+
+def test_a_mirrored_picture_has_mirrored_points(shot):
+    """Seen red with both looks at the picture as it is: points to either side of the middle were off in one direction."""
+    apart = []
+    for picture in shot[0][:4]:
+        mirror = np.ascontiguousarray(picture[:, ::-1])
+        here, there = (followed(each) for each in (picture, mirror))
+        apart.append((out_of_mirror(there, picture.shape[1]) - here) / np.ptp(here, axis=0).max())
+    assert np.linalg.norm(np.mean(apart, axis=0), axis=-1).mean() < 0.006, "of the face's size"
+
+
+def followed(picture) -> np.ndarray:
+    """Its points, as in a film that stands still."""
+    (face,) = FaceFilters().faces(picture)
+    points, _ = face_in(FaceFilters(), picture, (face.centre, 1.5 * face.size, face.roll))
+    for _ in range(3):
+        points, _ = face_in(FaceFilters(), picture, square_about(points))
+    return points
 
 
 def test_a_place_that_is_told_is_looked_at(shot):

@@ -8,6 +8,7 @@ import torch
 from moving_head import points_of, talking
 
 from mango.errors import InputError
+from mango.tracking.face_models import twins
 from mango.tracking.face_points import IBUG, MEASURED, MEDIAPIPE, PointedHead, places_on
 
 
@@ -46,6 +47,14 @@ def test_measured_places_lie_on_the_face(head):
     marks = head.landmarks(head.template)
     for ours, ibug in ((33, 36), (133, 39), (362, 42), (263, 45), (61, 48), (291, 54), (1, 30), (152, 8), (13, 62), (14, 66)):
         assert (where[ours] - marks[ibug]).norm() < 0.015, (ours, ibug)  # metres
+
+
+def test_places_are_mirror_images_of_each_other(head):
+    """Seen red: half a millimetre to one side, for the network does not do to mirrored faces what it does to faces."""
+    places, other = places_on(head, MEDIAPIPE), torch.from_numpy(twins().astype(np.int64))
+    where = (head.template[head.faces[places.faces]] * places.barycentrics[..., None]).sum(1)
+    assert torch.equal(other[other], torch.arange(MEDIAPIPE)) and other[33] == 263 and other[1] == 1
+    assert ((where + where[other])[:, 0] / 2).mean().abs() < 1e-4, "metres to one side"
 
 
 def test_another_number_of_points_is_refused(head):

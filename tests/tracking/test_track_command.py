@@ -39,7 +39,7 @@ def pretend(monkeypatch):
                 return next((each for each in models if len(set(each.asked)) < len(each.people[0])), models[-1])
 
             faces = lambda self, *given, **named: self.of().faces(*given, **named)  # noqa: E731
-            mesh = lambda self, *given: self.of().mesh(*given)  # noqa: E731
+            mesh = lambda self, *given, **named: self.of().mesh(*given, **named)  # noqa: E731
             eye = lambda self, *given, **named: models[-1].eye(*given, **named)  # noqa: E731
 
         monkeypatch.setattr(command, "FaceModels", InTurn)
