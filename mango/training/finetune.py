@@ -36,7 +36,7 @@ HELD_OUT = "val"  # the split whose pictures say how good it became, where it sh
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
 DROPOUT = 0.15  # of the avatar: whoever drives it turns their head further than the film does
-LOOKS = 30  # at each frame of a film, on average: looked at more often a second of film was learnt by heart
+LOOKS = 60  # at each frame of a film, on average: looked at far more often a second of film was drawn worse from aside
 
 
 @dataclass(frozen=True)
