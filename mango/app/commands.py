@@ -271,7 +271,7 @@ def render(
     """A film of generated motion.
 
     Args:
-        motion: folder that `mango generate` wrote
+        motion: folder that `mango generate` wrote, or a dialogue of a set (DIR/dialogues/ID)
         avatar: give it twice, person a (left) first: avatar.safetensors of a run, a LAM avatar (.zip), or one of
             GaussianAvatars (point_cloud.ply, with flame_param.npz beside it); the single view needs its person's alone
         out: .mp4; with transparency .mov (ProRes 4444), .webm (VP9), or a folder of PNG files (a name without suffix)

@@ -160,9 +160,11 @@ def next_command(path: Path, format: Format, recording: Recording) -> str:
     """What this source wants: the import, or films without motion a tracker."""
     from mango.data.formats.kinds import quoted
 
-    if path.is_file() and all(person.motion is None and person.film is not None for person in recording.people):
-        as_it_is = f"mango data import --format {format.name} {quoted(path)} OUT"
-        return f"mango track {quoted(path)} --out OUT (motion from its pictures), or as it is: {as_it_is}"
+    if all(person.motion is None and person.film is not None for person in recording.people):
+        as_it_is = f"or as it is, without motion: mango data import --format {format.name} {quoted(path)} OUT"
+        if path.is_file():
+            return f"mango track {quoted(path)} --out OUT (motion from its pictures; --split for two people side by side), {as_it_is}"
+        return f"mango track FILM --out OUT for each film, then mango data merge (docs/data.md, many own films), {as_it_is}"
     motions = [person.motion for person in recording.people if person.motion is not None]
     flame = [motion for motion in motions if isinstance(motion, FlameMotion)]
     head = " --head YOUR_FLAME_FILE" if flame else ""
@@ -175,7 +177,7 @@ def _unread(source: Path, entries: list[Entry]) -> str:
     left = unread(source, [file for entry in entries for file in entry.files])
     counts = Counter(file.suffix.lower() for file in left)
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
-    return f"not read: {kinds} ({_some([str(file.relative_to(source)) for file in left])})" if left else ""
+    return f"not read: {kinds} ({_some([str(file.relative_to(source.absolute())) for file in left])})" if left else ""
 
 
 def _some(names: list[str], most: int = 6) -> str:

@@ -131,6 +131,9 @@ def _named(path: StoredFile) -> StoredFile:
 def _description(path: StoredFile) -> dict:
     if not path.is_file():
         raise InputError(path, expected="a motion file", found="none", remedy="check the path")
+    if not sidecar(path).is_file():
+        remedy = "copy it along; files of other projects are imported first (mango data import)"
+        raise InputError(path, expected="motion with its description beside it", found=f"no {sidecar(path).name}", remedy=remedy)
     return read_json(sidecar(path))
 
 

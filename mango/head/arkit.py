@@ -47,6 +47,6 @@ def arkit_from_motion(
 
 def joint_poses(head: Head, like: Float[Tensor, "..."]) -> Float[Tensor, "joint_expressions 12"]:
     if not head.joint_expressions:
-        remedy = "use the built-in head; other heads need a basis fitted to their vertices"
+        remedy = "import the motion onto the built-in head (mango data import FILE DIR --source-head YOUR_HEAD) and export it from there"
         raise InputError(f"head {head.name}", expected="ARKit's expressions by name", found="another basis", remedy=remedy)
     return torch.stack(list(head.joint_expressions.values())).to(like)

@@ -52,7 +52,8 @@ def read_head(source: str | Path, *, generation: Generation | None = None, witho
     """
     path = BUILTIN if str(source) == "builtin" else Path(source)
     if not path.is_file():
-        raise InputError(path, expected="a head file", found="no such file", remedy="name a .npz or FLAME .pkl, or use 'builtin'")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(path, expected="a head file", found=found, remedy="name a .npz or FLAME .pkl, or use 'builtin'")
     content = path.read_bytes()
     try:
         if zipfile.is_zipfile(io.BytesIO(content)):

@@ -94,7 +94,9 @@ def load_avatar(path: Path, head: Head) -> Avatar:
     path = Path(path)
     ours = "give the avatar.safetensors of a stage-two or fine-tuning run, a LAM zip, or point_cloud.ply of GaussianAvatars"
     if not path.is_file():
-        raise InputError(path, expected="an avatar file", found="a folder" if path.is_dir() else "none", remedy=ours)
+        within = next(iter(sorted(path.rglob("point_cloud.ply"), reverse=True)), None) if path.is_dir() else None
+        found = "none" if not path.is_dir() else "a folder" if within is None else f"a folder with {within}"
+        raise InputError(path, expected="an avatar file", found=found, remedy=ours)
     with path.open("rb"):  # what may not be read is said; safetensors calls it missing
         pass
     load = {".zip": _lam_avatar, ".ply": load_splat_avatar}.get(path.suffix.lower(), _bound_avatar)

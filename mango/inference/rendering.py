@@ -113,11 +113,15 @@ def render_motion_folder(
     if not motion.is_dir():
         found = "a file" if motion.exists() else "no such folder"
         raise InputError(
-            motion, expected="a folder with a.motion.npz and b.motion.npz", found=found, remedy="make one with `mango generate`"
+            motion,
+            expected="a folder with a.motion.npz and b.motion.npz",
+            found=found,
+            remedy="make one with `mango generate`; motion of other projects with `mango data import`: then OUT/dialogues/ID will do",
         )
     if (motion / ARRIVING).exists():
         remedy = "run the same `mango generate` again: it was interrupted while its files arrived"
         raise InputError(motion, expected="motion of one generation", found=f"files on their way in {ARRIVING}", remedy=remedy)
+    _check_motion(motion, config.shown)
     loaded = load_head(head)
     of_whom = PERSONS if len(avatars) == 2 else config.shown
     drawn = {person: load_avatar(path, loaded) for person, path in zip(of_whom, avatars, strict=True) if person in config.shown}
@@ -131,6 +135,21 @@ def render_motion_folder(
     if voices is None and config.sound is None:
         told(f"{motion}: no a.wav and b.wav beside the motion: the film is silent")
     return speed
+
+
+def _check_motion(folder: Path, shown: Sequence[str]) -> None:
+    """Whether there is motion of all who are to be shown."""
+    there = [person for person in PERSONS if (folder / f"{person}.motion.npz").exists()]
+    if set(shown) <= set(there):
+        return
+    if there:
+        remedy = f"show who is there: --view single --person {there[0]}; or import both people as one dialogue"
+        raise InputError(folder, expected=f"motion of {' and '.join(shown)}", found=f"{there[0]}.motion.npz alone", remedy=remedy)
+    within = sorted(item for item in (folder / "dialogues").glob("*") if item.is_dir())
+    found, remedy = "neither", "make one with `mango generate`"
+    if within:
+        found, remedy = "a dialogue set", f"name one of its dialogues, as {within[0]}"
+    raise InputError(folder, expected="a folder with a.motion.npz and b.motion.npz", found=found, remedy=remedy)
 
 
 def _moved(path: Path, source: Head, target: Head, told: Callable[[str], None]) -> MotionClip:

@@ -377,6 +377,19 @@ def motion_folder(make_clip, tmp_path):
     return folder
 
 
+def test_motion_that_is_not_there_is_said_with_what_is(motion_folder, avatars, tmp_path):
+    """Seen red: "b.motion.npz: expected a motion file, found none; check the path", which was right."""
+    with pytest.raises(InputError, match=f"found a dialogue set; name one of its dialogues, as {tmp_path}/set/dialogues/d0"):
+        (tmp_path / "set" / "dialogues" / "d0").mkdir(parents=True)
+        render_motion_folder(tmp_path / "set", avatars, tmp_path / "v.mp4", RenderConfig(size=SIZE))
+    (motion_folder / "b.motion.npz").unlink()
+    with pytest.raises(InputError, match=r"found a\.motion\.npz alone; show who is there: --view single --person a"):
+        render_motion_folder(motion_folder, avatars, tmp_path / "v.mp4", RenderConfig(size=SIZE))
+    (motion_folder / "a.motion.json").unlink()
+    with pytest.raises(InputError, match=r"found no a\.motion\.json; copy it along; files of other projects are imported first"):
+        render_motion_folder(motion_folder, avatars[:1], tmp_path / "v.mp4", RenderConfig(size=SIZE, view="single"))
+
+
 def sound_of(film) -> tuple[torch.Tensor, int]:
     """Channels by samples, and the rate."""
     import av

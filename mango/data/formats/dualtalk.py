@@ -56,6 +56,9 @@ def recognise(path: Path) -> str | None:
 
 
 def entries(path: Path, options: Options) -> list[Entry]:
+    if path.is_file() and path.suffix.lower() != ".npy":
+        remedy = "name the folder that holds both speakers' files"
+        raise InputError(path, expected="DualTalk's folder, or an .npy of predictions", found=f"one {path.suffix} file", remedy=remedy)
     if path.is_file():
         return [Entry(path.stem, (path.stem,), (path,), partial(_prediction, path, options))]
     pairs: dict[tuple[Path, str], dict[str, Path]] = {}

@@ -34,7 +34,7 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
 
 def unread(source: Path, read: Sequence[Path]) -> list[Path]:
     """Files of a folder that look like recordings, and are none of ``read``, nor in it, nor beside it."""
-    known = set(files_of(read))
+    source, known = source.absolute(), {file.absolute() for file in files_of(read)}
     left = [file for file in files_of([source]) if file.is_relative_to(source) and file not in known] if source.is_dir() else []
     lam = FORMATS["lam-json"]  # other JSON describes something
     return [file for file in left if file.suffix.lower() in RECORDINGS or (file.suffix.lower() == ".json" and lam.recognise(file))]

@@ -290,7 +290,8 @@ def test_flames_numbers_are_never_sold_as_arkits(flame_file, tmp_path, capsys, f
     save_motion(tmp_path / "a.motion.npz", clip_of(load_head(flame_file)))
     suffix = {"livelink-csv": "csv", "lam-json": "json"}[format]
     assert run("export", "--format", format, "--head", flame_file, tmp_path / "a.motion.npz", tmp_path / f"x.{suffix}") == 2
-    assert "ARKit's expressions" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "ARKit's expressions" in said and "mango data import FILE DIR --source-head YOUR_HEAD" in said
 
 
 def test_nothing_is_overwritten_unasked(saved, tmp_path, capsys):

@@ -214,6 +214,27 @@ def test_the_folder_one_stands_in(tmp_path, capsys, monkeypatch):
     assert main(["data", "merge", ".", str(tmp_path), str(tmp_path)]) == 2 and "expected" in capsys.readouterr().err
 
 
+def test_what_was_read_is_not_said_to_be_left(tmp_path, capsys, monkeypatch):
+    """Seen red: named from here, every voice was said to be unread."""
+    foreign.dualtalk(tmp_path / "DT")
+    monkeypatch.chdir(tmp_path)
+    said = inspected(capsys, "DT")
+    assert "speaker1.wav" in said and "not read" not in said
+    (tmp_path / "DT" / "train" / "notes.wav").write_bytes((tmp_path / "DT" / "train" / "abc_sub_video_3_001_speaker1.wav").read_bytes())
+    assert "not read: 1 .wav (train/notes.wav)" in inspected(capsys, "DT")
+    one = "DT/train/abc_sub_video_3_001_speaker1.npz"
+    assert main(["data", "import", "--format", "dualtalk", one, "OUT", "--head", "FLAME"]) == 2
+    assert "name the folder that holds both speakers' files" in capsys.readouterr().err
+
+
+def test_a_folder_of_films_wants_a_tracker(samples, tmp_path, capsys):
+    """Seen red: it was sent to an import that nothing can be learnt from."""
+    (tmp_path / "calls").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "calls" / f"{name}.mp4").symlink_to(samples / "real_face_clip" / "weekly_address_512.mp4")
+    assert "next: mango track FILM --out OUT for each film, then mango data merge" in inspected(capsys, tmp_path / "calls")
+
+
 def test_sets_that_were_tracked_one_by_one(tmp_path, capsys):
     for name in ("one", "and two"):
         (tmp_path / name).mkdir()
