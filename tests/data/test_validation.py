@@ -122,7 +122,7 @@ FAULTS = {  # name: (what breaks the set, the file to be named, words of the mes
         "head 666",
     ),
     "motion at 30 fps": (lambda s: change_json(s / "dialogues/first/a.motion.json", fps=30), "first/a.motion.json", "25 fps, found 30"),
-    "motion without description": (lambda s: (s / "dialogues/first/a.motion.json").unlink(), "first/a.motion.json", "found none"),
+    "motion without description": (lambda s: (s / "dialogues/first/a.motion.json").unlink(), "first/a.motion.npz", "no a.motion.json"),
     "description without motion": (lambda s: (s / "dialogues/first/a.motion.npz").unlink(), "first/a.motion.json", "beside it"),
     "motion truncated": (
         lambda s: (s / "dialogues/first/a.motion.npz").write_bytes((s / "dialogues/first/a.motion.npz").read_bytes()[:99]),

@@ -47,7 +47,7 @@ TRUTH = {
     "mediapipe_canonical_face/canonical_face_model.obj": ("a mesh (obj)", "468 vertices"),
     "pyannote_two_speaker_sample": ("30.00 s", "names 2 speakers", "separate the voices first", "10 turns of 2 people"),
     "anytalker_dyadic_audio/interact_01_left.wav": ("films or voices (1 of one person)", "sound 7.36 s", "next: mango data import"),
-    "real_face_clip": ("200 frames of 512x512 at 25 fps", "the sound has 8.00 s", "next: mango data import"),
+    "real_face_clip": ("200 frames of 512x512 at 25 fps", "the sound has 8.00 s", "next: mango track FILM"),
     "real_face_clip/weekly_address_512.mp4": ("200 frames of 512x512 at 25 fps", "next: mango track"),
 }  # fmt: skip
 
@@ -225,14 +225,6 @@ def test_what_was_read_is_not_said_to_be_left(tmp_path, capsys, monkeypatch):
     one = "DT/train/abc_sub_video_3_001_speaker1.npz"
     assert main(["data", "import", "--format", "dualtalk", one, "OUT", "--head", "FLAME"]) == 2
     assert "name the folder that holds both speakers' files" in capsys.readouterr().err
-
-
-def test_a_folder_of_films_wants_a_tracker(samples, tmp_path, capsys):
-    """Seen red: it was sent to an import that nothing can be learnt from."""
-    (tmp_path / "calls").mkdir()
-    for name in ("one", "two"):
-        (tmp_path / "calls" / f"{name}.mp4").symlink_to(samples / "real_face_clip" / "weekly_address_512.mp4")
-    assert "next: mango track FILM --out OUT for each film, then mango data merge" in inspected(capsys, tmp_path / "calls")
 
 
 def test_sets_that_were_tracked_one_by_one(tmp_path, capsys):
