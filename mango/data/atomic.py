@@ -11,6 +11,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from mango.errors import InputError
 
 PARTIAL = ".partial"
 _turn = count()
-_cleared: set[Path] = set()  # folders, by this process
 _OF_THE_DISK = {  # what a user can do something about; every other OSError is a bug and stays one
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -151,13 +151,11 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{_host()}-{os.getpid()}-{next(_turn)}{PARTIAL}{path.suffix}")
 
 
+@lru_cache(maxsize=1000)
 def _clear_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine left; those of other machines may still be at work. Once for each folder: sets have
     hundreds of thousands of files, and to list them at every write would take longer than to write.
     """
-    if folder in _cleared:
-        return
-    _cleared.add(folder)
     ours = re.compile(rf"\..*\.{re.escape(_host())}-(\d+)-\d+{re.escape(PARTIAL)}.*")
     for name in os.listdir(folder):
         left = ours.fullmatch(name)

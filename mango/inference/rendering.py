@@ -110,14 +110,6 @@ def render_motion_folder(
         remedy = "give --avatar twice: first person a's, then person b's" + ("; or the shown person's" if len(config.shown) == 1 else "")
         raise InputError("--avatar", expected="two avatars", found=str(len(avatars)), remedy=remedy)
     motion = Path(motion)
-    if not motion.is_dir():
-        found = "a file" if motion.exists() else "no such folder"
-        raise InputError(
-            motion,
-            expected="a folder with a.motion.npz and b.motion.npz",
-            found=found,
-            remedy="make one with `mango generate`; motion of other projects with `mango data import`: then OUT/dialogues/ID will do",
-        )
     if (motion / ARRIVING).exists():
         remedy = "run the same `mango generate` again: it was interrupted while its files arrived"
         raise InputError(motion, expected="motion of one generation", found=f"files on their way in {ARRIVING}", remedy=remedy)
@@ -146,9 +138,10 @@ def _check_motion(folder: Path, shown: Sequence[str]) -> None:
         remedy = f"show who is there: --view single --person {there[0]}; or import both people as one dialogue"
         raise InputError(folder, expected=f"motion of {' and '.join(shown)}", found=f"{there[0]}.motion.npz alone", remedy=remedy)
     within = sorted(item for item in (folder / "dialogues").glob("*") if item.is_dir())
-    found, remedy = "neither", "make one with `mango generate`"
+    found = "a dialogue set" if within else "neither" if folder.is_dir() else "a file" if folder.exists() else "no such folder"
+    remedy = "make one with `mango generate`; motion of other projects with `mango data import`: then OUT/dialogues/ID will do"
     if within:
-        found, remedy = "a dialogue set", f"name one of its dialogues, as {within[0]}"
+        remedy = f"name one of its dialogues, as {within[0]}"
     raise InputError(folder, expected="a folder with a.motion.npz and b.motion.npz", found=found, remedy=remedy)
 
 

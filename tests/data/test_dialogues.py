@@ -142,7 +142,7 @@ def test_leftovers_of_killed_writers_are_cleared(sound_set, monkeypatch):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert [path for path in (sound_set.root / "dialogues").iterdir() if "partial" in path.name]
-    monkeypatch.setattr(atomic, "_cleared", set())  # as in a new process
+    atomic._clear_leftovers.cache_clear()  # as in a new process
     listed = []
     monkeypatch.setattr(os, "listdir", lambda folder, listdir=os.listdir: listed.append(Path(folder)) or listdir(folder))
     write_dialogue(sound_set.root, replace(sound_set.dialogue("first"), id="third"), **MADE)

@@ -44,8 +44,18 @@ def opened(config):
 
 
 def test_a_run_that_was_stopped_grows_as_one_that_was_not(films, head, tmp_path, monkeypatch):
-    """Stopped after the third of its steps: the avatar has learnt in two, grown after the second of them and been watched in one more."""
+    """Stopped after the third of its steps: the avatar has learnt in two, grown after the second of them and been watched in one more.
+
+    Planted: avatars written after their checkpoint. A run that is killed in between is finished, and has none or old ones for ever.
+    """
     whole, stopped = (config_of(films, head, tmp_path, run=tmp_path / name, steps=10) for name in ("whole", "stopped"))
+    written = Run.save
+
+    def save(run, *given, **named):
+        assert (run.folder / "avatars" / "p0.safetensors").exists()
+        written(run, *given, **named)
+
+    monkeypatch.setattr(Run, "save", save)
     assert train_stage2.main(whole) == 0
     monkeypatch.setattr(Run, "due", Run.due)
     press_ctrl_c("stopped")

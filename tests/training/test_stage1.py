@@ -153,6 +153,20 @@ def test_validation_counts_every_frame_once_and_repeats(setting):
     assert first["parameters"] == pytest.approx(sums / count, rel=1e-4)
 
 
+def test_processes_share_validation(setting):
+    """Planted: all of it in every process, and one process's windows left out."""
+    config, windows, model, curve = setting
+    parts, alone = [], Runtime(RuntimeConfig(device="cpu"))
+    for rank in (0, 1):
+        one = Runtime(RuntimeConfig(device="cpu"))
+        one.processes, one.rank, one.summed = 2, rank, lambda values: parts.append(values) or values
+        validation_losses(model, windows, curve, config, None, one)
+    sums, counts, others, others_counts = (float(values["parameters"]) for values in parts)
+    assert counts > 0 and counts + others_counts == sum(int(held.keep.sum()) for held in windows.dialogues)
+    whole = validation_losses(model, windows, curve, config, None, alone)
+    assert (sums + others) / (counts + others_counts) == pytest.approx(whole["parameters"], rel=1e-9)
+
+
 def test_voice_noise_is_fresh_in_every_frame_and_its_colour_constant():
     """Planted once: colour drawn per frame."""
     shape, random = (2, 2, 50, 6), torch_generator(0)

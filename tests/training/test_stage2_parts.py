@@ -1,6 +1,7 @@
 """Faults noticed: boxes in the wrong place or transposed, pictures of frames nobody should learn from, windows and pictures that belong to
 different frames, avatars that start from the wrong person."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mango.data.pictures import PictureBatch
 from mango.data.windows import WindowBatch
+from mango.errors import InputError
 from mango.training import stage2
 from mango.training.avatars import face_density
 from mango.training.lessons import oftener, shown
@@ -106,6 +108,16 @@ def test_shut_eyes_are_shown_oftener():
     assert abs(counts[1, 30:32].sum() / 3000 - 18 / 98) < 0.03
     nobody = torch.zeros_like(keep)
     assert shown(windows(nobody), 0, 2, random, often) == ([], [], [])
+
+
+def test_films_of_another_head_are_refused(head, tmp_path):
+    """Planted: the head compared with stage one's model alone."""
+    films = make_filmed_set(tmp_path / "films", head)
+    config, described = tiny_stage2(tmp_path, films, head), json.loads((films / "dataset.json").read_text())
+    described["head"]["digest"] = "f" * 64
+    (films / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"expected dialogues of head .*ffffffffffff.*give --head the file of the set"):
+        open_studio(config, Runtime(config.runtime))
 
 
 def test_what_is_judged_is_shown_evenly(head, tmp_path, monkeypatch):
