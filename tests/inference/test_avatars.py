@@ -8,6 +8,7 @@ import torch
 
 from mango.errors import InputError
 from mango.head.arkit import ARKIT_NAMES, motion_from_arkit
+from mango.head.model import load_head
 from mango.inference.avatars import load_avatar
 from mango.types import MotionClip
 
@@ -65,3 +66,16 @@ def test_a_bound_avatar_keeps_its_own_shape(head, avatars):
     told = avatar.gaussians(replace(clip, shape=torch.full((head.identities,), 2.0)))
     assert torch.equal(told.means, avatar.gaussians(clip).means)
     assert not torch.equal(told.means, avatar.gaussians(posed(head)).means)
+
+
+def test_folders_are_named_with_what_is_in_them(tmp_path, head):
+    """Seen red: of a GaussianAvatars folder it was not said which file, of a folder of heads that it was none."""
+    within = tmp_path / "point_cloud" / "iteration_600000" / "point_cloud.ply"
+    with pytest.raises(InputError, match="found a folder; give"):
+        load_avatar(tmp_path, head)
+    within.parent.mkdir(parents=True)
+    within.touch()
+    with pytest.raises(InputError, match=f"found a folder with {within}"):
+        load_avatar(tmp_path, head)
+    with pytest.raises(InputError, match="expected a head file, found a folder"):
+        load_head(tmp_path)
