@@ -20,6 +20,7 @@ from mango.head.layout import MotionLayout
 from mango.head.model import load_head
 from mango.losses.motion import added, total
 from mango.losses.surface import lip_surface
+from mango.progress import progress_bar
 from mango.training.exercises import exercises
 from mango.training.optim import make_learner
 from mango.training.run import INTERRUPTED, Run
@@ -34,10 +35,11 @@ def main(config: Stage1Config) -> int:
     layout = MotionLayout(head.expressions)
     dialogues = DialogueSet.open(config.data, strict=config.strict)
     dialogues.require_head(head)
-    encoder = make_encoder(config.encoder)
-    windows = partial(Windows, dialogues, encoder=encoder, layout=layout, frames=config.frames, context=config.context)
+    encoder = make_encoder(config.encoder).to(runtime.device)
     unvalidated = nothing_held_out(dialogues, config.validation_split)
-    training, held_out = windows(config.train_split), None if unvalidated else windows(config.validation_split)
+    with progress_bar(f"reading {config.data}", "dialogues", shown=runtime.is_main) as told:
+        windows = partial(Windows, dialogues, encoder=encoder, layout=layout, frames=config.frames, context=config.context, told=told)
+        training, held_out = windows(config.train_split), None if unvalidated else windows(config.validation_split)
     model, description = new_motion_model(config, training, head)
     learner = make_learner("motion", model.to(runtime.device), config.optimizer, config.steps, description=to_plain(description))
     runtime.compile(learner.model)

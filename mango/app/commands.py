@@ -1,8 +1,6 @@
 """The commands of `mango`, one function each. Signatures are the options; everything heavy is imported when the command runs."""
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +8,7 @@ import tyro
 
 from mango.data.atomic import check_place
 from mango.errors import InputError
+from mango.progress import progress_bar
 
 Repeated = tyro.conf.UseAppendAction
 Positional = tyro.conf.Positional
@@ -414,29 +413,3 @@ def doctor() -> int:
     from mango.app.doctor import main
 
     return main()
-
-
-@contextmanager
-def progress_bar(doing: str, unit: str) -> Iterator:
-    """A bar on stderr with rate and remaining time; yields a function of (finished, all)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    class Rate(ProgressColumn):
-        def render(self, task):
-            return f"{task.speed:.1f} {unit}/s" if task.speed else ""
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeElapsedColumn(),
-        TextColumn("remaining"),
-        TimeRemainingColumn(),
-    )
-    # In a log file a bar is noise, and the one line of an error has to stay the only one.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

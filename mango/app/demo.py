@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mango.app.commands import progress_bar
 from mango.errors import InputError
+from mango.progress import progress_bar
 
 CHECKOUT = Path(__file__).parents[2]
 SAMPLING_STEPS = 10
@@ -69,12 +69,12 @@ class Folders:
 
 def main(out: Path, seed: int) -> int:
     from mango.training.avatars import check_drawing
-    from mango.training.runtime import Runtime, RuntimeConfig
+    from mango.training.runtime import default_device
 
     if not (CHECKOUT / "train_stage1.py").exists():
         remedy = "clone the repository and run `python3 bootstrap.py demo` there"
         raise InputError(CHECKOUT, expected="a checkout with train_stage1.py and configs/", found="an installed package", remedy=remedy)
-    check_drawing(Runtime(RuntimeConfig()).device)  # or stage one would be trained for nothing
+    check_drawing(default_device())  # or stage one would be trained for nothing
     out = out.resolve()
     folders, clock = Folders(out), Clock(out / "times.json")
     if not all(training(folders, seed).finished for training in (stage1_training, stage2_training, control_training)):

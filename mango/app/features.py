@@ -11,12 +11,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from mango.app.commands import progress_bar
 from mango.audio.detectors import Detector, check_detector
 from mango.audio.encoders import Encoder, EncoderConfig, make_encoder
 from mango.data.dialogues import DialogueSet
 from mango.data.preparation import carried_out, engine_for
 from mango.errors import InputError
+from mango.progress import progress_bar
+from mango.training.runtime import default_device
 from mango.types import PERSONS
 
 Progress = Callable[[int, int], None]
@@ -48,7 +49,7 @@ def main(
         detector: also write who speaks when, by this detector; what a source gave is kept
         overwrite: write it even over what a source gave
         split: one split (without, all)
-        workers: processes (without, one for each core); each holds the encoder
+        workers: processes, each of which holds the encoder (without, one for each core; one for a speech model on a GPU)
         ray: instead of processes: "auto" for the Ray cluster that is there, "local" to start one, or its address
         retries: how often a dialogue whose process was lost is tried again
     """
@@ -74,6 +75,8 @@ def make_features(
             remedy = "write speaking indicators before packing, or leave --detector away"
             raise InputError(data, expected="a set in folders to write into", found="a packed one", remedy=remedy)
     encoder_digest = make_encoder(encoder).digest  # an encoder that cannot be had is one error, not one for each dialogue
+    if workers is None and encoder.kind != "log_mel" and default_device().type != "cpu":
+        workers = 1
     tasks = [FeaturesOf(data.absolute(), id, encoder, detector, overwrite) for id in ids]
     done, failed, start = Counter(), [], time.monotonic()
     progress(0, len(tasks))
@@ -132,7 +135,7 @@ class FeaturesOf:
 @lru_cache(maxsize=1)
 def _encoder(config: EncoderConfig) -> Encoder:
     """A process has one for all its dialogues."""
-    return make_encoder(config)
+    return make_encoder(config).to(default_device())
 
 
 @lru_cache(maxsize=1)

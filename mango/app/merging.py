@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from mango.app.commands import progress_bar
 from mango.errors import InputError
+from mango.progress import progress_bar
 
 
 def main(

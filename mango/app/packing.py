@@ -4,8 +4,8 @@ from pathlib import Path
 
 import tyro
 
-from mango.app.commands import progress_bar
 from mango.errors import InputError
+from mango.progress import progress_bar
 
 
 def main(

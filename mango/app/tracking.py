@@ -3,7 +3,7 @@
 import shlex
 import zipfile
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from mango.data.formats.recordings import as_name
 from mango.data.video_cutting import cut_film
 from mango.errors import InputError
 from mango.head.model import Head, load_head
+from mango.progress import Progress
 from mango.tracking.detection import Box
 from mango.tracking.face_filters import SQUARE_OVER_FACE, FaceFilters
 from mango.tracking.face_models import FaceModels, any_here, get_models
@@ -249,17 +250,16 @@ def get_assets(name: str, folder: Path | None, wheel: Path | None) -> None:
 
 @contextmanager
 def told_on_the_console():
-    """A bar for each thing that is being done."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bars:
-        tasks = {}
+    """A bar for each thing that is being done, one after the other."""
+    with ExitStack() as current:
+        doing, bar = None, None
 
         def told(what: str, done: int, of: int) -> None:
-            if what not in tasks or done == 1:
-                tasks[what] = bars.add_task(what, total=of)
-            bars.update(tasks[what], completed=done, total=of)
+            nonlocal doing, bar
+            if what != doing:
+                current.close()
+                doing, bar = what, current.enter_context(Progress(what, stderr=True))
+            bar.update(done, of)
 
         yield told
 

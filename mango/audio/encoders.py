@@ -68,6 +68,10 @@ class Encoder:
     num_layers: int = 1
     dtype: torch.dtype = torch.float32
 
+    def to(self, device: torch.device) -> "Encoder":
+        """This one, which computes there from now on, if that is worth the way. Sound and features stay on the CPU."""
+        return self
+
     def encode(self, audio: Float[Tensor, "samples"]) -> Float[Tensor, "time width"]:
         """One row a frame, ``frame_count(samples)`` rows. ``audio`` is mono, 16 kHz; the whole track of one person."""
         return torch.cat([torch.zeros(0, self.width, dtype=self.dtype), *self.parts(audio)])
@@ -200,6 +204,11 @@ class Pretrained(Encoder):
         self.width = self.num_layers * self.model.config.hidden_size
         self.stride, self.field = _stride_and_field(self.model.config.conv_kernel, self.model.config.conv_stride)
         self.digest = self._digest(config)
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> "Encoder":
+        self.model, self.device = self.model.to(device), device
+        return self
 
     def _digest(self, config: EncoderConfig) -> str:
         """Over the weights and the chosen layers, wherever the folder lies."""
@@ -228,8 +237,8 @@ class Pretrained(Encoder):
 
     def _chunk(self, audio: Float[Tensor, "samples"], frames: int) -> Float[Tensor, "time width"]:
         padded = torch.nn.functional.pad(audio, (0, self.field))  # so that the last frame has rows of its own
-        states = self.model(padded[None], output_hidden_states=True).hidden_states
-        chosen = torch.cat([states[layer][0] for layer in self.layers], dim=-1)
+        states = self.model(padded[None].to(self.device), output_hidden_states=True).hidden_states
+        chosen = torch.cat([states[layer][0] for layer in self.layers], dim=-1).cpu()
         return framed(chosen, first_centre=self.field / 2, stride=self.stride, frames=frames)
 
 

@@ -19,6 +19,7 @@ from mango.data.features import VoiceFeatures, voice_features
 from mango.data.phones import closing_frames
 from mango.errors import InputError
 from mango.head.layout import MotionLayout
+from mango.progress import Told, silent
 from mango.seeds import numpy_generator
 from mango.types import FRAME_RATE, PERSONS, Dialogue, Side
 
@@ -87,10 +88,14 @@ class Windows:
         frames: int,
         context: int,
         people: Collection[str] | None = None,
+        told: Told = silent,
     ):
         self.layout, self.encoder, self.frames, self.context = layout, encoder, frames, context
         ids = [id for id in dialogue_set.split(split) if people is None or {*dialogue_set.describe(id).people.values()} & {*people}]
-        self.dialogues = [_held(dialogue_set, id, encoder, layout, people) for id in ids]
+        self.dialogues = []
+        for number, id in enumerate(ids, start=1):
+            self.dialogues.append(_held(dialogue_set, id, encoder, layout, people))
+            told(number, len(ids))
         if not any(held.keep.any() for held in self.dialogues):
             where, whose = f"{dialogue_set.root}, split {split!r}", f" of {', '.join(sorted(people))}" if people else ""
             labelled = {person for id in ids for person in dialogue_set.labelled(id) if people is None or person in people}

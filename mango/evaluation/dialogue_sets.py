@@ -35,6 +35,7 @@ from mango.evaluation.worn_adapters import adapter_facts, adapters_by_person, we
 from mango.head.model import Head, load_head
 from mango.inference.generation import GenerationConfig, Progress
 from mango.models.regressor import PartnerMotionRegressor
+from mango.training.runtime import default_device
 from mango.training.stage1 import load_motion_model
 from mango.types import MOVING, PERSONS, Dialogue, MotionClip
 
@@ -241,7 +242,7 @@ def _checkpoint(
     path: Path, adapters: tuple[Path, ...], ids: tuple[str, ...], dialogues: DialogueSet, head: Head, config: GenerationConfig
 ) -> System:
     model, description, encoder_config = load_motion_model(path, head=head, baseline=True)
-    encoder = TimedEncoder(make_encoder(encoder_config))
+    encoder = TimedEncoder(make_encoder(encoder_config).to(default_device()))
     sampled = not isinstance(model, PartnerMotionRegressor)
     moved, watch = mover(model, description, encoder, head, config), Stopwatch(encoder, sampled)
     theirs = adapters_by_person(adapters, model, {person for id in ids for person in dialogues.describe(id).people.values()})
@@ -256,7 +257,10 @@ def _checkpoint(
 
 def _untrained(dialogues: DialogueSet, checkpoints: tuple[Path, ...], head: Head) -> dict[str, System]:
     config = load_motion_model(checkpoints[0], head=head, baseline=True)[2] if checkpoints else EncoderConfig()
-    return {name: System(moved) for name, moved in untrained_baselines(dialogues, "train", make_encoder(config), head).items()}
+    return {
+        name: System(moved)
+        for name, moved in untrained_baselines(dialogues, "train", make_encoder(config).to(default_device()), head).items()
+    }
 
 
 def _folder(folder: Path, ids: tuple[str, ...], dialogues: DialogueSet, true: TrueMotion, complete: bool) -> System:

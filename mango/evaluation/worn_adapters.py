@@ -11,7 +11,7 @@ from mango.errors import InputError
 from mango.models.adapters import NOBODY, Adapter, worn
 from mango.models.motion import MotionModel
 from mango.training.adapter_files import load_adapter
-from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.runtime import default_device
 from mango.types import PERSONS
 
 
@@ -32,7 +32,7 @@ def adapters_by_person(paths: Sequence[Path], model: torch.nn.Module, people: Co
             raise InputError(path, expected=f"an adapter of {named}", found=f"{adapter.person}'s", remedy=remedy)
         if adapter.person in found:
             raise InputError(path, expected="one adapter a person", found=f"a second one of {adapter.person}", remedy="give one of them")
-        found[adapter.person] = adapter.to(Runtime(RuntimeConfig()).device)
+        found[adapter.person] = adapter.to(default_device())
     return found
 
 
@@ -50,6 +50,6 @@ def wearing_their_own(model: torch.nn.Module, adapters: Mapping[str, Adapter], p
         yield
         return
     numbers = {person: number for number, person in enumerate(adapters)}
-    who = torch.tensor([[numbers.get(people[side], NOBODY) for side in PERSONS]], device=Runtime(RuntimeConfig()).device)
+    who = torch.tensor([[numbers.get(people[side], NOBODY) for side in PERSONS]], device=default_device())
     with worn(model, list(adapters.values()), who):
         yield

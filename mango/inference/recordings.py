@@ -29,7 +29,7 @@ from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig, Progress, generate
 from mango.models.adapters import NOBODY, worn
 from mango.training.adapter_files import load_adapter, unworn
-from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.runtime import default_device
 from mango.training.stage1 import MotionDescription, check_encoder, load_motion_model
 from mango.types import FRAME_RATE, MOVING, PERSONS, SAMPLE_RATE, MotionClip
 
@@ -65,10 +65,10 @@ def generate_from_files(
     loaded = load_head(head)
     heads = [load_avatar(path, loaded) for path in avatars]
     model, description, encoder_config = load_motion_model(checkpoint, head=loaded)
-    encoder = make_encoder(encoder_config)
     worn_by = {person: load_adapter(path, model) for person, path in enumerate(adapters) if path is not None}
     who = torch.tensor([[list(worn_by).index(person) if person in worn_by else NOBODY for person in range(len(PERSONS))]])
-    device = Runtime(RuntimeConfig()).device
+    device = default_device()
+    encoder = make_encoder(encoder_config).to(device)
     with worn(model, [adapter.to(device) for adapter in worn_by.values()], who.to(device)):
         clips = generate_clips(
             model, description, encoder, loaded, voices, config, identities=[avatar.identity for avatar in heads], progress=progress
@@ -152,7 +152,7 @@ def generate_clips(
 ) -> dict[str, MotionClip]:
     """Clips of a and b from their sound. Without ``identities`` (a's and b's) the average head moves like nobody in particular."""
     check_encoder(encoder, description)
-    device = Runtime(RuntimeConfig()).device
+    device = default_device()
     speaking = torch.stack([speaking_indicator(voice) for voice in voices]) if speaking is None else speaking
     codes = torch.stack([_padded(code, model.identity_width) for code in identities]) if identities else None
     flat = generate(

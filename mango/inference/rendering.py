@@ -30,7 +30,7 @@ from mango.inference.recordings import ARRIVING
 from mango.inference.retiming import at_rate, frames_at_rate
 from mango.inference.views import PORTRAIT_M, Shot, View, ViewName, view_of
 from mango.training.avatars import check_drawing
-from mango.training.runtime import Runtime, RuntimeConfig
+from mango.training.runtime import default_device
 from mango.types import FRAME_RATE, PERSONS, SAMPLE_RATE, MotionClip
 from renderer import draw
 from renderer.cameras import portrait_camera
@@ -195,7 +195,7 @@ def render_dialogue(
     check_lengths(clips, voices, fps)
     heard, rate = sound or (voices, SAMPLE_RATE)
     heard = _mixed(heard, config.sound)
-    check_drawing(Runtime(RuntimeConfig()).device)
+    check_drawing(default_device())
     clips = {person: at_rate(clip, fps) for person, clip in clips.items()}
     frames = Timed(film_frames(clips, avatars, voices, config, background))
     began = time.perf_counter()
@@ -276,7 +276,7 @@ def _canvases(
 
 def person_layers(clip: MotionClip, avatar: Avatar, camera: Camera) -> Iterator[Float[Tensor, "rows cols 4"]]:
     """One person alone at the origin, in the avatar's shape: premultiplied colours and alpha. Placement in the clip is left out."""
-    device = Runtime(RuntimeConfig()).device
+    device = default_device()
     camera = Camera(camera.camera_from_world.to(device), camera.intrinsics.to(device), camera.width, camera.height)
     avatar, eye = avatar.to(device), centre_of(camera)
     shown = float(camera.intrinsics[0, 0] / camera.camera_from_world[2, 3])  # pixels a metre at the head, which is at the origin

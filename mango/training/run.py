@@ -22,6 +22,7 @@ from mango.config import changed_fields, check_ranges, config_digest, from_plain
 from mango.data.atomic import alone_in, atomic_file, disk_errors
 from mango.data.json_files import read_json, write_json
 from mango.errors import InputError
+from mango.progress import Progress
 from mango.provenance import provenance
 from mango.training.checkpoints import (
     clear_leftovers,
@@ -116,7 +117,7 @@ class Run:
     def __exit__(self, kind, error, trace) -> None:
         for number, handler in self._former_handlers.items():
             signal.signal(number, handler)
-        if self._progress is not None:
+        if self._progress is not None:  # the loop's own end does not come where its body raised
             self._progress.stop()
         with self._held, disk_errors(self.folder):
             for file in (self._metrics, self._board):
@@ -157,13 +158,12 @@ class Run:
 
     def steps(self, last: int) -> Iterator[int]:
         """The steps that remain, with a progress bar. Ctrl-C or SIGTERM ends after a whole step; a second one ends at once."""
-        self._progress, task = _progress_bar(self.folder.name, self.step, last, shown=self.writes)
-        with self._progress:
+        with Progress(self.folder.name, "steps", done=self.step, total=last, shown=self.writes) as self._progress:
             for step in range(self.step + 1, last + 1):
                 self.last, self._ending = last, step == last
                 yield step
                 self.step = step
-                self._progress.update(task, completed=step)
+                self._progress.update(step, last)
                 if self._saved == step and self.stopping:  # not saved: pressed after the loop asked; one more step, which saves
                     break
 
@@ -211,13 +211,12 @@ class Run:
     def show(self, text: str) -> None:
         """Behind the progress bar, e.g. the current loss."""
         if self._progress is not None:
-            for task in self._progress.task_ids:
-                self._progress.update(task, note=text)
+            self._progress.note(text)
 
     def say(self, text: str) -> None:
         """One line above the progress bar."""
         if self.writes:
-            (self._progress.console.print(text, markup=False, highlight=False) if self._progress is not None else print(text, flush=True))
+            (self._progress.say(text) if self._progress is not None else print(text, flush=True))
 
     def note(self, name: str, contents: Mapping[str, Any]) -> None:
         """A JSON file of the run's folder, e.g. what was measured before the first step."""
@@ -302,26 +301,6 @@ def _truncate_metrics(path: Path, step: int) -> None:
             continue
     with atomic_file(path) as partial:
         partial.write_text("".join(kept))
-
-
-def _progress_bar(name: str, done: int, last: int, *, shown: bool):
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    class Rate(ProgressColumn):
-        def render(self, task):
-            return f"{task.speed:.2f} steps/s" if task.speed else "- steps/s"
-
-    columns = (
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    progress = Progress(*columns, disable=not shown, speed_estimate_period=30)
-    return progress, progress.add_task(name, completed=done, total=last, note="")
 
 
 def _in_main_thread() -> bool:

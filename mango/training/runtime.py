@@ -136,6 +136,11 @@ class Runtime:
         return self._accelerator.reduce(tensor.to(self.device), reduction="sum").to(tensor.device)
 
 
+def default_device() -> torch.device:
+    """Where commands work that are not told where."""
+    return Runtime(RuntimeConfig()).device
+
+
 def _cpp_compiler() -> str | None:
     return next((found for name in (os.environ.get("CXX", "g++"), "g++", "clang++") if (found := shutil.which(name))), None)
 

@@ -25,6 +25,7 @@ from mango.losses.motion import Surface
 from mango.losses.surface import lip_surface
 from mango.models.adapters import Adapter, weights_digest
 from mango.models.motion import MotionModel
+from mango.progress import progress_bar
 from mango.training.alternation import learned_before
 from mango.training.avatar_prior import avatar_prior
 from mango.training.avatars import check_drawing, new_avatars, parameter_groups, read_avatars, rest_on_own_face
@@ -120,11 +121,12 @@ def open_studio(config: Stage2Config, runtime: Runtime) -> tuple[Studio, Learner
     head, dialogues = load_head(config.head), DialogueSet.open(config.data, strict=config.strict, films=True)
     dialogues.require_head(head)
     model, description, encoder_config = load_motion_model(config.stage1, head=head)
-    encoder = make_encoder(encoder_config)
+    encoder = make_encoder(encoder_config).to(runtime.device)
     check_encoder(encoder, description)
 
     def windows(split: str, people: tuple[str, ...]) -> Windows:
-        return Windows(dialogues, split, encoder, head.layout, description.frames, description.context, people or None)
+        with progress_bar(f"reading {config.data}", "dialogues", shown=runtime.is_main) as told:
+            return Windows(dialogues, split, encoder, head.layout, description.frames, description.context, people or None, told)
 
     training = windows(config.train_split, config.people)
     if config.motion_losses.closure:

@@ -13,10 +13,11 @@ import pytest
 import torch
 from pretended_card import PretendedCard
 from tiny_films import SIZE, make_filmed_set, tiny_stage2
+from tiny_models import tiny_encoder
 from tiny_training import ROOT, tiny_yaml, train_here
 
 import renderer.rasterize  # noqa: F401  (the module: the package's attribute of this name is the function)
-from mango.audio.encoders import make_encoder
+from mango.audio.encoders import EncoderConfig, make_encoder
 from mango.errors import InputError
 from mango.inference.avatars import load_avatar
 from mango.inference.generation import GenerationConfig
@@ -123,6 +124,18 @@ def test_generation(card, run_folder, head, sampler):
     clips = generate_clips(model, description, make_encoder(encoder), head, voices, config, identities=identities)
     assert all(clip.expr not in card and clip.expr.isfinite().all() and len(clip) == 40 for clip in clips.values())
     assert next(model.parameters()) in card
+
+
+def test_speech_models_hear_on_the_card(card, tmp_path):
+    """Planted and seen red: sound that stays on the CPU, features that stay on the card."""
+    config = EncoderConfig(
+        "hubert", tiny_encoder(tmp_path / "hubert", "hubert"), layers=(1, -1)
+    )  # not wavlm: transformers hands an empty tensor on
+    sound = torch.randn(40 * 640, generator=torch.Generator().manual_seed(0))
+    there = make_encoder(config).to(card.device)
+    features = there.encode(sound)
+    assert next(there.model.parameters()) in card and features not in card
+    assert torch.equal(features, make_encoder(config).encode(sound)), "the same, on a card that rounds as the CPU does"
 
 
 def test_rendering(card, head, avatars):

@@ -48,6 +48,13 @@ def test_a_batch_is_a_function_of_seed_and_step(opened):
     assert opened.batch(4, 5, 8).starts != first.starts
 
 
+def test_reading_tells_how_far_it_is(tiny_set, head):
+    """Of fifty hours features may be missing: hours without a word. Planted and seen red."""
+    heard, dialogues = [], DialogueSet.open(tiny_set)
+    Windows(dialogues, "train", FrameNumbers(), head.layout, LENGTH, CONTEXT, told=lambda *far: heard.append(far))
+    assert heard == [(number, len(dialogues.split("train"))) for number in range(1, len(dialogues.split("train")) + 1)]
+
+
 def test_windows_hold_the_frames_they_name(opened, tiny_set, head):
     batch = opened.batch(0, 1, 32)
     dialogues = DialogueSet.open(tiny_set)
