@@ -1,9 +1,11 @@
 """What models hear, computed once: ROOT/features/<encoder digest>/<id>.<side>.npy, one row a frame, mapped while it is read.
 
-Beside each lies ``.sound``, the hash of the sound it was computed from: another sound is encoded anew.
+Beside each lies ``.sound``, the hash of the sound it was computed from: another sound is encoded anew. Where ROOT may not be written, what
+it lacks is kept in the user's cache.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from mango.audio.alignment import frame_count
 from mango.audio.encoders import Encoder
 from mango.data.atomic import atomic_file
 from mango.errors import InputError
+from mango.user_cache import user_cache
 
 
 def sound_digest(audio: Float[Tensor, "samples"]) -> str:
@@ -51,28 +54,53 @@ class VoiceFeatures:
 
 def voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> VoiceFeatures:
     """From the cache beside the set. Errors: InputError for a damaged file of the cache."""
-    make_voice_features(root, id, side, audio, encoder)
-    stored = VoiceFeatures(_path(root, id, side, encoder), frame_count(len(audio)), encoder.width)
-    stored[:0]  # whether it can be read
-    return stored
+    sound, name = sound_digest(audio), _name(id, side, encoder)
+    path = _stored(root, name, sound) or _made(root, name, sound, audio, encoder)
+    features = VoiceFeatures(path, frame_count(len(audio)), encoder.width)
+    features[:0]  # whether it can be read
+    return features
 
 
 def make_voice_features(root: Path, id: str, side: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> bool:
     """Compute what is missing or of another sound; whether there was anything to compute."""
-    path, sound = _path(root, id, side, encoder), sound_digest(audio)
-    stamp = path.with_suffix(".sound")
-    if path.exists() and stamp.exists() and stamp.read_text() == sound:
+    sound, name = sound_digest(audio), _name(id, side, encoder)
+    if _stored(root, name, sound) is not None:
         return False
+    _made(root, name, sound, audio, encoder)
+    return True
+
+
+def _name(id: str, side: str, encoder: Encoder) -> Path:
+    return Path(encoder.digest, f"{id}.{side}.npy")
+
+
+def _stored(root: Path, name: Path, sound: str) -> Path | None:
+    """Of this sound, if it is anywhere."""
+    for folder in (_beside(root), _elsewhere(root)):
+        stamp = (folder / name).with_suffix(".sound")
+        if (folder / name).exists() and stamp.exists() and stamp.read_text() == sound:
+            return folder / name
+    return None
+
+
+def _made(root: Path, name: Path, sound: str, audio: Float[Tensor, "samples"], encoder: Encoder) -> Path:
+    beside = _beside(root)
+    path = (beside if os.access(beside if beside.exists() else root, os.W_OK) else _elsewhere(root)) / name
+    stamp = path.with_suffix(".sound")
     stamp.unlink(missing_ok=True)  # no moment at which an old array stands beside the new stamp
     with atomic_file(path) as partial:
         _write(partial, audio, frame_count(len(audio)), encoder)
     with atomic_file(stamp) as partial:
         partial.write_text(sound)
-    return True
+    return path
 
 
-def _path(root: Path, id: str, side: str, encoder: Encoder) -> Path:
-    return root / "features" / encoder.digest / f"{id}.{side}.npy"
+def _beside(root: Path) -> Path:
+    return root / "features"
+
+
+def _elsewhere(root: Path) -> Path:
+    return user_cache("features") / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
 
 
 def _write(path: Path, audio: Float[Tensor, "samples"], frames: int, encoder: Encoder) -> None:

@@ -17,6 +17,7 @@ from mango.errors import InputError
 from mango.head.assets import JOINTS, HeadArrays, read_head
 from mango.head.correspondence import Matcher, Surface, fitted, unit
 from mango.head.regions import REGIONS
+from mango.user_cache import user_cache
 
 VERSION = 1  # of what is cached
 EYES = tuple(JOINTS.index(name) for name in ("left_eye", "right_eye"))
@@ -46,7 +47,7 @@ def annotation(
 
     Errors: InputError where the surface is not a head's in FLAME's axes and metres.
     """
-    path = cache_folder() / f"{digest}.{VERSION}.npz"
+    path = user_cache("heads") / f"{digest}.{VERSION}.npz"
     found = _cached(path)
     if found is None:
         found = derived(name, template.astype(np.float64), faces, joint_regressor @ template, skin_weights)
@@ -115,10 +116,6 @@ def _carried(ours: HeadArrays, laid: Surface, target: Surface, skin: np.ndarray)
 def not_alike(name: str, found: str) -> InputError:
     remedy = "use a head in FLAME's axes and metres with a whole face, or put regions and landmarks into its file (docs/heads.md)"
     return InputError(f"head {name}", expected="a surface that the built-in head can be laid over", found=found, remedy=remedy)
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mango" / "heads"
 
 
 def _cached(path: Path) -> Annotation | None:

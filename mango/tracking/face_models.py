@@ -5,7 +5,6 @@ one; MediaPipe itself is not needed. What they compute is described in their mod
 """
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from mango.data.atomic import atomic_file, check_place
 from mango.errors import InputError
+from mango.user_cache import user_cache
 
 WHEEL = "mediapipe==0.10.14"
 PLATFORM = ("--platform", "manylinux2014_x86_64", "--python-version", "311", "--implementation", "cp")  # whatever is installed here
@@ -44,7 +44,7 @@ Picture = UInt8[np.ndarray, "rows cols 3"]
 
 
 def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mango" / "mediapipe"
+    return user_cache("mediapipe")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mango.audio import detectors
 from mango.audio.activity import speaking_indicator
 from mango.audio.encoders import EncoderConfig, LogMel, make_encoder
 from mango.cli import main
+from mango.data import features
 from mango.data.dialogues import DialogueSet
 from mango.data.features import make_voice_features
 from mango.data.side_files import read_speaking, read_voice, write_speaking, write_voice
@@ -52,6 +53,22 @@ def test_training_computes_nothing_afterwards(data, head, monkeypatch, capsys):
     opened = Windows(DialogueSet.open(data), "train", make_encoder(EncoderConfig()), head.layout, 20, 4)
     assert opened.batch(0, 1, 4).voices.abs().sum() > 0 and files(data / "features") == made
     assert problems(data) == [] and run(data) == 0
+
+
+def test_where_the_set_may_not_be_written_the_users_cache_keeps_them(data, head, tmp_path, monkeypatch, capsys):
+    """A cluster's shared data. What lies beside them is used, what is missing is made once. Seen red: looked for beside only."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run(data, "--split", "train", "--workers", 1) == 0
+    before = files(data)
+    monkeypatch.setattr(features.os, "access", lambda path, mode: False)
+    assert run(data, "--workers", 1) == 0
+    assert "2 voices computed, 6 there already" in capsys.readouterr().out.splitlines()[-1]
+    assert files(data) == before and len(files(tmp_path / "cache")) == 4
+    monkeypatch.setattr(LogMel, "parts", lambda *_: pytest.fail("training encoded a voice"))
+    for split in ("train", "val"):
+        assert (
+            Windows(DialogueSet.open(data), split, make_encoder(EncoderConfig()), head.layout, 20, 4).batch(0, 1, 4).voices.abs().sum() > 0
+        )
 
 
 def test_processes_make_the_same_and_what_is_there_is_kept(data, tmp_path, capsys):
