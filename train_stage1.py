@@ -72,12 +72,13 @@ def main(config: Stage1Config) -> int:
                 pace = f"{speeds['samples_per_second']:.3g} windows/s, {speeds['waiting_for_data']:.0%} waiting"
                 run.show(f"loss {float(logged['total']):.4f}, {pace}")
                 run.log(step, "train", {**logged, "gradient_norm": norm, **speeds})
+            held = {}
             if held_out and run.due(step, config.every.validate):
                 held = validation_losses(learner.averaged, held_out, schedule, config, surface, runtime)
                 run.log(step, "validation", held)
                 run.say(f"step {step}: validation loss {held['total']:.4f}")
             if run.due(step, config.every.save) or run.stopping:
-                run.save(step, [learner], samples_seen=step * config.batch)
+                run.save(step, [learner], validation=held.get("total"), samples_seen=step * config.batch)
     return run.exit_code
 
 

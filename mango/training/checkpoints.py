@@ -4,6 +4,7 @@ checkpoints/00012000/<learner>/{model,ema}.safetensors optimizer.pt description.
 checkpoints/00012000/<name>.safetensors                                                 other tensors (label bank, cameras)
 checkpoints/00012000/state.json                                                         format, step, what the loop adds
 checkpoints/last -> 00012000
+checkpoints/best -> 00008000                                                            the lowest validation loss, where there is one
 """
 
 import io
@@ -47,16 +48,31 @@ def write_checkpoint(
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the largest step. A folder with a number for a name is complete: it got that name last."""
-    found = [item for item in folder.glob("[0-9]*") if item.name.isdecimal()] if folder.is_dir() else []
-    return max(found, key=lambda item: int(item.name), default=None)
+    """The checkpoint of the largest step."""
+    return max(_numbered(folder), key=lambda item: int(item.name), default=None)
 
 
-def forget_old(folder: Path, newest: int) -> None:
-    """Keep the newest checkpoints. A folder is renamed before its files go, so that a kill leaves no half of one."""
-    numbered = sorted((item for item in folder.glob("[0-9]*") if item.name.isdecimal()), key=lambda item: int(item.name))
+def point_to_best(folder: Path) -> Path | None:
+    """Where ``best`` points from now on: the checkpoint of the lowest validation loss, of equals the newest. None: none was validated."""
+    losses = [(read_state(item).get("validation"), item) for item in _numbered(folder)]
+    best = min(((loss, -int(item.name), item) for loss, item in losses if loss is not None), default=None)
+    if best is None:
+        return None
+    _point(folder / "best", best[-1].name)
+    return best[-1]
+
+
+def forget_old(folder: Path, newest: int, kept: Path | None = None) -> None:
+    """All but the newest and ``kept``. A folder is renamed before its files go, so that a kill leaves no half of one."""
+    numbered = _numbered(folder)
     for old in numbered[: max(0, len(numbered) - newest)]:
-        shutil.rmtree(old.rename(folder / f".{old.name}.old"))
+        if old != kept:
+            shutil.rmtree(old.rename(folder / f".{old.name}.old"))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Checkpoints, by step. A folder with a number for a name is complete: it got that name last."""
+    return sorted((item for item in folder.glob("[0-9]*") if item.name.isdecimal()), key=lambda item: int(item.name))
 
 
 def clear_leftovers(folder: Path) -> None:

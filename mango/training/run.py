@@ -6,6 +6,7 @@ The same command run again resumes. Steps count from 1; the step in every file i
 """
 
 import json
+import math
 import shlex
 import signal
 import sys
@@ -28,6 +29,7 @@ from mango.training.checkpoints import (
     clear_leftovers,
     forget_old,
     newest_checkpoint,
+    point_to_best,
     read_learner,
     read_state,
     read_tensors,
@@ -230,14 +232,23 @@ class Run:
         self._check_same(name, json.dumps(contents))
         return contents
 
-    def save(self, step: int, learners: Sequence[Learner], tensors: Tensors | None = None, **state: Any) -> None:
-        """A checkpoint of ``step`` done. ``tensors``: further files, name -> tensors by key; ``state``: plain values."""
+    def save(
+        self, step: int, learners: Sequence[Learner], tensors: Tensors | None = None, *, validation: float | None = None, **state: Any
+    ) -> None:
+        """A checkpoint of ``step`` done. ``tensors``: further files, name -> tensors by key; ``state``: plain values.
+
+        ``validation``: the loss by which the best checkpoint is chosen, where it was measured in this step. That one is kept, too.
+        """
         self._saved = step
         if not self.writes:
             return
         folder = self.folder / "checkpoints"
-        write_checkpoint(folder, step, learners, tensors or {}, {"config_digest": config_digest(self.config), **state})
-        forget_old(folder, self.keep)
+        judged = {} if validation is None or not math.isfinite(validation) else {"validation": validation}
+        write_checkpoint(folder, step, learners, tensors or {}, {"config_digest": config_digest(self.config), **judged, **state})
+        best = point_to_best(folder)
+        forget_old(folder, self.keep, best)
+        if self._ending and best is not None and int(best.name) != step:
+            self.say(f"validation was better at step {int(best.name)}: {folder / 'best'}")
 
     def _tensorboard(self):
         if self._board is None:

@@ -79,11 +79,30 @@ def test_steps_may_grow(copied, tmp_path, tiny_set):
     assert json.loads((copied / "checkpoints/last/state.json").read_text())["step"] == 13
 
 
+def test_the_checkpoint_of_the_lowest_validation_loss_is_kept(tmp_path, tiny_set, head, monkeypatch, capsys):
+    """Small sets are learnt by heart. Seen red: the highest loss, no number as the lowest, a best one that goes with the old ones."""
+    import train_stage1
+
+    losses = iter([float("nan"), 0.3, 0.5, 0.4, 0.6])
+    monkeypatch.setattr(train_stage1, "validation_losses", lambda *_: {"total": next(losses)})
+    config, words = tiny_yaml(tmp_path, tiny_set), ["--keep", "1", "--every.validate", "2", "--every.save", "1"]
+    assert train_here(config, "--steps", "6", *words) == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["00000004", "00000006", "best", "last"]
+    assert train_here(config, "--steps", "9", *words) == 0
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["00000004", "00000009", "best", "last"]
+    assert (checkpoints / "best").resolve().name == "00000004" and (checkpoints / "last").resolve().name == "00000009"
+    assert f"validation was better at step 4: {checkpoints / 'best'}" in capsys.readouterr().out
+    best, _, _ = load_motion_model(checkpoints / "best", head=head)
+    stored = load_file(checkpoints / "00000004/motion/ema.safetensors")
+    assert all(torch.equal(stored[name], value) for name, value in best.state_dict().items())
+
+
 def test_the_run_folder_says_what_was_done(uninterrupted):
     facts = json.loads((uninterrupted / "run.json").read_text())
     assert {"commit", "torch", "dataset", "head", "encoder", "device", "config_digest"} <= set(facts)
     assert "mlp_ratio: 2" in (uninterrupted / "config.yaml").read_text()
-    assert sorted(path.name for path in (uninterrupted / "checkpoints").iterdir()) == ["00000010", "00000012", "last"]
+    assert sorted(path.name for path in (uninterrupted / "checkpoints").iterdir()) == ["00000010", "00000012", "best", "last"]
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(uninterrupted / "tb"))
@@ -284,7 +303,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(copied, tmp_path, tiny_set, ro
             train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
-    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["00000010", "00000012", "last"]
+    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["00000010", "00000012", "best", "last"]
     assert train_here(tiny_yaml(tmp_path, tiny_set), "--steps", "14", "--run", str(copied)) == 0, "with room it goes on"
 
 
