@@ -43,9 +43,10 @@ class HeadAvatar(nn.Module):
     expression, and the light. What is not: the triangle and the barycentric point (``renderer.density`` is what may move those).
 
     Colours are ``(albedo + strain . tints) * (1 + light . (1, normal))`` and opacities ``sigmoid(opacity_logits + strain . fades)``, where
-    the strain says how much longer each side of the Gaussian's triangle is than at rest (`renderer.binding.strains`). The light turns with
-    the head, because a colour that cannot follow it would be explained by wrong motion instead. Tints and fades are what an expression
-    changes and no movement of triangles can: lids that are smooth when shut, folds, what lies between the lips.
+    the strain says how much longer each side of the Gaussian's triangle is than at rest (`renderer.binding.strains`). The light stays
+    where it is when the head turns, and shading follows: colours that could not would be explained by wrong motion instead. Tints and
+    fades are what an expression changes and no movement of triangles can: lids that are smooth when shut, folds, what lies between the
+    lips.
     """
 
     binding: ClassVar[tuple[str, ...]] = ("triangles", "barycentrics", "rest")  # not learnt
@@ -133,6 +134,9 @@ class HeadAvatar(nn.Module):
         if metadata.get("format") != str(FORMAT):
             found = f"format {metadata.get('format')}, of another version of mango"
             raise ValueError(f"{path}: expected a mango avatar of format {FORMAT}, found {found}; fit the avatar again")
+        broken = sorted(name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all())
+        if broken:
+            raise ValueError(f"{path}: expected finite numbers, found NaN or infinity in {', '.join(broken)}; fit the avatar again")
         finest = metadata.get("pixels_per_metre")
         if finest is not None and not (isinstance(finest, int | float) and 0 < finest < float("inf")):
             raise ValueError(f"{path}: expected a positive pixels_per_metre, found {finest!r}; fit the avatar again")

@@ -252,6 +252,8 @@ def check_shapes(request: Request) -> None:
     if request.means.dim() < 2 or request.viewmats.dim() < 3:
         raise ValueError("means: expected [*batch, gaussians, 3] and viewmats [*batch, cameras, 4, 4]; found "
                          f"{list(request.means.shape)} and {list(request.viewmats.shape)}")  # fmt: skip
+    if request.means.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"means: expected float32 or float64, found {request.means.dtype}; convert with .float()")
     batch, gaussians, cameras = request.batch, request.means.shape[-2], request.cameras
     expected = {
         "means": (*batch, gaussians, 3),

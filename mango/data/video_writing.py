@@ -212,7 +212,8 @@ def _h264(crf: int, key_frame_every: int | None) -> dict[str, str]:
 def _write_pictures(folder: Path, frames: Iterable[Any], fps: Fraction, audio: Tensor | None, audio_rate: int, comment: str) -> None:
     import cv2
 
-    with atomic_folder(folder, replace=bool(comment) and comment_of(folder) == comment) as partial:
+    empty = folder.is_dir() and not any(folder.iterdir())
+    with atomic_folder(folder, replace=empty or (bool(comment) and comment_of(folder) == comment)) as partial:
         number = -1
         for number, frame in enumerate(frames):
             rows = np.ascontiguousarray(frame.detach().cpu().numpy() if isinstance(frame, Tensor) else frame)

@@ -22,7 +22,7 @@ from renderer.types import Gaussians
 class Avatar(Protocol):
     """Somebody who can be drawn in motion, with the head at the origin of FLAME's axes."""
 
-    identity: Float[Tensor, "identity"]  # the shape that a motion model is told
+    identity: Float[Tensor, "identity"] | None  # the shape that a motion model is told; None: it is told of nobody in particular
     whose: str | None  # the person's name, where the file says it
     pixels_per_metre: float | None  # of the finest pictures that it learnt from, where that is known
     remarks: tuple[str, ...]  # what whoever sees it drawn should know
@@ -72,13 +72,10 @@ class LamAvatar:
 
     head: Head
     lam: LamHead
+    identity: ClassVar[None] = None  # its shape is not in the head's terms
     whose: ClassVar[None] = None
     pixels_per_metre: ClassVar[None] = None
     remarks: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def identity(self) -> Float[Tensor, "identity"]:
-        return torch.zeros(self.head.identities)  # nobody in particular: the avatar's shape is not in the head's terms
 
     def gaussians(self, clip: MotionClip, eye: Float[Tensor, "3"] | None = None) -> Gaussians:
         weights = arkit_from_motion(self.head, clip.expr, clip.jaw_pose, clip.eyes_pose).clamp(0, 1)
@@ -121,4 +118,6 @@ def _bound_avatar(path: Path, head: Head) -> BoundAvatar:
     if avatar.head != head.digest:
         found, remedy = f"one on head {avatar.head[:12]}", "give --head the file it was fitted with"
         raise InputError(path, expected=f"an avatar on head {head.digest[:12]} ({head.name})", found=found, remedy=remedy)
+    if (avatar.triangles < 0).any() or (avatar.triangles >= len(head.template)).any():
+        raise ValueError("Gaussians on vertices that the head does not have")
     return BoundAvatar(head, avatar.eval().requires_grad_(False))

@@ -19,6 +19,7 @@ SILENT, SPEAKING = 0.35, 0.92  # how solid a name is
 INK, PAPER = (0.10, 0.11, 0.13), (1.0, 1.0, 1.0)
 WAVE = {"a": (0.16, 0.42, 0.72), "b": (0.80, 0.36, 0.20)}
 NO_LETTER = "\uffff"  # of which a font draws what it draws for all that it lacks
+QUIETER = 0.1  # amplitude of the one voice over the other's, down to which it is shown as high
 STRIP_SECONDS = 6.0  # of sound that a strip shows, the playhead in its middle
 Canvas = Float[Tensor, "rows cols 4"]  # premultiplied colours and alpha
 
@@ -62,15 +63,17 @@ def _font(font: Path | None, size: int):
 def write_names(
     canvas: Canvas, shots: Sequence[Shot], names: Mapping[str, str], speaking: Mapping[str, bool], font: Path | None = None
 ) -> None:
-    """Everybody's name below the chin, solid while they speak."""
+    """Everybody's name below the chin, solid while they speak. It stays within its person's picture; who has none stays without."""
     for shot in shots:
-        size = max(11, shot.camera.height // 18)
-        while (patch := name_patch(names[shot.person], size, font)).shape[1] > canvas.shape[1] - 4 and size > SMALLEST:
+        name, size, width = names[shot.person].strip(), max(11, shot.camera.height // 18), shot.camera.width
+        if not name:
+            continue
+        while (patch := name_patch(name, size, font)).shape[1] > width - 4 and size > SMALLEST:
             size -= 1
         across, down = where_under_the_chin(shot)
-        left = max(min(shot.left + round(across) - patch.shape[1] // 2, canvas.shape[1] - patch.shape[1] - 2), 2)
+        left = max(min(round(across) - patch.shape[1] // 2, width - patch.shape[1] - 2), 2)
         top = min(shot.top + round(down), shot.top + shot.camera.height - patch.shape[0] - 2)
-        over(canvas, patch, left, top, SPEAKING if speaking[shot.person] else SILENT)
+        over(canvas, patch[:, : width - left], shot.left + left, top, SPEAKING if speaking[shot.person] else SILENT)
 
 
 def where_under_the_chin(shot: Shot) -> tuple[float, float]:
@@ -108,7 +111,9 @@ class SoundStrips:
         hop = max(1, round(STRIP_SECONDS / self.shots[0].camera.width * SAMPLE_RATE))  # samples to a pixel: whole ones
         self.seconds_per_pixel = hop / SAMPLE_RATE
         level = torch.nn.functional.pad(voices, (0, -voices.shape[1] % hop)).unflatten(1, (-1, hop)).abs().amax(2)
-        self.level = (level / level.amax(1, keepdim=True).clamp(min=1e-3)).sqrt()  # quiet speech shows too
+        loudest = level.amax(1, keepdim=True)
+        audible = max(1e-3, QUIETER * float(loudest.max()))  # who says nothing has noise, which is not enlarged
+        self.level = (level / loudest.clamp(min=audible)).sqrt()  # quiet speech shows too
 
     def draw(self, canvas: Canvas, seconds: float) -> None:
         width, middle = self.shots[0].camera.width, self.height // 2

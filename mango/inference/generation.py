@@ -12,12 +12,12 @@ frames, so both opinions start from the same noise. One window is in memory at a
 motion grows with the recording, by a quarter of a kB a frame and person.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mango.diffusion.sampling import guided, sample
@@ -30,6 +30,7 @@ LARGEST_SCALE = 100.0  # of guidance, either way: nothing sensible is near it
 NOISE_BLOCK = 64  # frames whose noise is drawn together
 Progress = Callable[[int, int], None]  # (frames finished, frames in all)
 Hear = Callable[[int, int], Float[Tensor, "person some_time features"]]  # features of frames first to last - 1, asked for in order
+Codes = Sequence[Float[Tensor, "identity"] | None]  # a's and b's shape, where something is known of it
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ def generate(
     *,
     window: int,
     context: int,
-    identity: Float[Tensor, "person identity"] | None = None,
+    identity: Codes = (None, None),
     progress: Progress | None = None,
 ) -> Float[Tensor, "person time width"]:
     """Flat motion of both people, in the layout's units, from the encoder's features of both voices (or what gives them when asked).
 
-    ``window`` frames are generated at a time, the first ``context`` of them given. Without ``identity`` the model is told of nobody in
-    particular. Everything is computed where ``speaking`` is and in its precision. The result is a function of the arguments (seed
-    included), not of how often or where it is called.
+    ``window`` frames are generated at a time, the first ``context`` of them given. Of whom ``identity`` says nothing the model is told as
+    of nobody in particular. Everything is computed where ``speaking`` is and in its precision. The result is a function of the arguments
+    (seed included), not of how often or where it is called.
     """
     hear = voices if callable(voices) else lambda first, last: voices[:, first:last]
     parts, done = [], 0
@@ -104,7 +105,7 @@ def finished_motion(
     *,
     window: int,
     context: int,
-    identity: Float[Tensor, "person identity"] | None = None,
+    identity: Codes = (None, None),
 ) -> Iterator[Float[Tensor, "person some_time width"]]:
     """`generate`, piece by piece: what no later window will change."""
 
@@ -192,16 +193,17 @@ def _one_window(
     known: Float[Tensor, "person given_time width"],
     first: int,
     config: GenerationConfig,
-    identity: Float[Tensor, "person identity"] | None,
+    identity: Codes,
 ) -> Float[Tensor, "person time width"]:
     """Motion of one window whose first frames are ``known``."""
     frames, num_known = voices.shape[1], known.shape[1]
     keep = torch.ones(1, 2, frames, dtype=torch.bool, device=voices.device)
     given = torch.zeros_like(keep)
     given[..., :num_known] = True
-    codes = voices.new_zeros(2, model.identity_width) if identity is None else identity
+    codes = torch.stack([voices.new_zeros(model.identity_width) if code is None else code.to(voices) for code in identity])
     scales = {name: scale for name, scale in config.guidance.items() if scale != 1}
-    withheld = [_withheld(name, identity is None, voices.device) for name in (None, *scales)]
+    nobody = torch.tensor([[code is None for code in identity]], device=voices.device)
+    withheld = [_withheld(name, nobody) for name in (None, *scales)]
     predict = guided(_prediction(model, voices, speaking, keep, given, codes, withheld), tuple(scales.values()))
     noise = start_noise(config.seed, first, first + frames, model.layout.width).to(voices)[None]
     clean = torch.nn.functional.pad(model.normalised(known), (0, 0, 0, frames - num_known))[None]
@@ -218,6 +220,6 @@ def _prediction(model, voices, speaking, keep, given, identity, withheld: list[P
     return lambda noisy, level: model(noisy, level, conditions, identity, keep, given)
 
 
-def _withheld(pathway: str | None, nobody: bool, device: torch.device) -> PathwayDrop:
-    names = {pathway} - {None} | ({"identity"} if nobody else set())
-    return PathwayDrop.everywhere(1, *names, device=device)
+def _withheld(pathway: str | None, nobody: Bool[Tensor, "1 person"]) -> PathwayDrop:
+    drop = PathwayDrop.everywhere(1, *({pathway} - {None}), device=nobody.device)
+    return replace(drop, identity=drop.identity | nobody)

@@ -26,7 +26,7 @@ from mango.diffusion.objective import noise_scheduler
 from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.inference.avatars import load_avatar
-from mango.inference.generation import GenerationConfig, Progress, generate
+from mango.inference.generation import Codes, GenerationConfig, Progress, generate
 from mango.models.adapters import NOBODY, worn
 from mango.training.adapter_files import load_adapter, unworn
 from mango.training.runtime import default_device
@@ -147,14 +147,14 @@ def generate_clips(
     config: GenerationConfig,
     *,
     speaking: Float[Tensor, "person time"] | None = None,
-    identities: Sequence[Float[Tensor, "identity"]] = (),
+    identities: Codes = (),
     progress: Progress | None = None,
 ) -> dict[str, MotionClip]:
-    """Clips of a and b from their sound. Without ``identities`` (a's and b's) the average head moves like nobody in particular."""
+    """Clips of a and b from their sound. Without an identity (a's, b's) the average head moves, like nobody in particular."""
     check_encoder(encoder, description)
     device = default_device()
     speaking = torch.stack([speaking_indicator(voice) for voice in voices]) if speaking is None else speaking
-    codes = torch.stack([_padded(code, model.identity_width) for code in identities]) if identities else None
+    codes = [None if code is None else _padded(code, model.identity_width) for code in identities or (None, None)]
     flat = generate(
         model.to(device),
         noise_scheduler(description.diffusion, config.sampler),
@@ -163,10 +163,10 @@ def generate_clips(
         config,
         window=description.context + description.frames,
         context=description.context,
-        identity=None if codes is None else codes.to(device),
+        identity=codes,
         progress=progress,
     ).cpu()
-    shapes = codes if codes is not None else flat.new_zeros(2, head.identities)
+    shapes = [torch.zeros(head.identities) if code is None else code for code in codes]
     return {person: head.layout.clip(flat[k], shapes[k], head.digest) for k, person in enumerate(PERSONS)}
 
 

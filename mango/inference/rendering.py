@@ -168,7 +168,8 @@ def check_film(out: Path, config: RenderConfig) -> Background:
     background = background_of(config.background)
     if not keeps_alpha(out) and background is None:
         raise InputError(out, expected="a film that keeps transparency", found=out.suffix, remedy=f"choose {TRANSPARENT} or a folder")
-    if out.exists() and comment_of(out) != MADE_BY:
+    empty = out.is_dir() and not out.suffix and not any(out.iterdir())
+    if out.exists() and not empty and comment_of(out) != MADE_BY:
         found = "a folder with other files" if out.is_dir() else "a file of another origin"
         remedy = "choose another --out, or remove it first"
         raise InputError(out, expected="nothing yet, or a film of `mango render`, which is replaced", found=found, remedy=remedy)

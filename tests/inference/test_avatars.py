@@ -11,6 +11,7 @@ from mango.head.arkit import ARKIT_NAMES, motion_from_arkit
 from mango.head.model import load_head
 from mango.inference.avatars import load_avatar
 from mango.types import MotionClip
+from renderer.head import HeadAvatar
 
 
 def posed(head, neck=(0.0, 0.0, 0.0), **weights):
@@ -46,6 +47,12 @@ def test_a_lam_avatar_nods_with_the_neck(head, lam):
 
 
 @pytest.mark.samples
+def test_a_lam_avatar_moves_like_nobody_in_particular(lam):
+    """Its shape is not in the head's terms. Seen red: the model was told of somebody with exactly the mean face."""
+    assert lam.identity is None
+
+
+@pytest.mark.samples
 def test_what_drives_no_lam_avatar_is_refused(samples, head):
     other = copy(head)
     other.joint_expressions = {}
@@ -66,6 +73,15 @@ def test_a_bound_avatar_keeps_its_own_shape(head, avatars):
     told = avatar.gaussians(replace(clip, shape=torch.full((head.identities,), 2.0)))
     assert torch.equal(told.means, avatar.gaussians(clip).means)
     assert not torch.equal(told.means, avatar.gaussians(posed(head)).means)
+
+
+def test_an_avatar_of_another_mesh_is_refused(head, avatars, tmp_path):
+    """Seen red: drawn, until an index was out of range."""
+    avatar = HeadAvatar.load(avatars[0])
+    avatar.triangles[0, 0] = len(head.template)
+    avatar.save(tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="Gaussians on vertices that the head does not have"):
+        load_avatar(tmp_path / "x.safetensors", head)
 
 
 def test_folders_are_named_with_what_is_in_them(tmp_path, head):

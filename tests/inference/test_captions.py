@@ -7,7 +7,7 @@ from PIL import ImageFont
 from mango.errors import InputError
 from mango.inference.captions import name_patch, write_names
 from mango.inference.rendering import RenderConfig
-from mango.inference.views import Shot
+from mango.inference.views import Shot, view_of
 from renderer.cameras import portrait_camera
 
 
@@ -36,3 +36,13 @@ def test_names_wider_than_the_picture_keep_their_beginning(name, fits):
     write_names(canvas, [Shot("a", portrait_camera(64))], {"a": name}, {"a": True})
     written = canvas[..., 3].amax(0) > 0
     assert not written[:2].any() and written[2:6].any() and fits == (not written[-2:].any())
+
+
+def test_names_stay_with_their_own_picture():
+    """Seen red: long ones ran over the neighbour's, an empty one was a black spot."""
+    view = view_of("side-by-side", 128, torch.zeros(2, 1), 25.0, {"a": 0.0, "b": 0.0})
+    long = "Professor Alexandra Konstantinopoulou"
+    for names, left, right in (({"a": long, "b": " "}, True, False), ({"a": "", "b": long}, False, True)):
+        canvas = torch.zeros(view.height, view.width, 4)
+        write_names(canvas, view.stretches[0].shots, names, {"a": True, "b": True})
+        assert [bool(half.any()) for half in canvas[..., 3].chunk(2, dim=1)] == [left, right]

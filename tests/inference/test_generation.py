@@ -168,6 +168,24 @@ def test_guidance_of_several_pathways_adds_up(small_model):
     torch.testing.assert_close(made(heard=1.5, own=3.0), made(heard=1.5) + made(own=3.0) - made(), atol=1e-5, rtol=1e-4)
 
 
+def test_of_whom_nothing_is_known_the_model_is_told_so(small_model):
+    """Of each alone. Planted and seen red: zeros, which are somebody; nobody known as soon as one is not."""
+    voices, speaking = torch.randn(2, 20, 16, generator=torch.Generator().manual_seed(2)), torch.ones(2, 20)
+    zeros, told, listen = torch.zeros(small_model.identity_width), [], small_model.listen
+
+    def heard(*inputs):
+        told.append(inputs[-1].identity.tolist())
+        return listen(*inputs)
+
+    small_model.listen = heard
+    made = [
+        generate(small_model, SCHEDULER, voices, speaking, GenerationConfig(steps=1), window=30, context=6, identity=codes)
+        for codes in ((None, None), (zeros, None), (None, zeros), (zeros, zeros))
+    ]
+    assert told == [[[True, True]], [[False, True]], [[True, False]], [[False, False]]]
+    assert not torch.equal(made[0], made[3])
+
+
 def test_features_may_come_when_asked_for(small_model):
     """In turn, and once each; the motion is that of features all at once. Planted once: rows forgotten that the next window overlaps."""
     voices, speaking, asked = torch.randn(2, 130, 16, generator=torch.Generator().manual_seed(2)), torch.ones(2, 130), []

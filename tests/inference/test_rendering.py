@@ -256,6 +256,16 @@ def test_sound_strips_show_who_was_and_will_be_heard(drawn, make_clip, turns):
     assert b[size // 2 + 2 :].sum() > 2 * b[: size // 2 - 2].sum()
 
 
+def test_noise_of_who_listens_is_not_shown_as_speech():
+    """Quiet speech is. Seen red: a listener's noise filled the strip, higher than the other's words."""
+    voices = torch.zeros(2, 16_000)
+    voices[0, 8000:9000] = 0.8
+    silence = view_of("grid", 96, torch.zeros(2, 1), 25.0, {"a": 0.0, "b": 0.0})
+    for loudness, shown in ((0.004, 0.25), (0.09, 1.0)):
+        voices[1] = loudness * torch.sin(torch.arange(16_000.0))
+        assert float(SoundStrips(voices, silence).level[1].max()) == pytest.approx(shown, abs=0.06)
+
+
 @pytest.mark.parametrize("width", [96, 256, 512, 720, 1024])
 def test_sound_strips_stay_with_the_film(width):
     """A click after ten minutes lies in the middle when it is heard. Samples to a pixel were rounded, seconds to a pixel were not."""
@@ -359,6 +369,9 @@ def test_pictures_in_a_folder_are_replaced_like_films(drawn, make_clip, tmp_path
     assert read_json(out / "film.json") == {"frames_per_second": 50.0, "frames": 6, "comment": "mango render"}
     render_dialogue(clips, drawn, None, out, replace(config, fps=25.0))
     assert len(list(out.glob("*.png"))) == 3
+    (tmp_path / "new").mkdir()
+    render_dialogue(clips, drawn, None, tmp_path / "new", config)  # seen red: "a folder with other files", which was empty
+    assert len(list((tmp_path / "new").glob("*.png"))) == 6
     (out / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="found a folder with other files; choose another --out"):
         render_dialogue(clips, drawn, None, out, config)

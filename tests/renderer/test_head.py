@@ -146,6 +146,16 @@ def test_a_truncated_file_is_refused(tmp_path):
         HeadAvatar.load(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_avatar_with_no_numbers_is_refused(tmp_path, value):
+    """Seen red: black squares in a film."""
+    _, avatar = square()
+    avatar.albedo.data[0, 1] = value
+    avatar.save(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="expected finite numbers, found NaN or infinity in albedo; fit the avatar again"):
+        HeadAvatar.load(tmp_path / "x.safetensors")
+
+
 def test_joining_fills_up_with_nothing_visible():
     template, large = square()
     _, small = square(AvatarConfig(num_gaussians=100))

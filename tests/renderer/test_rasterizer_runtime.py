@@ -345,6 +345,7 @@ def test_strided_inputs(cpu):
         ({"colors": torch.zeros(2, 41, 3)}, r"colors: expected shape \[2, 40, 3\] or \[2, 1, 40, 3\], found \[2, 41, 3\]"),
         ({"scales": torch.zeros(2, 40, 3, dtype=torch.float64)}, "scales: expected torch.float32 on cpu like means, found torch.float64"),
         ({"width": 0}, "at least one pixel"),
+        ({"means": torch.zeros(2, 40, 3, dtype=torch.bfloat16)}, "means: expected float32 or float64, found torch.bfloat16"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, words):
