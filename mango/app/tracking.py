@@ -18,7 +18,7 @@ from mango.errors import InputError
 from mango.head.model import Head, load_head
 from mango.progress import Progress
 from mango.tracking.detection import Box
-from mango.tracking.face_filters import SQUARE_OVER_FACE, FaceFilters
+from mango.tracking.face_filters import FaceFilters
 from mango.tracking.face_models import FaceModels, any_here, get_models
 from mango.tracking.face_points import IBUG, MEDIAPIPE, SeenPoints, places_on
 from mango.tracking.films import FilmFacts, facts_of, halves, voice_of
@@ -83,7 +83,7 @@ def track_films(
     facts, heard = with_voices([replace(film, seconds=frames / FRAME_RATE) for film in whole], voices, voice, split=split is not None)
     networks, by_filters = detectors(detector, models, landmarks=bool(landmarks))
     shown = [film.path.name if split is None else f"{film.path.name}, {person}" for film, person in zip(facts, people, strict=True)]
-    filters = [filters_at(where) if by_filters else None for where in boxes]
+    filters = FaceFilters() if by_filters else None
     for film, full, title, where in zip(facts, whole, shown, boxes, strict=True):
         print(f"{title}: {full.seconds:.1f} s of {film.size[1]}x{film.size[0]} at {film.rate:.4g} frames a second{heard}")
         if full.frames > frames:
@@ -93,14 +93,14 @@ def track_films(
     tracked = []
     with alone_in(half_done, "tracking"):
         folders = [half_done / side for side in PERSONS[: len(films)]]
-        for film, folder, points, finder, where in zip(facts, folders, given, filters, boxes, strict=True):
+        for film, folder, points, where in zip(facts, folders, given, boxes, strict=True):
             folder.mkdir(exist_ok=True)
             if points is None:  # of all films: what has no face is refused before another one is fitted
-                detect(film, folder, finder or networks, where, told)
-        for film, title, person, folder, points, finder, where in zip(facts, shown, people, folders, given, filters, boxes, strict=True):
+                detect(film, folder, filters or networks, where, told)
+        for film, title, person, folder, points, where in zip(facts, shown, people, folders, given, boxes, strict=True):
             found = track(
                 film, person, folder, known, networks, config, landmarks=None if points is None else points.first(frames),
-                filters=finder, box=where, told=told,
+                filters=filters, box=where, told=told,
             )  # fmt: skip
             tracked.append(found)
             print(f"{title}:")
@@ -128,13 +128,6 @@ def detectors(detector: str, models: Path | None, *, landmarks: bool) -> tuple[F
     if detector == "auto":
         print("no networks here (mango assets get mediapipe): faces are found by the built-in filters, which are less exact")
     return networks, True
-
-
-def filters_at(box: Box | None) -> FaceFilters:
-    """That look there too."""
-    if box is None:
-        return FaceFilters()
-    return FaceFilters((np.array([box.x + box.width / 2, box.y + box.height / 2]), SQUARE_OVER_FACE * max(box.width, box.height)))
 
 
 def write(out: Path, half_done: Path, tracked: Sequence[Tracked], films: Sequence[FilmFacts], head: Head, licence: str) -> None:

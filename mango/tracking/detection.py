@@ -1,6 +1,5 @@
 """A detector's points through a film: one face followed from picture to picture; cuts and second faces noticed."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -26,8 +25,8 @@ LIKE = 2.0  # times as large or as small: a face elsewhere of another size is so
 GONE = 25  # pictures after which a lost face is looked for elsewhere
 FORGOTTEN = 100  # pictures after which its size says nothing any more: somebody has sat down farther away
 CUT = 0.16  # mean change of a small grey picture, of 1, beyond which the film was cut
-SAME = 2e-4  # the same change, up to which a picture repeats the one before: recorded ones differ by ten times as much
-SMALL = 48  # pixels of that picture
+SAME = 1.5 / 255  # change of a pixel of that picture, up to which all are as before: a face is a small part of a recorded call
+SMALL = 96  # pixels of its sides
 
 Square = tuple[np.ndarray, float, float]  # middle, side, roll: pixels and radians
 
@@ -120,17 +119,16 @@ class Following:
     def _compare(self, picture: Picture) -> None:
         """With the one before."""
         small = _small(picture)
-        change = _change(self.before, small)
-        if change <= SAME:
+        if _repeats(self.before, small):
             self.repeats.append(len(self))
-        if change > CUT:
+        if _cut(self.before, small):
             self.cuts.append(len(self))
             self.square = None
             self.place = None if self.box is None else self.place  # who was asked for is looked for where they were
         self.before = small
 
     def _look_around(self, picture: Picture) -> None:
-        faces = self.models.faces(picture)
+        faces = self.models.faces(picture, also=self._where())
         chosen = self._chosen(faces)
         if chosen is None:
             return
@@ -140,6 +138,13 @@ class Following:
             self.square = chosen.centre, MARGIN * chosen.size, chosen.roll
             if self.place is not None and self._away(chosen) >= self.place[1] / 2:
                 self.cuts.append(len(self))
+
+    def _where(self) -> tuple[Float[np.ndarray, "2"], float] | None:
+        """Middle and size of the face that was asked for, as far as known: it may be too small to be found in the whole picture."""
+        if self.box is None or self.place is not None:
+            return None if self.box is None else (self.place[0], self.place[1] / MARGIN)
+        box = self.box
+        return np.array([box.x + box.width / 2, box.y + box.height / 2]), max(box.width, box.height)
 
     def _away(self, face: Candidate) -> float:
         """From where the face was, pixels."""
@@ -166,10 +171,9 @@ def compared(pictures: Iterable[Picture], told: Callable[[int], None]) -> tuple[
     cuts, repeats, before = [], [], None
     for number, picture in enumerate(pictures):
         small = _small(picture)
-        change = _change(before, small)
-        if change > CUT:
+        if _cut(before, small):
             cuts.append(number)
-        if change <= SAME:
+        if _repeats(before, small):
             repeats.append(number)
         before = small
         told(number + 1)
@@ -193,9 +197,13 @@ def _as_square(numbers: Float[np.ndarray, "4"]) -> Square | None:
     return None if np.isnan(numbers).any() else (numbers[:2], float(numbers[2]), float(numbers[3]))
 
 
-def _change(before: np.ndarray | None, after: np.ndarray) -> float:
+def _cut(before: np.ndarray | None, after: np.ndarray) -> bool:
     """Between small pictures; of the first one nothing is known."""
-    return math.nan if before is None else float(np.abs(after - before).mean())
+    return before is not None and float(np.abs(after - before).mean()) > CUT
+
+
+def _repeats(before: np.ndarray | None, after: np.ndarray) -> bool:
+    return before is not None and float(np.abs(after - before).max()) <= SAME
 
 
 def _small(picture: Picture) -> np.ndarray:

@@ -57,25 +57,21 @@ class Correction:
 
 
 class FaceFilters:
-    """Stands where `mango.tracking.face_models.FaceModels` stands, but for mattes and irises.
+    """Stands where `mango.tracking.face_models.FaceModels` stands, but for mattes and irises."""
 
-    ``also_at``: middle and side of a square in which a face is known to be.
-    """
-
-    def __init__(self, also_at: tuple[Float[np.ndarray, "2"], float] | None = None):
+    def __init__(self):
         with np.load(LEARNT) as content:
             self.learnt = dict(content)
         self.digest = hashlib.sha256(LEARNT.read_bytes()).hexdigest()[:16]
-        self.also_at = also_at
         self.mean = self.learnt["mean"].astype(np.float64)
         self.of_face = self._corrections("face", ANCHORS, REACH)
         self.of_mouth = self._corrections("mouth", MOUTH_ANCHORS, MOUTH_REACH)
 
-    def faces(self, picture: Picture, least: float = 0.5) -> list[Candidate]:
-        """Faces, the surest first."""
+    def faces(self, picture: Picture, least: float = 0.5, also: tuple[Float[np.ndarray, "2"], float] | None = None) -> list[Candidate]:
+        """Faces, the surest first. ``also``: middle and size of one that is known to be there."""
         squares = self.windows(picture)
-        if self.also_at is not None:
-            squares = [(self.also_at[0], self.also_at[1] * times) for times in (0.8, 1.0, 1.25)] + squares
+        if also is not None:
+            squares = [(also[0], also[1] * SQUARE_OVER_FACE * times) for times in (0.8, 1.0, 1.25)] + squares
         found = []
         for centre, size in squares:
             points, sure = self.mesh(picture, centre, size, 0.0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,6 +30,7 @@ FILES = {  # in the wheel, sha256
     "selfie_segmentation.tflite": ("selfie_segmentation", "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c"),
 }
 DETECTOR_PX, MESH_PX, IRIS_PX, MATTE_PX = 128, 192, 64, 256
+SEEN_AT = (1.0, 1.5, 2.5)  # sides of the squares in which a face is looked for that is known to be there, over its size
 POINTS = 468
 TWINS = Path(__file__).parent / "assets" / "mirrored_points.npy"  # tools/build_face_points.py
 EYE_MARGIN = 2.3  # of the square that the iris network sees, over the distance of the eye's corners
@@ -79,13 +81,19 @@ class FaceModels:
         for name, (_, digest) in FILES.items():
             _check(self.folder / name, digest)
 
-    def faces(self, picture: Picture, least: float = 0.5) -> list[Candidate]:
-        """Faces, the surest first. Faces much smaller than the picture are looked for in parts of it."""
+    def faces(self, picture: Picture, least: float = 0.5, also: tuple[Float[np.ndarray, "2"], float] | None = None) -> list[Candidate]:
+        """Faces, the surest first. Faces much smaller than the picture are looked for in parts of it; but where larger ones are seen, only
+        where one is known to be: ``also``, its middle and size.
+        """
+        found = [] if also is None else self._all(_about(picture, *also), least)
         for pieces in (1, 2, 3):
-            found = apart([face for corner, part in _parts(picture, pieces) for face in self._faces(part, corner, least)])
-            if found:
-                return found
-        return []
+            seen = self._all(_parts(picture, pieces), least)
+            if seen:
+                break
+        return apart(found + seen)
+
+    def _all(self, parts: Iterable[tuple[tuple[int, int], Picture]], least: float) -> list[Candidate]:
+        return [face for corner, part in parts for face in self._faces(part, corner, least)]
 
     def mesh(
         self, picture: Picture, centre: Float[np.ndarray, "2"], size: float, roll: float, *, mirrored: bool = False
@@ -278,6 +286,16 @@ def _parts(picture: Picture, pieces: int):
     for row in starts(rows):
         for col in starts(cols):
             yield (int(row), int(col)), picture[row : row + side, col : col + side]
+
+
+def _about(picture: Picture, middle: Float[np.ndarray, "2"], size: float) -> Iterator[tuple[tuple[int, int], Picture]]:
+    """Squares about a face of that size, as far as they lie in the picture; each with its first row and column."""
+    for times in SEEN_AT:
+        left, top = np.maximum(np.floor(middle - times * size / 2), 0).astype(int).tolist()
+        right, bottom = np.ceil(middle + times * size / 2).astype(int).tolist()
+        part = picture[top : max(bottom, 0), left : max(right, 0)]
+        if part.size:
+            yield (top, left), part
 
 
 def apart(found: list[Candidate]) -> list[Candidate]:

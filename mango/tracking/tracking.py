@@ -42,7 +42,7 @@ Told = Callable[[str, int, int], None]  # what is being done, how much of it, of
 
 SMALLEST = 64  # pixels of the film that is written
 DETECTED = "detected.npz"  # in the folder of a film that is being tracked
-DETECTION = 4  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
+DETECTION = 5  # counts up whenever faces are found or followed otherwise, so that no film is tracked by two definitions
 FARTHEST_TURN = 55.0  # degrees from the median, beyond which half of the points are guessed
 PROFILE = 65.0  # degrees from facing the camera: the same of whoever is filmed from aside all the time
 OUTSIDE = 0.05  # share of the points that may lie outside the picture: beyond it nobody sees them

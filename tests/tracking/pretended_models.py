@@ -49,7 +49,7 @@ class PretendedModels(FaceModels):
         self.squares: list[tuple[float, ...]] = []  # and where it was looked for
         self.interrupt_at: int | None = None
 
-    def faces(self, picture, least=0.5):
+    def faces(self, picture, least=0.5, also=None):
         number = number_of(picture[:STRIP])
         return [_candidate(points[number]) for points, there in zip(self.people, self.there, strict=True) if there[number]]
 

@@ -63,6 +63,22 @@ def test_cuts_are_found_without_faces():
     assert compared(made, told.append) == ((20, 40), (30, 31, 32, 33)) and told == list(range(1, FRAMES + 1))
 
 
+@pytest.mark.parametrize("size", [(720, 1280), (1080, 1920)])
+def test_a_small_face_that_moves_is_no_film_that_stands_still(size):
+    """A recorded call: the rest of the picture is one wall. Seen red: half of the frames "stood still", and the film was refused."""
+    random = np.random.default_rng(0)
+    wall, face = np.full((*size, 3), 90, np.uint8), random.integers(60, 200, (9, 9, 3)).astype(np.uint8)
+    made = []
+    for number in range(12):
+        picture, mouth = wall.copy(), face.copy()
+        mouth[6:8, 3:6] = 60 + 12 * number
+        picture[100:208, 300:408] = mouth.repeat(12, 0).repeat(12, 1)
+        made.append(picture)
+    noise = random.integers(-1, 2, (*size, 1))  # a codec's, on pictures that are one
+    made += [np.clip(made[-1] + noise * (number % 2), 0, 255).astype(np.uint8) for number in range(4)]
+    assert compared(made, lambda done: None) == ((), (12, 13, 14, 15))
+
+
 def test_light_that_changes_slowly_is_no_cut(points):
     made = list(pictures(FRAMES, lambda number: 60 + 2 * number))
     made[1:4] = [made[0]] * 3
@@ -88,6 +104,22 @@ def test_the_box_says_which_face(points):
     middle = left[0].mean(0)
     following = followed(PretendedModels([left, right]), box=Box(float(middle[0]) - 30, float(middle[1]) - 30, 60.0, 60.0))
     assert whose(following, [left, right]) == [0] * FRAMES
+
+
+def test_the_box_is_where_a_face_is_looked_for(points):
+    """It may be a small one beside a large one: later where it was last seen, and without a box nobody is known. Planted: not told."""
+    left = beside(points, -150, 0.7)
+    middle, models, told = left[0].mean(0), PretendedModels([left]), []
+    models.faces = lambda picture, also=None: told.append(also) or PretendedModels.faces(models, picture)
+    followed(models, box=Box(float(middle[0]) - 30, float(middle[1]) - 20, 60.0, 40.0))
+    (first, size), (second, seen) = told[:2]
+    assert first == pytest.approx(middle) and size == 60.0
+    assert second == pytest.approx((left[24].min(0) + left[24].max(0)) / 2, abs=2) and seen == pytest.approx(
+        np.ptp(left[24], 0).max(), rel=0.1
+    )
+    told.clear()
+    followed(models)
+    assert told == [None] * 3
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -88,7 +88,7 @@ def test_a_place_that_is_told_is_looked_at(shot):
     small[60:124, 900:964] = shot[0][0][::4, ::4]
     middle, size = (true.min(0) + true.max(0)) / 2, float(np.ptp(true, axis=0).max())
     assert FaceFilters().faces(small) == []
-    (face,) = FaceFilters(also_at=(middle + 0.1 * size, 1.4 * size)).faces(small)
+    (face,) = FaceFilters().faces(small, also=(middle + 0.1 * size, 0.93 * size))
     assert np.linalg.norm(face.centre - middle) < 0.1 * size
 
 

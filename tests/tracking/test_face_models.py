@@ -120,6 +120,37 @@ def test_parts_cover_the_picture_and_overlap(size, pieces):
     assert covered.min() >= 1 and covered[size[0] // 2, size[1] // 2] >= 2
 
 
+class Blots(FaceModels):
+    """Sees black squares as faces, but none smaller than a sixth of what it is shown, and with doubt what is cut off."""
+
+    def __init__(self):
+        pass
+
+    def _faces(self, picture, corner, least):
+        import cv2
+
+        _, _, blots, middles = cv2.connectedComponentsWithStats((picture.max(2) == 0).astype(np.uint8))
+        found = []
+        for (_, _, cols, rows, _), middle in zip(blots[1:], middles[1:], strict=True):
+            found.append(Candidate(0.9 if cols == rows else 0.6, middle + corner[::-1], float(max(cols, rows)), np.zeros((6, 2))))
+        return [face for face in found if face.size >= max(picture.shape) / 6]
+
+
+@pytest.mark.parametrize("small", [(1180, 640), (60, 30), (700, 30)])
+def test_a_small_face_beside_a_large_one_is_found_where_it_is_said_to_be(small):
+    """A self-view: `--box` led to nothing. Planted: squares' corners left out, squares that end outside of the picture."""
+    picture = np.full((720, 1280, 3), 200, np.uint8)
+    for (col, row), half in (((640, 360), 150), (small, 25)):
+        picture[row - half : row + half, col - half : col + half] = 0
+    (large,) = Blots().faces(picture)
+    assert large.size == 300
+    for off in ((0.0, 0.0), (12.0, 6.0)):
+        found = Blots().faces(picture, also=(np.array(small) + off, 60.0))
+        assert sorted(face.size for face in found) == [50, 300]
+        assert min(found, key=lambda face: face.size).centre == pytest.approx(np.array(small) - 0.5)
+    assert [face.size for face in Blots().faces(picture, also=(np.array([-500.0, 900.0]), 60.0))] == [300], "nothing is there"
+
+
 def test_of_candidates_for_one_face_the_surest_stays():
     face = lambda score, x, size=100.0: Candidate(score, np.array([x, 0.0]), size, np.zeros((6, 2)))  # noqa: E731
     kept = face_models.apart([face(0.6, 10.0), face(0.9, 0.0), face(0.8, 300.0), face(0.7, 320.0, 400.0)])
