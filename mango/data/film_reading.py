@@ -5,6 +5,7 @@ torch: it runs in a process of its own (`mango.data.formats.film_child`), for FF
 ``alive`` for every packet, so that who waits can tell a long film from a damaged one.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -24,6 +25,7 @@ LATE = 2.0  # seconds by which sound and pictures of one file may start apart
 GAP = 0.04  # seconds of sound that is missing, from which on silence is put there; less is how times are rounded
 MISSING = Fraction(1, 20)  # seconds at a film's end beyond which it is truncated; by less, containers round how long they are
 THREADS = 4  # of a decoder; each holds some pictures
+STRETCH = 0.03  # by which a picture's proportions may differ from the first one's, and be those of the encoder's blocks
 COPY = "copy or encode the file again"
 
 
@@ -36,7 +38,7 @@ class StoredFilm:
     missing: Fraction  # seconds at the end that the container promises and the file has not; 0 where it promises nothing
     seconds: Fraction  # from the first picture to the end of the last one, which lasts as long as most
     steady: bool  # frames come at equal distances
-    channels: int  # of the sound; 0: none
+    channels: int  # of the sound; 0: none that can be read
     sound_seconds: Fraction  # from the first picture to the end of the sound
     changes: tuple[str, ...]  # between what is stored and what is shown, in words
 
@@ -69,7 +71,7 @@ def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
         stream = _pictures_in(path, film)
         first, size, upright = _first(path, film, stream, alive)
     with _opened(path) as film:
-        stream, sound, start = film.streams.best("video"), film.streams.best("audio"), _time(first)
+        stream, sound, start = film.streams.best("video"), _sound_in(film), _time(first)
         ticks, whole_until, sound_end = [], 0, start
         for packet in film.demux([stream] if sound is None else [stream, sound]):
             alive()
@@ -94,7 +96,7 @@ def stored_film(path: str, alive: Callable[[], None]) -> StoredFilm:
             steady=steady,
             channels=0 if sound is None else len(sound.codec_context.layout.channels),
             sound_seconds=sound_end - start,
-            changes=tuple(_changes(upright, colours_changed(first), steady or len(steps) == 0)),
+            changes=(*_changes(upright, first, steady or len(steps) == 0), *_sound_changes(film, sound)),
         )
 
 
@@ -110,12 +112,13 @@ def pictures_at(path: str, moments: Sequence[Fraction], alive: Callable[[], None
         shown, shown_at, given = None, Fraction(0), 0
         for frame in _decoded(path, film, stream, alive, strict):
             if shown is None:
-                start, upright, size = _time(frame), _upright(path, frame), _size(path, frame, stream)
+                start, upright = _time(frame), _upright(path, frame)
+                size = _size(upright, frame, stream)
             at = _time(frame) - start
             until = max((shown_at + at) / 2, at - EARLY)
             count = 0 if shown is None else sum(1 for moment in _up_to(until, moments, given))
             if count:
-                yield _picture(shown, upright, size), count
+                yield _picture(shown, upright, size, stream), count
             given += count
             if given == len(moments):
                 return
@@ -125,7 +128,7 @@ def pictures_at(path: str, moments: Sequence[Fraction], alive: Callable[[], None
         if strict and moments[-1] > shown_at + 1:
             found = f"the last one at {float(shown_at):.2f} s"
             raise InputError(path, expected=f"pictures up to {float(moments[-1]):.2f} s", found=found, remedy=COPY)
-        yield _picture(shown, upright, size), len(moments) - given
+        yield _picture(shown, upright, size, stream), len(moments) - given
 
 
 def sound_pieces(
@@ -142,7 +145,7 @@ def sound_pieces(
         seen = any(not stream.disposition & av.stream.Disposition.attached_pic for stream in film.streams.video)
         start = _time(_first(path, film, _pictures_in(path, film), alive)[0]) if seen else None
     with _opened(path) as film:
-        stream = film.streams.best("audio")
+        stream = _sound_in(film)
         if stream is None:
             return
         rate, layout = stream.codec_context.sample_rate, stream.codec_context.layout
@@ -175,7 +178,9 @@ def _opened(path: str) -> Iterator[Any]:
     import av
 
     try:
-        with av.open(path) as film:
+        with av.open(
+            os.path.abspath(path), metadata_errors="replace"
+        ) as film:  # a name with a colon would be an address; titles are anything
             yield film
     except av.FFmpegError as error:
         raise InputError(path, expected="a film", found=_words(error), remedy=COPY) from error
@@ -188,10 +193,17 @@ def _pictures_in(path: str, film: Any) -> Any:
     return stream
 
 
+def _sound_in(film: Any) -> Any:
+    """The stream that players take, where its codec is known."""
+    sound = film.streams.best("audio")
+    return None if sound is None or sound.codec_context is None else sound
+
+
 def _first(path: str, film: Any, stream: Any, alive: Callable[[], None]) -> tuple[Any, tuple[int, int], Upright]:
     """The first picture that can be decoded, with which the film begins; its size on the screen, and how it comes there."""
     for frame in _decoded(path, film, stream, alive, strict=False):
-        return frame, _size(path, frame, stream), _upright(path, frame)
+        upright = _upright(path, frame)
+        return frame, _size(upright, frame, stream), upright
     raise InputError(path, expected="pictures", found="none that can be decoded", remedy=COPY)
 
 
@@ -251,28 +263,49 @@ def _upright(path: str, frame: Any) -> Upright:
     return Upright(mirrored, turns % 4)
 
 
-def _size(path: str, frame: Any, stream: Any) -> tuple[int, int]:
+def _size(upright: Upright, frame: Any, stream: Any) -> tuple[int, int]:
     """Rows and columns, upright; pixels that are not square become square."""
     shape = stream.sample_aspect_ratio or Fraction(1)
-    return _upright(path, frame).size(frame.height, round(frame.width * (shape if Fraction(1, 4) < shape < 4 else 1)))
+    return upright.size(frame.height, round(frame.width * (shape if Fraction(1, 4) < shape < 4 else 1)))
 
 
-def _picture(frame: Any, upright: Upright, size: tuple[int, int]) -> Picture:
-    picture = upright(in_colours(frame))
+def _picture(frame: Any, upright: Upright, size: tuple[int, int], stream: Any) -> Picture:
+    """In the size of the first one: pixels become square, and in calls whose pictures change their shape bars make up for it."""
+    stored = in_colours(frame)
+    picture = upright(stored[::2] if frame.interlaced_frame else stored)  # of two moments the first
     if picture.shape[:2] == size:
         return picture
     import cv2
 
-    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)  # pixels that are not square, calls that change their size
+    own = _size(upright, frame, stream)
+    fits = min(size[0] / own[0], size[1] / own[1])
+    rows, cols = (min(round(fits * own[side]), size[side]) for side in (0, 1))
+    if max(size[0] / rows, size[1] / cols) <= 1 + STRETCH:
+        rows, cols = size
+    smaller = picture.shape[0] >= rows and picture.shape[1] >= cols
+    scaled = cv2.resize(picture, (cols, rows), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    above, left = (size[0] - rows) // 2, (size[1] - cols) // 2
+    return np.pad(scaled, ((above, size[0] - rows - above), (left, size[1] - cols - left), (0, 0)))
 
 
-def _changes(upright: Upright, colours: str | None, steady: bool) -> Iterator[str]:
+def _changes(upright: Upright, first: Any, steady: bool) -> Iterator[str]:
+    colours = colours_changed(first)
+    if first.interlaced_frame:
+        yield "interlaced: of each picture's two moments the first is shown, in half the rows"
     if upright.quarter_turns or upright.mirrored:
         yield f"stored {'mirrored' if upright.mirrored else 'turned'}: shown upright, as the film says"
     if colours is not None:
         yield colours
     if not steady:
         yield "frames at uneven times: each moment shows the one nearest in time"
+
+
+def _sound_changes(film: Any, sound: Any) -> Iterator[str]:
+    tracks = film.streams.audio
+    if sound is None and len(tracks):
+        yield "sound of a kind that cannot be read: silence"
+    elif len(tracks) > 1:
+        yield f"of {len(tracks)} sound tracks one is heard, number {tracks.index(sound) + 1}"
 
 
 def _words(error: BaseException) -> str:

@@ -19,7 +19,10 @@ def cut_film(source: Path, out: Path, first: int, last: int) -> None:
 
     with atomic_file(out) as partial:
         try:
-            with av.open(os.fspath(source)) as film, av.open(os.fspath(partial), "w", format="mp4") as part:
+            with (
+                av.open(os.path.abspath(source), metadata_errors="replace") as film,
+                av.open(os.path.abspath(partial), "w", format="mp4") as part,
+            ):
                 stream = film.streams.video[0]
                 copy = part.add_stream_from_template(stream)
                 frames = keys = 0

@@ -42,7 +42,10 @@ def read_index(path: StoredFile) -> VideoIndex:
     if not path.is_file():
         raise InputError(path, expected="a video", found="no such file", remedy="check the path")
     try:
-        with nullcontext(os.fspath(path)) if isinstance(path, Path) else path.open("rb") as source, av.open(source) as film:
+        with (
+            nullcontext(os.path.abspath(path)) if isinstance(path, Path) else path.open("rb") as source,
+            av.open(source, metadata_errors="replace") as film,
+        ):
             found = packets_of(film)
     except av.FFmpegError as error:
         raise InputError(path, expected="a video", found=words(error), remedy="copy or encode the file again") from error

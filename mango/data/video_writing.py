@@ -102,7 +102,7 @@ def write_video(
         kept = replace(kept, options=_h264(crf, key_frame_every))
     with atomic_file(Path(path)) as partial:
         try:
-            with av.open(os.fspath(partial), "w", format=kept.container, options=dict(kept.muxing)) as film:
+            with av.open(os.path.abspath(partial), "w", format=kept.container, options=dict(kept.muxing)) as film:
                 film.metadata.update({"comment": comment} if comment else {})
                 picture, sound = None, None
                 for number, frame in enumerate(frames):
@@ -132,7 +132,7 @@ def comment_of(path: Path) -> str:
         mine = (path / RECORD).is_file() and all(OF_A_FOLDER.fullmatch(item.name) for item in path.iterdir())
         return str(read_json(path / RECORD).get("comment", "")) if mine else ""
     try:
-        with av.open(os.fspath(path), metadata_errors="replace") as film:
+        with av.open(os.path.abspath(path), metadata_errors="replace") as film:
             return next((words for name, words in film.metadata.items() if name.lower() == "comment"), "")
     except av.FFmpegError:
         return ""
@@ -229,7 +229,7 @@ def _check_written(partial: Path, path: Path, frames: int, with_sound: bool) -> 
     """The muxer does not always say that it failed; the file does."""
     import av
 
-    with av.open(os.fspath(partial)) as film:
+    with av.open(os.path.abspath(partial)) as film:
         channels = film.streams.audio[0].channels if film.streams.audio else 0
         pictures = sum(packet.size > 0 for packet in film.demux(video=0))
     if pictures != frames or with_sound != (channels > 0):

@@ -100,7 +100,7 @@ class Windows:
             where, whose = f"{dialogue_set.root}, split {split!r}", f" of {', '.join(sorted(people))}" if people else ""
             labelled = {person for id in ids for person in dialogue_set.labelled(id) if people is None or person in people}
             expected, remedy = "motion labels", "name people who have labels, or another split; mango track makes labelled sets of films"
-            others = sorted({person for id in dialogue_set.split(split) for person in dialogue_set.describe(id).people.values()})
+            others = sorted({person for id in dialogue_set.split(split) for person in dialogue_set.describe(id).people.values()} - {""})
             if people and not ids and others:
                 remedy = f"name people of the split: {', '.join(others[:LISTED])}{' ...' if len(others) > LISTED else ''}"
             if labelled:

@@ -19,6 +19,7 @@ from mango.errors import InputError
 from mango.types import FRAME_RATE, SAMPLE_RATE
 
 SHORTEST = 25  # frames: less cannot tell a face from an expression
+ODD = 0.3  # seconds by which sound and pictures end apart in whole films
 SLOWEST = 12.0  # frames a second below which lips are not seen moving
 
 
@@ -43,6 +44,7 @@ class FilmFacts:
     seconds: float
     rate: float  # mean frames a second
     channels: int  # of the sound; 0: none
+    sound_seconds: float = 0.0  # from the first picture to the sound's end
     changes: tuple[str, ...] = ()  # between what is stored and what is shown, in words
     part: Part | None = None  # None: whole pictures
     channel: int | None = None  # of the sound; None: all, averaged
@@ -63,7 +65,10 @@ def facts_of(path: Path) -> FilmFacts:
     film = stored_film(path)
     rate, seconds = float(film.rate), float(film.seconds)
     lost = (f"the file is truncated: its last {float(film.missing):.1f} s are missing",) if film.missing > MISSING else ()
-    facts = FilmFacts(path, film.size, seconds, rate, film.channels, (*lost, *film.changes))
+    heard = float(film.sound_seconds)
+    channels = film.channels if heard > 0 else 0
+    changes = (*lost, *film.changes, *_other_end(seconds, heard)) if channels else (*lost, *film.changes)
+    facts = FilmFacts(path, film.size, seconds, rate, channels, heard, changes)
     if facts.frames < SHORTEST:
         remedy = "give a longer film: ten seconds and more are useful"
         raise InputError(path, expected="at least a second", found=f"{film.frames} frames, {seconds:.2f} s", remedy=remedy)
@@ -71,6 +76,13 @@ def facts_of(path: Path) -> FilmFacts:
         remedy = "film with 25 frames a second or more; slower pictures show no speech"
         raise InputError(path, expected=f"at least {SLOWEST:g} frames a second", found=f"{rate:.3g}", remedy=remedy)
     return facts
+
+
+def _other_end(pictures: float, sound: float) -> Iterator[str]:
+    if sound < pictures - ODD:
+        yield f"its sound ends {pictures - sound:.1f} s before its pictures: silence there"
+    if sound > pictures + ODD:
+        yield f"its sound goes on for {sound - pictures:.1f} s after its pictures: left out"
 
 
 def halves(film: FilmFacts, split: Literal["left-right", "top-bottom"]) -> tuple[FilmFacts, FilmFacts]:
@@ -107,6 +119,10 @@ def voice_of(film: FilmFacts) -> Float[Tensor, "samples"]:
                 film.voice, expected=f"sound as long as the film, {film.frames / FRAME_RATE:.1f} s", found=found, remedy=remedy
             )
     elif film.channels:
+        if film.sound_seconds < film.frames / FRAME_RATE - LATE:
+            expected, found = f"sound as long as the pictures, {film.frames / FRAME_RATE:.1f} s", f"{film.sound_seconds:.1f} s"
+            remedy = "cut the film where its sound ends, or give --voice FILE: without a voice talking mouths would be learnt as silent"
+            raise InputError(film.path, expected=expected, found=found, remedy=remedy)
         voice = voice_of_film(film.path, film.seconds, film.channel, strict=False)
     else:
         voice = torch.zeros(0)

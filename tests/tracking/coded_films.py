@@ -45,11 +45,13 @@ def write_film(
     tick: Fraction = Fraction(1, 30_000),
     muxing: dict[str, str] | None = None,
     shape: Fraction | None = None,
+    titles: dict[str, str] | None = None,
 ) -> Path:
     """Pictures shown from ``times`` on (seconds); without pictures coded ones. ``sound``: (channels, samples), from ``sound_at`` on."""
     pictures = [coded(number) for number in range(len(times))] if pictures is None else pictures
     codec = codec or CODECS[path.suffix]
     with av.open(str(path), "w", options=dict(muxing or {})) as film:
+        film.metadata.update(titles or {})
         fast = {"preset": "ultrafast"} if codec == "libx264" else {}
         stream = film.add_stream(codec, rate=30 if path.suffix != ".avi" else round(1 / tick), options={**fast, **(options or {})})
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels

@@ -1,12 +1,15 @@
 """Which picture of a film is shown when, upright; its sound from the same moment; what is no film is refused in words."""
 
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from coded_films import at_rate, coded, number_of, turned, write_film
 
+from mango.data.film_reading import stored_film
 from mango.errors import InputError
 from mango.tracking.films import FilmFacts, facts_of, pictures_of, voice_of
 
@@ -105,12 +108,18 @@ def test_pixels_that_are_not_square_become_square(tmp_path):
 
 def test_calls_that_change_their_size(tmp_path):
     """As WebRTC does when the line gets worse: all pictures come in the size of the first."""
-    path = tmp_path / "film.webm"
+    found = facts_of(calls_of(tmp_path / "film.webm", (48, 64), (24, 32)))
+    assert found.size == (48, 64) and {picture.shape for picture in pictures_of(found)} == {(48, 64, 3)}
+    assert shown(found) == list(range(40))
+
+
+def calls_of(path: Path, first: tuple[int, int], second: tuple[int, int]) -> Path:
+    """Twenty pictures of either size, rows and columns."""
     with av.open(str(path), "w") as film:
         stream = film.add_stream("libvpx", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = *first, "yuv420p"
         film.mux([])
-        for rows, cols, numbers in ((48, 64, range(20)), (24, 32, range(20, 40))):
+        for (rows, cols), numbers in ((first, range(20)), (second, range(20, 40))):
             codec = av.CodecContext.create("libvpx", "w")
             codec.height, codec.width, codec.pix_fmt, codec.time_base, codec.bit_rate = rows, cols, "yuv420p", Fraction(1, 25), 1_000_000
             packets = []
@@ -121,9 +130,7 @@ def test_calls_that_change_their_size(tmp_path):
             for packet in [*packets, *codec.encode(None)]:
                 packet.stream = stream
                 film.mux(packet)
-    found = facts_of(path)
-    assert found.size == (48, 64) and {picture.shape for picture in pictures_of(found)} == {(48, 64, 3)}
-    assert shown(found) == list(range(40))
+    return path
 
 
 def test_large_films_pass_through_memory_frame_by_frame(tmp_path):
@@ -208,8 +215,70 @@ def test_muted_sound_is_silence(tmp_path):
 
 
 def test_short_sound_ends_in_silence(tmp_path):
+    """And it is said. Seen red: not a word."""
     film = facts_of(write_film(tmp_path / "film.mp4", at_rate(25, 2.0), sound=clap(0.5, 1.0)))
     assert len(voice_of(film)) == 50 * 640 and not voice_of(film)[24_000:].any()
+    assert re.search(r"its sound ends (1\.0|0\.9) s before its pictures: silence there", str(film.changes))
+    film = facts_of(write_film(tmp_path / "longer.mp4", at_rate(25, 2.0), sound=clap(0.5, 2.9)))
+    assert re.search(r"its sound goes on for (1\.0|0\.9) s after its pictures: left out", str(film.changes))
+    assert facts_of(write_film(tmp_path / "whole.mp4", at_rate(25, 2.0), sound=clap(0.5, 2.0))).changes == ()
+
+
+def test_sound_that_is_lost_on_the_way_is_refused(tmp_path):
+    """A microphone that another call took. Seen red: a talking mouth, labelled as silent."""
+    film = facts_of(write_film(tmp_path / "film.mp4", at_rate(25, 4.0), sound=clap(0.5, 1.0)))
+    with pytest.raises(InputError, match=r"expected sound as long as the pictures, 4\.0 s, found 1\.0 s; cut the film .* or give --voice"):
+        voice_of(film)
+
+
+def test_of_several_sound_tracks_it_is_said_which_is_heard(tmp_path):
+    """A recorder of screens keeps the desktop's and the microphone's. Seen red: not a word."""
+    path = tmp_path / "film.mkv"
+    write_film(tmp_path / "one.mkv", at_rate(25, 2.0), sound=clap(0.5, 2.0))
+    with av.open(str(tmp_path / "one.mkv")) as one, av.open(str(path), "w") as film:
+        copies = [film.add_stream_from_template(stream) for stream in (*one.streams, one.streams.audio[0])]
+        for packet in [packet for packet in one.demux() if packet.size]:
+            again = av.Packet(bytes(packet))
+            again.pts, again.dts, again.time_base, again.is_keyframe = packet.pts, packet.dts, packet.time_base, packet.is_keyframe
+            for part, stream in ((packet, copies[packet.stream.index]), (again, copies[2])):
+                if part is packet or packet.stream.index == 1:
+                    part.stream = stream
+                    film.mux(part)
+    assert "of 2 sound tracks one is heard, number 1" in facts_of(path).changes
+    assert not any("track" in told for told in facts_of(tmp_path / "one.mkv").changes)
+
+
+def test_titles_of_any_alphabet_and_names_with_colons(tmp_path, monkeypatch):
+    """Seen red: "damaged: utf-8 codec can't decode", "Protocol not found"."""
+    path = write_film(tmp_path / "film.avi", at_rate(25, 2.0), tick=Fraction(1, 25), titles={"title": "MARKED"})
+    path.write_bytes(path.read_bytes().replace(b"MARKED", b"M\xfcller"))
+    assert shown(facts_of(path)) == list(range(50))
+    path.rename(tmp_path / "20240105-12:30:45.avi")
+    monkeypatch.chdir(tmp_path)  # where the process that reads films may not be
+    assert stored_film("20240105-12:30:45.avi", lambda: None).frames == 50
+
+
+def test_of_interlaced_pictures_one_moment_is_shown(tmp_path):
+    """Camcorders. Seen red: combs, and not a word."""
+    made = []
+    for number in range(30):
+        picture = coded(number)
+        picture[1::2] = coded(255 - number)[1::2]
+        made.append(picture)
+    film = facts_of(write_film(tmp_path / "film.mp4", at_rate(25, 1.2), made, options={"x264-params": "tff=1", "crf": "5"}))
+    assert shown(film) == list(range(30)) and film.size == (48, 64)
+    assert "interlaced: of each picture's two moments the first is shown, in half the rows" in film.changes
+    rows = next(pictures_of(film)).astype(float)
+    assert np.abs(np.diff(rows, axis=0)).max() < 10, "no combs"
+
+
+def test_a_call_that_is_turned_keeps_its_proportions(tmp_path):
+    """From landscape to portrait. Seen red: faces twice as wide as tall."""
+    path = calls_of(tmp_path / "film.webm", (48, 64), (64, 48))
+    early, late = (picture for number, picture in enumerate(pictures_of(facts_of(path))) if number in (5, 35))
+    bright = late.max(2) > 20
+    assert early.shape == late.shape == (48, 64, 3)
+    assert bright.any(1).sum() == 48 and abs(bright.any(0).sum() - 36) <= 2, "48 rows of 36 columns, between bars"
 
 
 def test_what_a_phone_cut_off_is_not_shown(tmp_path):
