@@ -73,6 +73,24 @@ class AvatarPrior:
         optimizer.register_step_pre_hook(project)
         optimizer.register_step_post_hook(go)
 
+    def hold(self, avatar: HeadAvatar, optimizer: torch.optim.Optimizer, weight: float) -> None:
+        """From now on how looks change with the expression is held to what it is now, by a penalty: ``weight`` times the mean square of
+        how far tints and fades have gone, in ``UNITS``.
+
+        A film shows few expressions. Skin that it never stretches by more than a hundredth says next to nothing about its tints, and they
+        wander, since Adam takes small slopes for large ones: the first real smile was a flash of white. Until there are other Gaussians.
+        """
+        held = {name: avatar.get_parameter(name) for name in ("tints", "fades")}
+        begun = {name: parameter.detach().clone() for name, parameter in held.items()}
+
+        def pull(*_) -> None:
+            for name, parameter in held.items():
+                if parameter.grad is not None and parameter.shape == begun[name].shape:
+                    slope = 2 * weight / (UNITS[name] ** 2 * parameter.numel())
+                    parameter.grad.add_(parameter.detach() - begun[name].to(parameter), alpha=slope)
+
+        optimizer.register_step_pre_hook(pull)
+
 
 def avatar_prior(known: Mapping[str, HeadAvatar]) -> AvatarPrior:
     """Of at least one person's avatar. Modes are of those that have the first one's binding."""

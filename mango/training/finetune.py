@@ -36,6 +36,7 @@ HELD_OUT = "val"  # the split whose pictures say how good it became, where it sh
 
 WINDOWS = 8  # a step: of one person more pictures at once teach an avatar little more
 DROPOUT = 0.15  # of the avatar: whoever drives it turns their head further than the film does
+HELD_LOOKS = 1e-3  # `AvatarPrior.hold`: forty times as much cost shut eyes, a tenth let cheeks flash
 LOOKS = 60  # at each frame of a film, on average: looked at far more often a second of film was drawn worse from aside
 
 
@@ -221,6 +222,7 @@ def stage2_config(config: FinetuneConfig, films: DialogueSet) -> Stage2Config:
         avatars=config.checkpoint / "avatars",
         density=growth_during(head_steps) if config.grow else None,
         avatar_dropout=DROPOUT,
+        looks_penalty=HELD_LOOKS,
         calibration=replace(defaults.calibration, known=known),
         schedule=Schedule(opening=(Phase("head", head_steps),), cycle=(Phase("head", 1), Phase("motion", 3))),
         motion_optimizer=OptimizerConfig(lr=config.lr, warmup=20, ema=0.98),

@@ -102,6 +102,7 @@ class Stage2Config:
     motion_losses: MotionLossWeights = field(default_factory=MotionLossWeights)
     lip_weight: float = 8.0  # as in stage one
     offset_penalty: float = 0.02  # on squared offsets of Gaussians from their triangles
+    looks_penalty: float = 0.0  # with ``avatars``: on how far an expression changes looks otherwise than it does theirs
     conditions: ConditionNoise = field(default_factory=ConditionNoise)
     motion_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=5e-4, warmup=20, ema=0.99))
     head_optimizer: OptimizerConfig = field(default_factory=lambda: plain_adam(1e-2))
@@ -113,7 +114,9 @@ class Stage2Config:
     def __post_init__(self):
         positive, from_zero = "[1, inf)", "[0, inf)"
         check_ranges(self, steps=positive, windows=positive, pictures=positive, keep=positive, adapter_rank=from_zero)
-        check_ranges(self, shut_eyes=from_zero, lip_weight=from_zero, offset_penalty=from_zero, background="[0, 1]")
+        check_ranges(
+            self, shut_eyes=from_zero, lip_weight=from_zero, offset_penalty=from_zero, looks_penalty=from_zero, background="[0, 1]"
+        )
         check_ranges(self, avatar_dropout="[0, 1)", adapter_strength="(0, 1]")
         if not self.avatar.num_gaussians:
             raise InputError("avatar.num_gaussians", expected="at least 1", found="0", remedy="5000 are a face at 128 pixels")

@@ -247,6 +247,7 @@ def picture_learners(studio: Studio, training: Windows, steps: int) -> tuple[dic
     if prior is not None:
         for learner in heads.values():
             prior.lead(learner.model, learner.optimizer)
+            prior.hold(learner.model, learner.optimizer, config.looks_penalty)
     return heads, make_learner("cameras", cameras, config.camera_optimizer, steps, groups=groups)
 
 
