@@ -53,6 +53,7 @@ def test_efforts_differ_in_length_and_grow_only_when_asked(filmed, tmp_path):
         assert sum(map(grown.density.refines, range(1, opening + 1))) == 6 and not grown.density.refines(opening)
     assert config(effort="best", head_steps=5, cycles=2).steps == 13
     assert config().windows * config().pictures == 8, "one person's pictures: more at once teach little more"
+    assert config().looks_penalty > 0, "a short film says little about expressions"
     assert config().calibration.known == tmp_path and config(measure_gain=True).calibration.known is None
 
 
@@ -201,7 +202,7 @@ def test_the_expected_time_is_that_of_all_steps(filmed, head, tmp_path, monkeypa
 
 
 def test_a_stranger_begins_and_learns_among_the_known_people(filmed, head, tmp_path):
-    """Planted and seen red: beginnings left out, modes left out, modes for people who are known."""
+    """Planted and seen red: beginnings left out, modes left out, modes for people who are known, looks that nothing holds."""
     known = new_avatars(
         head, {name: torch.zeros(head.identities) for name in ("p1", "x", "y")}, tiny_stage2(tmp_path, filmed, head).avatar, 5
     )
@@ -214,3 +215,11 @@ def test_a_stranger_begins_and_learns_among_the_known_people(filmed, head, tmp_p
     torch.testing.assert_close(attributes(learners.avatars["p0"]), torch.stack([attributes(one) for one in known.values()]).mean(0))
     codes = {person: len(learner.optimizer.param_groups[-1]["params"][0]) for person, learner in learners.heads.items()}
     assert codes["p0"] == len(known) - 1 and codes["p1"] != codes["p0"]
+    _, held = open_studio(replace(config, looks_penalty=1.0), Runtime(config.runtime))
+    for person, by_known in (("p0", held.heads["p0"]), ("p1", held.heads["p1"])):
+        tints = by_known.model.tints
+        for parameter in by_known.model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        tints.data[0] += 1.0
+        by_known.apply(1)
+        assert (tints[0] < learners.avatars[person].tints[0] + 1.0).all(), f"{person}'s are pulled back"
