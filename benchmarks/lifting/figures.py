@@ -5,7 +5,7 @@ Draws what the rows of finished seeds showed, and prints the tables and the summ
     opening.png   lip opening over the passage with most p, b and m: truth, tracker, stage one, stage two
     frames.png    around one closure of that passage: recorded, stage one and stage two, drawn with one avatar
     rows.png      every row's lip error over longer stage one's
-    gain.png      the same ratio against the number of training dialogues
+    dialogues.png the lip errors of stage two and of longer stage one against the number of training dialogues
 
 Passages and frames are chosen by the true phones and the true motion, never by what a model did. Pillow draws, with the font that it
 brings: it comes with diffusers and tensorboard, so no plotting library has to be installed for four pictures.
@@ -84,7 +84,7 @@ def main(options: Options) -> int:
         "opening": lambda: opening_chart(first, window, of_first),
         "frames": lambda: frame_strip(first, window, of_first),
         "rows": lambda: row_bars(outcomes, of_all),
-        "gain": lambda: gain_curve(gains(outcomes, options.split), of_all),
+        "dialogues": lambda: dialogues_chart(over_dialogues(outcomes, options.split), of_all),
     }
     for name, draw in drawn.items():
         try:
@@ -93,6 +93,8 @@ def main(options: Options) -> int:
         except Missing as missing:
             print(f"{name}.png is left out: {missing}\n")
     swept = {VARIANTS[name].title: contents for name, contents in variants(outcomes, options.split).items()}
+    if swept:
+        swept = {"the frozen data": [each.content for each in outcomes if compared(each.content)]} | swept
     contents, untried = ([each.content for each in some] for some in (outcomes, later))
     summary = report.summary(contents, untried)
     tables = "\n\n".join([small_print(outcomes + later) + ".", *map(report.markdown, contents + untried), summary, report.sweep(swept)])
@@ -330,46 +332,49 @@ def row_bars(outcomes: Sequence[Outcome], small: str) -> "Sheet":
     return sheet
 
 
-def gains(outcomes: Sequence[Outcome], split: str) -> dict[int, list[float]]:
-    """Number of training dialogues -> ratio by seed: the frozen set's and those of the variants that have been run."""
-    found: dict[int, list[float]] = {}
-    for each in outcomes:
-        if report.longer_of(each.scores) and "stage2" in each.scores:
-            found.setdefault(each.bench.scale.data.train, []).append(report.ratio(each.scores, "stage2"))
-    for name, contents in variants(outcomes, split, "dialogues-").items():
-        found[int(name.removeprefix("dialogues-"))] = [report.ratio(report.scores_in(content), "stage2") for content in contents]
-    return dict(sorted(found.items()))
+def over_dialogues(outcomes: Sequence[Outcome], split: str) -> dict[int, list[tuple[float, float]]]:
+    """Number of training dialogues -> errors of longer stage one and of stage two by seed: the frozen set's and those of the variants."""
+    contents = {outcomes[0].bench.scale.data.train: [each.content for each in outcomes if compared(each.content)]}
+    contents |= {int(name.removeprefix("dialogues-")): found for name, found in variants(outcomes, split, "dialogues-").items()}
+    return {count: [report.errors(report.scores_in(content)) for content in found] for count, found in sorted(contents.items()) if found}
+
+
+def compared(content: Mapping) -> bool:
+    return {report.EQUAL_STEPS, "stage2"} <= content["rows"].keys()
 
 
 def variants(outcomes: Sequence[Outcome], split: str, prefix: str = "") -> dict[str, list[Mapping]]:
-    """Variant of the data -> what was found on it, by seed; only those that have stage two and a longer stage one."""
+    """Variant of the data -> what was found on it, by seed; only those that have stage two and as many steps of stage one."""
     found: dict[str, list[Mapping]] = {}
     for each in outcomes:
         for name, bench in variants_of(each.bench, prefix).items():
             if (path := report.file_of(bench, split)).exists():
                 content = read_json(path)
-                if report.longer_of(content["rows"]) and "stage2" in content["rows"]:
+                if compared(content):
                     found.setdefault(name, []).append(content)
     return found
 
 
-def gain_curve(found: Mapping[int, Sequence[float]], small: str) -> "Sheet":
+def dialogues_chart(found: Mapping[int, Sequence[tuple[float, float]]], small: str) -> "Sheet":
+    """Both errors, not their ratio alone: it also falls where the control gets worse."""
     if len(found) < 2:
         raise Missing("only one number of dialogues has been run; run python -m benchmarks.lifting --scale full --variant dialogues-10")
-    sheet = Sheet(560, 384)
-    sheet.title("Gain against the number of dialogues", "stage two over longer stage one, LVE max, held-out dialogues; below 1 is better")
-    counts = list(found)
-    most = max(1.0, *(max(ratios) for ratios in found.values()))
-    plot = Plot(sheet, (64, 92, 540, 310), (math.log(counts[0]) - 0.2, math.log(counts[-1]) + 0.2), (0.0, 1.1 * most))
-    plot.axes("training dialogues (log scale)", "ratio (no unit)", ticks={math.log(count): str(count) for count in counts})
-    for value, words in ((ASKED, f"asked of the mean {ASKED}"), (1.0, "longer stage one")):
-        sheet.line([(64, plot.y(value)), (540, plot.y(value))], INK, 1.2, (4, 3) if value < 1 else None)
-        sheet.text((538, plot.y(value) - 3), words, 11, INK, "rs")
-    means = [sum(ratios) / len(ratios) for ratios in found.values()]
-    sheet.line([(plot.x(math.log(count)), plot.y(mean)) for count, mean in zip(counts, means, strict=True)], BARS["method"], 2.6)
-    for count, ratios in found.items():
-        for ratio in ratios:
-            sheet.dot((plot.x(math.log(count)), plot.y(ratio)), 3.6, INK)
+    sheet, counts = Sheet(560, 400), list(found)
+    sheet.title("Lip error against the number of dialogues", "LVE max on held-out dialogues, equal steps for all; numbers: ratio")
+    most = max(error for seeds in found.values() for pair in seeds for error in pair)
+    plot = Plot(sheet, (64, 118, 540, 330), (math.log(counts[0]) - 0.3, math.log(counts[-1]) + 0.3), (0.0, 1.1 * most))
+    plot.axes("training dialogues (log scale)", "mm", ticks={math.log(count): str(count) for count in counts})
+    sheet.swatches((20, 70), [("longer stage one", BARS["control"]), ("stage two", BARS["method"])])
+    for which, color in enumerate((BARS["control"], BARS["method"])):
+        means = {count: sum(pair[which] for pair in pairs) / len(pairs) for count, pairs in found.items()}
+        sheet.line([(plot.x(math.log(count)), plot.y(mean)) for count, mean in means.items()], color, 2.6)
+        for count, pairs in found.items():
+            for pair in pairs:
+                sheet.dot((plot.x(math.log(count)), plot.y(pair[which])), 3.6, INK)
+    for count, pairs in found.items():
+        ratio = sum(taught / longer for longer, taught in pairs) / len(pairs)
+        between = sum(longer + taught for longer, taught in pairs) / (2 * len(pairs))
+        sheet.text((plot.x(math.log(count)), plot.y(between)), f"{ratio:.2f}", 12.5, INK, "mm")
     sheet.small(f"line: mean; dots: seeds; {small}")
     return sheet
 

@@ -22,7 +22,8 @@ from mango.types import PERSONS
 
 COLUMNS = ("lve_max", "lve_max_speaking", "lve_max_listening", "lve_dynamic", "upper_face", "lip_velocity", "lip_opening_slope", "closure")
 CONTROLS = ("shuffled", "shifted", "wrong_person", "static")
-LONGER = ("longer_steps", "longer_time")
+EQUAL_STEPS = "longer_steps"
+LONGER = (EQUAL_STEPS, "longer_time")
 Scores = Mapping[str, Mapping]
 
 
@@ -74,6 +75,12 @@ def longer_of(scores: Scores) -> str | None:
 def ratio(scores: Scores, row: str, measure: str = "lve_max") -> float:
     """The row over the better longer control."""
     return scores[row]["means"][measure] / scores[longer_of(scores)]["means"][measure]
+
+
+def errors(scores: Scores) -> tuple[float, float]:
+    """LVE max, mm, of stage one for equal steps and of stage two."""
+    longer, taught = (scores[row]["means"]["lve_max"] for row in (EQUAL_STEPS, "stage2"))
+    return longer, taught
 
 
 def interval(seeds: Sequence[Scores], row: str, measure: str = "lve_max") -> tuple[float, float] | None:
@@ -263,13 +270,12 @@ def over_longer(contents: Sequence[Mapping], untried: Sequence[Mapping] = ()) ->
 
 
 def sweep(variants: Mapping[str, Sequence[Mapping]]) -> str:
-    """Other data: title -> contents by seed."""
+    """Other data: title -> contents by seed. The control is stage one for equal steps, which is run on all of them."""
     if not variants:
         return "No variant of the data has been run."
-    lines = ["| data | seed | longer stage one, mm | stage two, mm | ratio |", "|---|---:|---:|---:|---:|"]
+    lines = ["| data | seed | longer stage one (equal steps), mm | stage two, mm | ratio |", "|---|---:|---:|---:|---:|"]
     for title, contents in variants.items():
         for content in contents:
-            scores = scores_in(content)
-            means = [scores[row]["means"]["lve_max"] for row in (longer_of(scores), "stage2")]
-            lines.append(f"| {title} | {content['facts']['seed']} | {means[0]:.2f} | {means[1]:.2f} | {ratio(scores, 'stage2'):.3f} |")
+            longer, taught = errors(scores_in(content))
+            lines.append(f"| {title} | {content['facts']['seed']} | {longer:.2f} | {taught:.2f} | {taught / longer:.3f} |")
     return "\n".join(lines)

@@ -112,15 +112,16 @@ def test_rows_that_one_seed_lacks_say_so(tmp_path):
     assert [bar.title for bar in figures.bars(outcomes)][-1] == "control: shuffled pictures (seed 1)"
 
 
-def test_gain_over_dialogues_needs_two_numbers(tmp_path):
+def test_errors_over_dialogues_need_two_numbers(tmp_path):
     of = outcome(tmp_path)
-    assert figures.gains([of], "test") == {6: [0.75]}
+    assert figures.over_dialogues([of], "test") == {6: [(4.0, 3.0)]}
     with pytest.raises(figures.Missing, match="dialogues-10"):
-        figures.gain_curve(figures.gains([of], "test"), "")
+        figures.dialogues_chart(figures.over_dialogues([of], "test"), "")
     other = variant_bench(of.bench, "dialogues-10")
     other.rows.mkdir()
-    report.file_of(other, "test").write_text(json.dumps(content(1, {"stage1": 4.0, "stage2": 2.0, "longer_steps": 4.0})))
-    assert figures.gains([of], "test") == {6: [0.75], 10: [0.5]}
+    errors = {"stage1": 4.0, "stage2": 2.0, "longer_steps": 4.0, "longer_time": 3.5}
+    report.file_of(other, "test").write_text(json.dumps(content(1, errors)))
+    assert figures.over_dialogues([of], "test") == {6: [(4.0, 3.0)], 10: [(4.0, 2.0)]}, "equal steps, though more time does better"
     assert "10 training dialogues | 1 | 4.00 | 2.00 | 0.500" in report.sweep(
         {"10 training dialogues": figures.variants([of], "test")["dialogues-10"]}
     )
@@ -133,7 +134,7 @@ def test_everything_that_can_be_drawn_is(tmp_path, capsys):
     assert "**Seed 1**, ci, test split" in page and "is left out" not in page
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["opening.png", "rows.png"]
-    assert "gain.png is left out: only one number" in printed and "frames.png is left out" in printed and "avatars" in printed
+    assert "dialogues.png is left out: only one number" in printed and "frames.png is left out" in printed and "avatars" in printed
     for path in (tmp_path / "to").iterdir():
         assert picture(path).std() > 10, f"{path.name} is empty"
     with pytest.raises(InputError, match="--seed 2 --scale ci"):
