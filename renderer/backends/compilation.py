@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -84,12 +85,11 @@ def built(folder: Path) -> Path:
     log.info("renderer: compiling the CPU kernels into %s (a few seconds, once)", target)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as workplace:
-        objects = []
-        for source in sorted(SOURCES.glob("*.cpp")):
-            objects.append(str(Path(workplace) / f"{source.stem}.o"))
-            run(*command, *COMPILE, native(), "-c", str(source), "-o", objects[-1])
+        objects = {source: str(Path(workplace) / f"{source.stem}.o") for source in sorted(SOURCES.glob("*.cpp"))}
+        with ThreadPoolExecutor() as side_by_side:
+            list(side_by_side.map(lambda source: run(*command, *COMPILE, native(), "-c", str(source), "-o", objects[source]), objects))
         linked = Path(workplace) / target.name
-        run(*command, *LINK, *objects, "-o", str(linked))
+        run(*command, *LINK, *objects.values(), "-o", str(linked))
         os.replace(linked, target)
     return target
 

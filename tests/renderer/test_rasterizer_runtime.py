@@ -105,10 +105,14 @@ def test_without_a_compiler_it_says_so(tmp_path):
 
 def test_what_was_compiled_is_used_where_no_compiler_is(cpu, tmp_path):
     """Seen red: slim containers drew with the reference, a thousand times slower. In a cache named without a folder, too."""
-    code = "from renderer.backends.compilation import built, cache_folder, library; library(); print(built(cache_folder()))"
-    first = fresh_python(code, RENDERER_CACHE=str(tmp_path), CXX="")
-    assert fresh_python(code, PATH="/nowhere", RENDERER_CACHE=str(tmp_path), CXX="").stdout == first.stdout != ""
-    moved = f"import os; os.chdir({str(tmp_path)!r}); {code}"
+    sources, cache = tmp_path / "csrc", tmp_path / "cache"
+    sources.mkdir()
+    (sources / "small.cpp").write_text('extern "C" int answer() { return 42; }')
+    code = f"import pathlib, renderer.backends.compilation as c; c.SOURCES = pathlib.Path({str(sources)!r}); "
+    code += "c.library(); print(c.built(c.cache_folder()))"
+    first = fresh_python(code, RENDERER_CACHE=str(cache), CXX="")
+    assert fresh_python(code, PATH="/nowhere", RENDERER_CACHE=str(cache), CXX="").stdout == first.stdout != ""
+    moved = f"import os; os.chdir({str(cache)!r}); {code}"
     assert fresh_python(moved, PATH="/nowhere", RENDERER_CACHE=".", CXX="").stdout == first.stdout
 
 

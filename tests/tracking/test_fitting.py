@@ -6,6 +6,7 @@ no better than that one by one; a fit over 468 of them, over time, must be bette
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -42,11 +43,23 @@ CASES = {  # what is seen, points of a face
 }
 
 
+@pytest.fixture(scope="module")
+def fits(head, film):
+    """case -> (the fit, what was seen), once."""
+
+    @cache
+    def of(case: str) -> tuple[Fit, SeenPoints]:
+        seen = detected(head, film, **CASES[case][0])
+        return fit(head, seen, SIZE, QUICK), seen
+
+    return of
+
+
 @pytest.fixture(scope="module", params=CASES)
-def fitted(request, head, film):
+def fitted(request, fits):
     """(the fit, what was seen, frames that were)."""
-    seen = detected(head, film, **CASES[request.param][0])
-    return fit(head, seen, SIZE, QUICK), seen, seen.confidence > 0.5
+    found, seen = fits(request.param)
+    return found, seen, seen.confidence > 0.5
 
 
 def in_camera(head, fitted: Fit, points: int):
@@ -183,25 +196,25 @@ def heaps(seen: SeenPoints) -> SeenPoints:
 
 
 @pytest.mark.parametrize("spoil", [zeros, heaps])
-def test_frames_that_are_no_face_spoil_no_other(head, film, spoil):
+def test_frames_that_are_no_face_spoil_no_other(head, fits, spoil):
     """Though they are said to be sure. Seen red: two of sixty cost forty frames, for they are the first keyframes to be chosen."""
-    seen = detected(head, film, noise=NOISE)
-    clean, found, spoilt = fit(head, seen, SIZE, QUICK), fit(head, spoil(seen), SIZE, QUICK), spoil(seen)
+    clean, seen = fits("468 points")
+    found, spoilt = fit(head, spoil(seen), SIZE, QUICK), spoil(seen)
     whole = (spoilt.points == seen.points).all(-1).all(-1)
     assert found.residual[~whole].min() > 10 * found.residual[whole].median()
     assert found.residual[whole].max() < 1.3 * clean.residual.max()
     assert found.intrinsics[0, 0] == pytest.approx(float(clean.intrinsics[0, 0]), rel=0.1)
 
 
-def test_nothing_is_smooth_across_a_cut(head, film):
+def test_nothing_is_smooth_across_a_cut(head, film, fits):
     """Seen red: trusted lips next to a cut were up to a millimetre off, those at it fifteen."""
-    other, seen = talking(head, FRAMES, seed=1, turn_degrees=5.0), detected(head, film, noise=NOISE)
+    other, (whole, seen) = talking(head, FRAMES, seed=1, turn_degrees=5.0), fits("468 points")
     elsewhere = detected(head, replace(other, clip=replace(other.clip, shape=film.clip.shape)), noise=NOISE)
     middle = elsewhere.points.mean((0, 1))
     points = torch.cat([seen.points[:30], middle + torch.tensor([60.0, 30.0]) + 1.4 * (elsewhere.points[30:] - middle)])
     cut = fit(head, SeenPoints(points, seen.confidence), SIZE, QUICK, cuts=(30,))
     parted = fit(head, SeenPoints(points, seen.confidence), SIZE, QUICK)
-    whole, near = fit(head, seen, SIZE, QUICK), slice(27, 30)
+    near = slice(27, 30)
     off, smooth = ((lip_opening_mm(head, each.clip) - lip_opening_mm(head, whole.clip))[near].abs().max() for each in (cut, parted))
     assert off < 0.5 * smooth and cut.residual[27:33].max() < 2 * cut.residual.median() < 0.5 * parted.residual[27:33].max()
 
@@ -259,10 +272,9 @@ def test_derivatives_are_those_of_autograd(head, film):
     assert exact[:, picked].abs().amax((0, 1, 2)).gt(10 * allowed)[-9:].all()  # all nine of the pose are far larger than that
 
 
-def test_pieces_of_a_long_film_make_the_same_motion(head, film, monkeypatch):
+def test_pieces_of_a_long_film_make_the_same_motion(head, fits, monkeypatch):
     """Noticed: pieces that nothing outside holds, pieces that do not overlap, a piece's neighbours taken for its own frames."""
-    seen = detected(head, film, noise=NOISE, lost=lost_frames(LOST))
-    whole = fit(head, seen, SIZE, QUICK)
+    whole, seen = fits("frames are lost, the first and the last too")
     for name, frames in (("PIECE", 16), ("ABOUT", 8), ("AT_ONCE", 7)):
         monkeypatch.setattr(f"mango.tracking.fitting.{name}", frames)
     heard = []
