@@ -93,11 +93,11 @@ def main(options: Options) -> int:
         except Missing as missing:
             print(f"{name}.png is left out: {missing}\n")
     swept = {VARIANTS[name].title: contents for name, contents in variants(outcomes, options.split).items()}
-    if swept:
-        swept = {"the frozen data": [each.content for each in outcomes if compared(each.content)]} | swept
+    frozen = {"the frozen data": [each.content for each in outcomes if compared(each.content)]}
     contents, untried = ([each.content for each in some] for some in (outcomes, later))
     summary = report.summary(contents, untried)
-    tables = "\n\n".join([small_print(outcomes + later) + ".", *map(report.markdown, contents + untried), summary, report.sweep(swept)])
+    sweeps = [report.sweep(frozen | swept)] if swept else []
+    tables = "\n\n".join([small_print(outcomes + later) + ".", *map(report.markdown, contents + untried), summary, *sweeps])
     print(tables)
     if options.page is not None:
         write_between(options.page, "benchmarks.lifting", tables)
